@@ -1,0 +1,140 @@
+package fib
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Action is what a rule does, numbered as FR_ACT_* in
+// include/uapi/linux/fib_rules.h and named as in ip-rule(8).
+type Action uint8
+
+// The actions of a rule.
+const (
+	Lookup      Action = 1 // ask Table (FR_ACT_TO_TBL); with L3MDev the table of the packet's VRF
+	Goto        Action = 2 // go on at the rule of priority Goto
+	Nop         Action = 3
+	Blackhole   Action = 6
+	Unreachable Action = 7
+	Prohibit    Action = 8
+)
+
+var actions = [...]string{
+	Lookup: "lookup", Goto: "goto", Nop: "nop",
+	Blackhole: "blackhole", Unreachable: "unreachable", Prohibit: "prohibit",
+}
+
+// ParseAction reads an action by its name in ip-rule(8).
+func ParseAction(s string) (Action, bool) {
+	i := slices.Index(actions[:], s)
+	return Action(max(i, 0)), s != "" && i > 0
+}
+
+// String returns the name in ip-rule(8).
+func (a Action) String() string {
+	if int(a) < len(actions) && actions[a] != "" {
+		return actions[a]
+	}
+	return fmt.Sprintf("action %d", uint8(a))
+}
+
+// Range is a range of numbers, both ends included.
+type Range[T cmp.Ordered] struct{ Lo, Hi T }
+
+// String returns "LO-HI", or the number where both ends are the same.
+func (r Range[T]) String() string {
+	if r.Lo == r.Hi {
+		return fmt.Sprint(r.Lo)
+	}
+	return fmt.Sprintf("%v-%v", r.Lo, r.Hi)
+}
+
+func compareRange[T cmp.Ordered](a, b Range[T]) int {
+	return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Hi, b.Hi))
+}
+
+// Rule is one entry of the routing policy database, as in ip-rule(8). The zero
+// value of a selector selects everything.
+type Rule struct {
+	Family   Family
+	Priority uint32
+	Not      bool // the selectors' outcome is inverted (FIB_RULE_INVERT)
+
+	From, To     netip.Prefix // masked; invalid (zero) or /0 for all
+	IIF, OIF     string
+	Mark, Mask   uint32 // fwmark; Mask 0 for no such selector
+	TOS          uint8  // 0 for any
+	IPProto      uint8  // 0 for any; IPPROTO_*
+	SPort, DPort Range[uint16]
+	UIDRange     Opt[Range[uint32]]
+	L3MDev       bool
+
+	Action Action
+	Table  uint32 // for Lookup without L3MDev
+	Goto   uint32 // for Goto: a priority above this rule's
+
+	// What the lookup found counts as nothing if its prefix is no longer than
+	// this (suppress_prefixlength), or its device is in that group.
+	SuppressPrefixLength Opt[uint32]
+	SuppressIfGroup      Opt[uint32]
+
+	// Link is the link whose coming and going the rule follows, or "" for one
+	// that has to stand without any, because it fails closed.
+	Link   string
+	Origin Origin
+}
+
+// Compare orders rules by family and priority, then by all that is left but
+// Link and Origin: 0 means the same rule to the kernel.
+func (r Rule) Compare(o Rule) int {
+	return cmp.Or(
+		cmp.Compare(r.Family, o.Family),
+		cmp.Compare(r.Priority, o.Priority),
+		compareSelector(r.From, o.From),
+		compareSelector(r.To, o.To),
+		cmp.Compare(r.Mark, o.Mark),
+		cmp.Compare(r.Mask, o.Mask),
+		cmp.Compare(r.IIF, o.IIF),
+		cmp.Compare(r.OIF, o.OIF),
+		compareBool(r.Not, o.Not),
+		cmp.Compare(r.TOS, o.TOS),
+		cmp.Compare(r.IPProto, o.IPProto),
+		compareRange(r.SPort, o.SPort),
+		compareRange(r.DPort, o.DPort),
+		compareOpt(r.UIDRange, o.UIDRange, compareRange[uint32]),
+		compareBool(r.L3MDev, o.L3MDev),
+		cmp.Compare(r.Action, o.Action),
+		cmp.Compare(r.Table, o.Table),
+		cmp.Compare(r.Goto, o.Goto),
+		compareOpt(r.SuppressPrefixLength, o.SuppressPrefixLength, cmp.Compare[uint32]),
+		compareOpt(r.SuppressIfGroup, o.SuppressIfGroup, cmp.Compare[uint32]),
+	)
+}
+
+// compareSelector takes an absent prefix and one of length 0 for the same: the
+// kernel stores neither (net/core/fib_rules.c, src_len and dst_len).
+func compareSelector(a, b netip.Prefix) int {
+	if a.Bits() <= 0 && b.Bits() <= 0 {
+		return 0
+	}
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+func compareOpt[T comparable](a, b Opt[T], compare func(a, b T) int) int {
+	if !a.Set || !b.Set {
+		return compareBool(a.Set, b.Set)
+	}
+	return compare(a.Value, b.Value)
+}

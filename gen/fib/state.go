@@ -1,0 +1,220 @@
+package fib
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Protocol is the number that marks routes and rules as ours (RTA_PROTOCOL,
+// FRA_PROTOCOL). iproute2 shows it as "uplink" where rt_protos.d says so. It is
+// free in the kernel's list (include/uapi/linux/rtnetlink.h, RTPROT_*) and in
+// iproute2's.
+const Protocol = 118
+
+// Numbers that the kernel reserves (include/uapi/linux/rtnetlink.h, RT_TABLE_*;
+// net/ipv4/fib_rules.c for the priority).
+const (
+	TableDefault = 253
+	TableMain    = 254
+	TableLocal   = 255
+
+	// PriorityMain is where the kernel's own rule looks up table main. A rule of
+	// this number or above is never asked for what main has a route for.
+	PriorityMain = 32766
+
+	// MetricDefaultInet6 is what the kernel gives an IPv6 route without a metric
+	// (IP6_RT_PRIO_USER, include/uapi/linux/ipv6_route.h). IPv4 keeps 0.
+	MetricDefaultInet6 = 1024
+)
+
+// Family is an address family, numbered as the kernel does (AF_INET, AF_INET6).
+type Family uint8
+
+// The two families that have policy routing here.
+const (
+	Inet  Family = 2
+	Inet6 Family = 10
+)
+
+// Families lists both, in the order that a State keeps them.
+var Families = [...]Family{Inet, Inet6}
+
+// FamilyOf returns the family of an address; an IPv4-mapped IPv6 address counts
+// as IPv6, as it does for the kernel.
+func FamilyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return Inet
+	}
+	return Inet6
+}
+
+// Any returns the family's whole address space: 0.0.0.0/0 or ::/0.
+func (f Family) Any() netip.Prefix {
+	if f == Inet {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+// Bits returns the length of the family's addresses: 32 or 128.
+func (f Family) Bits() int {
+	if f == Inet {
+		return 32
+	}
+	return 128
+}
+
+// String returns "IPv4" or "IPv6".
+func (f Family) String() string {
+	switch f {
+	case Inet:
+		return "IPv4"
+	case Inet6:
+		return "IPv6"
+	}
+	return fmt.Sprintf("family %d", uint8(f))
+}
+
+// Opt is a value that may be absent. Its zero value is absent.
+type Opt[T comparable] struct {
+	Value T
+	Set   bool
+}
+
+// Some returns a present value.
+func Some[T comparable](v T) Opt[T] { return Opt[T]{Value: v, Set: true} }
+
+// Origin is where in the spec something comes from. It is carried along for
+// people and takes no part in comparisons.
+type Origin struct {
+	File string // path as the host sees it, "/etc/uplink/uplink.toml"
+	Line int    // from 1; 0 when not known
+}
+
+// String returns "FILE:LINE", or the file alone where the line is not known.
+func (o Origin) String() string {
+	if o.Line == 0 {
+		return o.File
+	}
+	return fmt.Sprintf("%s:%d", o.File, o.Line)
+}
+
+// State is all that the kernel must hold for one spec. Sort puts it in
+// canonical order; Compile returns it so.
+type State struct {
+	Tables    []Table
+	Links     []Link
+	Addresses []Address
+	Routes    []Route
+	Rules     []Rule
+}
+
+// Table is a routing table's number and its name for iproute2 and networkd.
+type Table struct {
+	ID   uint32 // 1..4294967295
+	Name string
+}
+
+// Match selects a link. All that is given must match; at least one field is.
+type Match struct {
+	Name   string // interface name, or a glob as in fnmatch(3)
+	MAC    string // lower case, colons: "02:00:00:00:00:01"
+	Driver string // kernel driver, as in udev's ID_NET_DRIVER; may be a glob
+	Path   string // persistent path, as in udev's ID_PATH; may be a glob
+}
+
+// IsGlob says whether the pattern has a character that is special to fnmatch(3).
+func IsGlob(pattern string) bool { return strings.ContainsAny(pattern, "*?[\\") }
+
+// Device returns the interface name where the match gives it literally.
+func (m Match) Device() (name string, ok bool) {
+	return m.Name, m.Name != "" && !IsGlob(m.Name)
+}
+
+// String says in words what is matched: "name eth1, MAC 02:00:00:00:00:01".
+func (m Match) String() string {
+	var s []string
+	for _, f := range [...]struct{ what, value string }{
+		{"name", m.Name}, {"MAC", m.MAC}, {"driver", m.Driver}, {"path", m.Path},
+	} {
+		if f.value != "" {
+			s = append(s, f.what+" "+f.value)
+		}
+	}
+	return strings.Join(s, ", ")
+}
+
+// Link is a network interface that one or more uplinks use.
+type Link struct {
+	Name    string // the first of its uplinks: the key that the rest of the State refers to
+	Uplinks []Named
+	Match   Match
+
+	// PolicyOnly leaves the link, its addresses and its .network file to whoever
+	// has them now (manage = "policy").
+	PolicyOnly bool
+
+	MTU               uint32 // bytes; 0 leaves it alone
+	DNS               []netip.Addr
+	Domains           []string
+	RequiredForOnline string // as in systemd.network(5); "" leaves it alone
+	Learn             Learn
+}
+
+// Named is an uplink and where the spec begins to speak of it.
+type Named struct {
+	Name   string
+	Origin Origin
+}
+
+// Learn says what a link learns of its network, and where that goes.
+type Learn struct {
+	DHCP4, DHCP6, RA bool
+	Table            uint32 // learned gateways go here
+	DefaultRoute     bool   // and the default routes among them to main as well,
+	Metric           uint32 // with this metric; 0 for the default
+}
+
+// Any says whether the link learns anything.
+func (l Learn) Any() bool { return l.DHCP4 || l.DHCP6 || l.RA }
+
+// Learns says whether addresses of family f may be learned.
+func (l Learn) Learns(f Family) bool {
+	if f == Inet {
+		return l.DHCP4
+	}
+	return l.DHCP6 || l.RA
+}
+
+// Address is an address on a link, with the length of its subnet.
+type Address struct {
+	Link   string
+	Prefix netip.Prefix // not masked: 192.0.2.10/24
+	Origin Origin
+}
+
+// Family returns the address's family.
+func (a Address) Family() Family { return FamilyOf(a.Prefix.Addr()) }
+
+// Sort puts the State in canonical order: the one in which equal States are
+// equal item by item. The order of addresses on one link is kept, because the
+// first of a subnet is its primary one.
+func (s *State) Sort() {
+	slices.SortFunc(s.Tables, func(a, b Table) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Links, func(a, b Link) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(s.Addresses, func(a, b Address) int { return cmp.Compare(a.Link, b.Link) })
+	slices.SortStableFunc(s.Routes, Route.Compare)
+	slices.SortStableFunc(s.Rules, Rule.Compare)
+}
+
+// Link returns the link of that name.
+func (s *State) Link(name string) (Link, bool) {
+	i, ok := slices.BinarySearchFunc(s.Links, name, func(l Link, n string) int { return cmp.Compare(l.Name, n) })
+	if !ok {
+		return Link{}, false
+	}
+	return s.Links[i], true
+}
