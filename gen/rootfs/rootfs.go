@@ -1,0 +1,208 @@
+// Package rootfs reads files of a host whose root directory may be anywhere:
+// "/" on the host itself, the tree of an image that is being built, a folder
+// made by a test. Paths and links are taken as that host would take them, so a
+// link to /usr/share/x inside an image stays inside it.
+//
+// Reading never blocks: what is not a regular file (a FIFO, a device) is
+// refused, and so is a file above the size that the caller allows.
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+)
+
+// Root is a host's root directory.
+type Root struct{ dir string }
+
+// At returns the root at dir; "" stands for "/".
+func At(dir string) Root {
+	if dir == "" {
+		dir = "/"
+	}
+	return Root{filepath.Clean(dir)}
+}
+
+// String returns the directory.
+func (r Root) String() string { return r.dir }
+
+// IsHost says whether this is the running host's own root.
+func (r Root) IsHost() bool { return r.dir == "/" }
+
+// Path returns where the host's absolute path name really is, with every link in
+// it followed inside the root. The file need not exist.
+func (r Root) Path(name string) (string, error) {
+	if r.IsHost() {
+		return filepath.Clean(name), nil
+	}
+	return securejoin.SecureJoin(r.dir, name)
+}
+
+// ErrNotRegular is returned for what is no regular file: reading it might block,
+// or has no end.
+var ErrNotRegular = errors.New("not a regular file")
+
+// ErrTooLarge is returned for a file above the limit.
+var ErrTooLarge = errors.New("too large")
+
+// ErrDangling is returned for a link to a file that is not there, which is
+// something else than no file at all.
+var ErrDangling = errors.New("link to a file that does not exist")
+
+// ReadFile returns the content of the file at the host's absolute path name, of
+// at most limit bytes. A missing file gives an error that is fs.ErrNotExist;
+// else see ErrNotRegular, ErrTooLarge, ErrDangling. The errors do not repeat
+// the name.
+func (r Root) ReadFile(name string, limit int64) ([]byte, error) {
+	path, err := r.Path(name)
+	if err != nil {
+		return nil, bare(err)
+	}
+	// O_NONBLOCK: opening a FIFO must not wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC|syscall.O_NOCTTY, 0)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) && r.isLink(name) {
+			return nil, ErrDangling
+		}
+		return nil, bare(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, bare(err)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w but a %s", ErrNotRegular, kind(st.Mode()))
+	}
+	// Files in /proc say that they are empty: read up to the limit whatever the size.
+	data := make([]byte, 0, min(st.Size(), limit)+512)
+	for {
+		n, err := f.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if int64(len(data)) > limit {
+			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+		}
+		if err == io.EOF {
+			return data, nil
+		}
+		if err != nil {
+			return nil, bare(err)
+		}
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+	}
+}
+
+// ReadDir returns the names in the host's directory name, sorted. A directory
+// that is not there has none.
+func (r Root) ReadDir(name string) ([]string, error) {
+	path, err := r.Path(name)
+	if err != nil {
+		return nil, bare(err)
+	}
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, bare(err)
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+// Exists says whether there is anything at name, a dangling link included.
+func (r Root) Exists(name string) bool {
+	_, err := r.lstat(name)
+	return err == nil
+}
+
+// IsMasked says whether name is a link to /dev/null, by which the configuration
+// files of systemd and of the UAPI group are switched off.
+func (r Root) IsMasked(name string) bool {
+	if !r.isLink(name) {
+		return false
+	}
+	if r.IsHost() {
+		path, err := filepath.EvalSymlinks(name)
+		return err == nil && path == "/dev/null"
+	}
+	path, err := r.Path(name)
+	return err == nil && path == filepath.Join(r.dir, "dev/null")
+}
+
+// Readlink returns what the link at name says.
+func (r Root) Readlink(name string) (string, error) {
+	path, err := r.parent(name)
+	if err != nil {
+		return "", bare(err)
+	}
+	target, err := os.Readlink(path)
+	return target, bare(err)
+}
+
+// Glob returns the host's absolute paths that match pattern (filepath.Match),
+// sorted. Links in the pattern's own directories are not followed out of the root
+// only where they are relative, so it is for well-known system directories.
+func (r Root) Glob(pattern string) []string {
+	found, _ := filepath.Glob(filepath.Join(r.dir, pattern))
+	for i, f := range found {
+		found[i] = filepath.Join("/", f[len(filepath.Clean(r.dir)):])
+		if r.IsHost() {
+			found[i] = f
+		}
+	}
+	return found
+}
+
+func (r Root) isLink(name string) bool {
+	st, err := r.lstat(name)
+	return err == nil && st.Mode()&fs.ModeSymlink != 0
+}
+
+func (r Root) lstat(name string) (fs.FileInfo, error) {
+	path, err := r.parent(name)
+	if err != nil {
+		return nil, err
+	}
+	return os.Lstat(path)
+}
+
+// parent resolves all of name but its last element.
+func (r Root) parent(name string) (string, error) {
+	dir, err := r.Path(filepath.Dir(name))
+	return filepath.Join(dir, filepath.Base(name)), err
+}
+
+// bare takes the operation and the path off, which the caller says better.
+func bare(err error) error {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func kind(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "directory"
+	case m&fs.ModeNamedPipe != 0:
+		return "FIFO"
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	case m&fs.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
+}

@@ -1,0 +1,422 @@
+package spec
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// The keys of the spec, table by table: for suggestions, and for the test that
+// holds reference.toml against them.
+var (
+	topKeys    = []string{"backend", "main-routes-first", "multipath", "uplink"}
+	uplinkKeys = []string{
+		"accept-ra", "addresses", "default-route", "dhcp", "dns", "domains", "driver", "fallthrough",
+		"from", "fwmark", "gateways", "interface", "mac", "manage", "metric", "mtu", "onlink", "path",
+		"priority", "required-for-online", "route", "rule", "table", "to",
+	}
+	multipathKeys = []string{"uplinks"}
+	routeKeys     = []string{
+		"advmss", "initcwnd", "initrwnd", "metric", "mtu", "multipath", "onlink", "scope", "src", "table",
+		"to", "type", "via",
+	}
+	nexthopKeys = []string{"onlink", "uplink", "via", "weight"}
+	ruleKeys    = []string{
+		"dport", "family", "from", "fwmark", "goto", "iif", "ipproto", "l3mdev", "not", "oif", "priority",
+		"sport", "suppress-ifgroup", "suppress-prefixlength", "table", "to", "tos", "type", "uidrange",
+	}
+)
+
+// spec reads the whole tree.
+func (d *decoder) spec(tree map[string]any) *Spec {
+	s := &Spec{Backend: Auto, doc: d.doc}
+	d.table(tree, func(key string, v any) {
+		switch key {
+		case "backend":
+			words := []string{string(Auto), string(Networkd), string(Netlink)}
+			if i := d.word(v, words...); i >= 0 {
+				s.Backend = Backend(words[i])
+			}
+		case "main-routes-first":
+			s.MainRoutesFirst = d.boolean(v)
+		case "multipath":
+			d.table(v, func(key string, v any) {
+				if key != "uplinks" {
+					d.unknown(" in [multipath]", multipathKeys)
+					return
+				}
+				d.table(v, func(name string, v any) {
+					s.Multipath = append(s.Multipath, Weighted{name, uint16(d.number(v, 1, 256))})
+				})
+			})
+		case "uplink":
+			d.table(v, func(name string, v any) {
+				if d.uplinkName(name) {
+					s.Uplinks = append(s.Uplinks, d.uplink(name, v))
+				}
+			})
+		default:
+			help := topKeys
+			if slices.Contains(uplinkKeys, key) {
+				d.doc.failKey(d.path, "`"+key+"` is a key of an uplink", "put it below [uplink.NAME]")
+				return
+			}
+			d.unknown("", help)
+		}
+	})
+	slices.SortFunc(s.Uplinks, func(a, b Uplink) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Multipath, func(a, b Weighted) int { return cmp.Compare(a.Uplink, b.Uplink) })
+	return s
+}
+
+// uplinkName checks a name that becomes a table's name and part of file names.
+func (d *decoder) uplinkName(name string) bool {
+	fail := func(help string) bool {
+		d.doc.failKey(d.path, quote(name)+" cannot be an uplink's name", help)
+		return false
+	}
+	switch name {
+	case "default", "main", "local", "unspec", "all", "lo":
+		return fail("it has a meaning of its own for iproute2 or systemd")
+	case "":
+		return fail("give it one, as in [uplink.isp1]")
+	}
+	if len(name) > 64 {
+		return fail("at most 64 characters")
+	}
+	for i, c := range name {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
+		if !letter && (i == 0 || c != '-' && c != '.') {
+			return fail("letters, digits, `_`, and after the first also `-` and `.`")
+		}
+	}
+	if _, err := strconv.ParseUint(name, 0, 64); err == nil {
+		return fail("iproute2 would take it for the number of a table")
+	}
+	return true
+}
+
+func (d *decoder) uplink(name string, v any) Uplink {
+	u := Uplink{Name: name, Origin: d.doc.origin(name)}
+	d.table(v, func(key string, v any) {
+		switch key {
+		case "interface":
+			u.Match.Name = d.ifname(v, true)
+		case "mac":
+			u.Match.MAC = d.mac(v)
+		case "driver":
+			u.Match.Driver = d.pattern(v)
+		case "path":
+			u.Match.Path = d.pattern(v)
+		case "addresses":
+			u.Addresses = d.addresses(v)
+		case "gateways":
+			d.list(v, "addresses", func(v any) {
+				if a, ok := d.addr(v); ok {
+					u.Gateways = append(u.Gateways, a)
+				}
+			})
+		case "default-route":
+			u.DefaultRoute = d.boolean(v)
+		case "metric":
+			u.Metric = d.number(v, 1, 4294967295)
+		case "table":
+			u.Table = d.ownTable(v)
+		case "priority":
+			u.Priority = d.number(v, 1, fib.PriorityMain-1)
+		case "from":
+			u.From = d.networks(v)
+		case "to":
+			u.To = d.networks(v)
+		case "fwmark":
+			u.Mark = d.mark(v)
+		case "dhcp":
+			u.DHCP = d.families(v)
+		case "accept-ra":
+			if u.AcceptRA = d.families(v); u.AcceptRA.Inet && !u.AcceptRA.Inet6 {
+				d.fail("did you mean \"ipv6\"?", "router advertisements are IPv6 only")
+			}
+			u.AcceptRA.Inet = false
+		case "onlink":
+			u.OnLink = d.boolean(v)
+		case "fallthrough":
+			u.Fallthrough = [...]fib.RouteType{
+				0, 0, fib.RouteUnreachable, fib.RouteBlackhole, fib.RouteProhibit,
+			}[1+d.word(v, "main", "unreachable", "blackhole", "prohibit")]
+		case "manage":
+			u.PolicyOnly = d.word(v, "link", "policy") == 1
+		case "mtu":
+			u.MTU = d.number(v, 68, 65535)
+		case "dns":
+			d.list(v, "addresses", func(v any) {
+				if a, ok := d.addr(v); ok {
+					u.DNS = append(u.DNS, a)
+				}
+			})
+		case "domains":
+			d.list(v, "domains", func(v any) {
+				s, ok := d.str(v, "a domain")
+				if ok && (s == "" || !isWord(s, "\"'\\;,#!/:")) {
+					d.fail("", "%s is not a domain", quote(s))
+				}
+				u.Domains = append(u.Domains, s)
+			})
+		case "required-for-online":
+			u.RequiredForOnline = d.requiredForOnline(v)
+		case "route":
+			d.list(v, "tables: [[uplink.NAME.route]]", func(v any) { u.Routes = append(u.Routes, d.route(v)) })
+		case "rule":
+			d.list(v, "tables: [[uplink.NAME.rule]]", func(v any) { u.Rules = append(u.Rules, d.rule(v)) })
+		default:
+			d.unknown(" in an uplink", uplinkKeys)
+		}
+	})
+	return u
+}
+
+func (d *decoder) addresses(v any) []netip.Prefix {
+	var list []netip.Prefix
+	d.list(v, "addresses", func(v any) {
+		p, ok := d.prefix(v)
+		if !ok {
+			return
+		}
+		a := p.Addr()
+		hosts := p.Bits() < a.BitLen()-1 // /31 and /32 have neither network nor broadcast address
+		switch {
+		case p.Bits() == 0:
+			d.fail("", "%s cannot be on a link: its subnet is everything", p)
+		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
+			d.fail("", "%s is not an address that a host can have on a network", p)
+		case a.Is4() && hosts && p == p.Masked():
+			d.fail("give an address inside the network", "%s is the network itself", p)
+		case a.Is4() && hosts && a == broadcast(p):
+			d.fail("give an address inside the network", "%s is the network's broadcast address", p)
+		default:
+			list = append(list, p)
+		}
+	})
+	return list
+}
+
+// broadcast returns the last address of an IPv4 prefix.
+func broadcast(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+// ownTable reads the number of an uplink's table.
+func (d *decoder) ownTable(v any) uint32 {
+	id := d.number(v, 1, 4294967295)
+	if id >= fib.TableDefault && id <= fib.TableLocal {
+		d.fail("253 is default, 254 main and 255 local; leave `table` out for a free number", "table %d is the kernel's own", id)
+	}
+	return id
+}
+
+// tableRef reads a table in which a route stands or a rule looks: by number, by
+// the kernel's name, or by an uplink's.
+func (d *decoder) tableRef(v any) Table {
+	switch v := v.(type) {
+	case int64:
+		id := d.number(v, 1, 4294967295)
+		if id == fib.TableLocal {
+			d.fail("", "table 255 (local) is the kernel's own")
+		}
+		return Table{ID: id}
+	case string:
+		switch v {
+		case "main":
+			return Table{ID: fib.TableMain}
+		case "default":
+			return Table{ID: fib.TableDefault}
+		case "local":
+			d.fail("", "table local is the kernel's own")
+		}
+		if uplinks, ok := d.doc.tree["uplink"].(map[string]any); ok {
+			if _, ok := uplinks[v]; ok {
+				return Table{Uplink: v}
+			}
+			names := []string{"main", "default"}
+			for n := range uplinks {
+				names = append(names, n)
+			}
+			slices.Sort(names)
+			d.fail(didYouMean(v, names), "no uplink is called %s", quote(v))
+		}
+	default:
+		d.wrongType(v, "a number, \"main\", \"default\" or an uplink's name")
+	}
+	return Table{}
+}
+
+// operStates are the operational states of networkctl(1), from worst to best.
+var operStates = []string{"missing", "off", "no-carrier", "dormant", "degraded-carrier", "carrier", "degraded", "enslaved", "routable"}
+
+// requiredForOnline reads RequiredForOnline= of systemd.network(5).
+func (d *decoder) requiredForOnline(v any) string {
+	if b, ok := v.(bool); ok {
+		return [...]string{"no", "yes"}[bool2int(b)]
+	}
+	s, ok := d.str(v, "true, false or an operational state")
+	if !ok || s == "yes" || s == "no" {
+		return s
+	}
+	lo, hi, isRange := strings.Cut(s, ":")
+	i, j := slices.Index(operStates, lo), len(operStates)
+	if isRange {
+		j = slices.Index(operStates, hi)
+	}
+	if i < 0 || j < i {
+		d.fail("one of "+strings.Join(operStates, ", ")+", or two of them as \"degraded:routable\"", "%s is not an operational state", quote(s))
+	}
+	return s
+}
+
+func (d *decoder) route(v any) Route {
+	r := Route{Type: fib.Unicast}
+	toDefault := false
+	d.table(v, func(key string, v any) {
+		switch key {
+		case "to":
+			if toDefault = v == "default"; !toDefault {
+				if p, ok := d.network(v); ok {
+					r.To = p
+				}
+			}
+		case "via":
+			r.Via, _ = d.addr(v)
+		case "src":
+			r.Src, _ = d.addr(v)
+		case "metric":
+			r.Metric = d.number(v, 1, 4294967295)
+		case "mtu":
+			r.MTU = d.number(v, 68, 65535)
+		case "advmss":
+			r.AdvMSS = d.number(v, 1, 65535)
+		case "initcwnd":
+			r.InitCwnd = d.number(v, 1, 1023)
+		case "initrwnd":
+			r.InitRwnd = d.number(v, 1, 1023)
+		case "scope":
+			r.Scope = d.scope(v)
+		case "type":
+			types := []string{"unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw"}
+			if i := d.word(v, types...); i >= 0 {
+				r.Type, _ = fib.ParseRouteType(types[i])
+			}
+		case "onlink":
+			r.OnLink = d.boolean(v)
+		case "table":
+			r.Table = d.tableRef(v)
+		case "multipath":
+			d.list(v, "tables: { via = …, uplink = …, weight = … }", func(v any) { r.Nexthops = append(r.Nexthops, d.nexthop(v)) })
+		default:
+			d.unknown(" in a route", routeKeys)
+		}
+	})
+	if !toDefault && !r.To.IsValid() && !has(v, "to") {
+		d.doc.failKey(d.path, "a route needs `to`", "a prefix, or \"default\"")
+	}
+	return r
+}
+
+func has(v any, key string) bool {
+	m, _ := v.(map[string]any)
+	_, ok := m[key]
+	return ok
+}
+
+func (d *decoder) scope(v any) fib.Opt[fib.Scope] {
+	// The kernel refuses "nowhere", and systemd 247 numbers.
+	names := []string{"global", "site", "link", "host", "universe"}
+	i := d.word(v, names...)
+	if i < 0 {
+		return fib.Opt[fib.Scope]{}
+	}
+	s, _ := fib.ParseScope(names[i])
+	return fib.Some(s)
+}
+
+func (d *decoder) nexthop(v any) Nexthop {
+	n := Nexthop{Weight: 1}
+	d.table(v, func(key string, v any) {
+		switch key {
+		case "via":
+			n.Via, _ = d.addr(v)
+		case "uplink":
+			n.Uplink = d.tableRef(v).Uplink
+			if s, ok := v.(string); !ok || n.Uplink != s {
+				d.fail("", "`uplink` takes the name of an uplink")
+			}
+		case "weight":
+			n.Weight = uint16(d.number(v, 1, 256))
+		case "onlink":
+			n.OnLink = d.boolean(v)
+		default:
+			d.unknown(" in a multipath route", nexthopKeys)
+		}
+	})
+	return n
+}
+
+func (d *decoder) rule(v any) Rule {
+	var r Rule
+	d.table(v, func(key string, v any) {
+		switch key {
+		case "priority":
+			r.Priority = d.number(v, 1, fib.PriorityMain-1)
+		case "family":
+			r.Families = [...]Families{{}, {Inet: true}, {Inet6: true}, {true, true}}[1+d.word(v, "ipv4", "ipv6", "both")]
+		case "not":
+			r.Not = d.boolean(v)
+		case "from":
+			r.From, _ = d.network(v)
+		case "to":
+			r.To, _ = d.network(v)
+		case "fwmark":
+			r.Mark = d.mark(v)
+		case "iif":
+			r.IIF = d.ifname(v, false)
+		case "oif":
+			r.OIF = d.ifname(v, false)
+		case "tos":
+			if r.TOS = uint8(d.number(v, 0, 255)); r.TOS&3 != 0 {
+				d.fail("leave the two lowest bits 0", "the kernel refuses the ECN bits in a rule's tos")
+			}
+		case "ipproto":
+			r.IPProto = d.ipproto(v)
+		case "sport":
+			r.SPort = d.ports(v)
+		case "dport":
+			r.DPort = d.ports(v)
+		case "uidrange":
+			r.UIDRange = d.uids(v)
+		case "l3mdev":
+			r.L3MDev = d.boolean(v)
+		case "type":
+			types := []string{"blackhole", "unreachable", "prohibit", "nop"}
+			if i := d.word(v, types...); i >= 0 {
+				r.Action, _ = fib.ParseAction(types[i])
+			}
+		case "goto":
+			r.Goto = d.number(v, 2, 4294967295)
+		case "table":
+			r.Table = d.tableRef(v)
+		case "suppress-prefixlength":
+			r.SuppressPrefixLength = fib.Some(d.number(v, 0, 128))
+		case "suppress-ifgroup":
+			r.SuppressIfGroup = fib.Some(d.number(v, 0, 0x7fffffff))
+		default:
+			d.unknown(" in a rule", ruleKeys)
+		}
+	})
+	return r
+}

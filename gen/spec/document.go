@@ -1,0 +1,184 @@
+package spec
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// source is one file that has been read.
+type source struct {
+	name string // path as the host sees it
+	data []byte
+
+	index   map[string]place // by joinPath; made when the first error needs it
+	origins map[string]int   // line where each uplink is first named
+}
+
+// parse decodes the source into a tree of maps, arrays and values. On a syntax
+// error the tree is nil.
+func (s *source) parse() (map[string]any, *Error) {
+	const mark = "\ufeff"
+	s.data = []byte(strings.TrimPrefix(string(s.data), mark))
+	s.origins = map[string]int{}
+	line, counted := 1, 0
+	deep := scan(s.data, func(path []string, p place) {
+		if len(path) >= 2 && path[0] == "uplink" {
+			if _, seen := s.origins[path[1]]; !seen {
+				if p.key.start > counted {
+					line += bytes.Count(s.data[counted:p.key.start], []byte("\n"))
+					counted = p.key.start
+				}
+				s.origins[path[1]] = line
+			}
+		}
+	})
+	if deep >= 0 {
+		return nil, s.errorAt(span{deep, deep + 1}, "nested too deeply", "")
+	}
+	tree := map[string]any{}
+	if _, err := toml.Decode(string(s.data), &tree); err != nil {
+		return nil, s.syntaxError(err)
+	}
+	return tree, nil
+}
+
+func (s *source) syntaxError(err error) *Error {
+	var pe toml.ParseError
+	if !errors.As(err, &pe) {
+		return &Error{File: s.name, Msg: err.Error()}
+	}
+	at := span{pe.Position.Start, pe.Position.Start + pe.Position.Len}
+	msg := strings.TrimSuffix(pe.Message, ".")
+	if msg == "" {
+		msg = strings.TrimPrefix(pe.Error(), "toml: ")
+	}
+	help := ""
+	if strings.HasSuffix(msg, "has already been defined") {
+		help = "a key may be given once; for more of one kind use an array"
+	}
+	return s.errorAt(at, msg, help)
+}
+
+func (s *source) errorAt(at span, msg, help string) *Error {
+	line, col, text := lineCol(s.data, at.start)
+	end := min(max(at.end, at.start), len(s.data))
+	width := len([]rune(string(s.data[min(at.start, end):end])))
+	return &Error{File: s.name, Line: line, Col: col, Msg: msg, Help: help, source: text, width: width}
+}
+
+// place finds where a path stands in this source, or else the nearest thing above it.
+func (s *source) place(path []string) (p place, exact bool) {
+	if s.index == nil {
+		s.index = map[string]place{}
+		scan(s.data, func(path []string, p place) {
+			// What is named twice is a table that several headers or dotted keys
+			// extend: the first one is where it begins.
+			if key := joinPath(path); s.index[key] == (place{}) {
+				s.index[key] = p
+			}
+		})
+	}
+	for n := len(path); n > 0; n-- {
+		if p, ok := s.index[joinPath(path[:n])]; ok {
+			return p, n == len(path)
+		}
+	}
+	return place{}, false
+}
+
+// document is what all the sources say together.
+type document struct {
+	sources []*source // in the order in which they were merged
+	tree    map[string]any
+	over    map[string]*source // path → the later source that it comes from
+	errs    Errors
+}
+
+// add merges a further source, which overrides key by key.
+func (d *document) add(s *source) {
+	d.sources = append(d.sources, s)
+	tree, err := s.parse()
+	switch {
+	case err != nil:
+		d.errs = append(d.errs, err)
+	case d.tree == nil:
+		d.tree = tree
+		if len(d.sources) > 1 {
+			for key := range tree {
+				d.over[key] = s
+			}
+		}
+	default:
+		d.merge(d.tree, tree, nil, s)
+	}
+}
+
+func (d *document) merge(to, from map[string]any, path []string, s *source) {
+	for key, v := range from {
+		at := append(path[:len(path):len(path)], key)
+		if old, ok := to[key].(map[string]any); ok {
+			if table, ok := v.(map[string]any); ok {
+				d.merge(old, table, at, s)
+				continue
+			}
+		}
+		joined := joinPath(at)
+		if _, wasTable := to[key].(map[string]any); wasTable {
+			// What an earlier drop-in said below this path is gone with it.
+			maps.DeleteFunc(d.over, func(k string, _ *source) bool { return strings.HasPrefix(k, joined+"\x00") })
+		}
+		to[key] = v
+		d.over[joined] = s
+	}
+}
+
+// source returns the file that the value at path comes from.
+func (d *document) source(path []string) *source {
+	if len(d.over) > 0 {
+		for n := len(path); n > 0; n-- {
+			if s, ok := d.over[joinPath(path[:n])]; ok {
+				return s
+			}
+		}
+	}
+	return d.sources[0]
+}
+
+// fail records that the value at path is wrong.
+func (d *document) fail(path []string, msg, help string) { d.failAt(path, false, msg, help) }
+
+// failKey records that the key at path is wrong, not its value.
+func (d *document) failKey(path []string, msg, help string) { d.failAt(path, true, msg, help) }
+
+func (d *document) failAt(path []string, key bool, msg, help string) {
+	s := d.source(path)
+	p, exact := s.place(path)
+	at := p.value
+	if key || !exact {
+		at = p.key
+	}
+	d.errs = append(d.errs, s.errorAt(at, msg, help))
+}
+
+// origin returns where an uplink is first named, in the file that says most of it.
+func (d *document) origin(uplink string) fib.Origin {
+	s := d.source([]string{"uplink", uplink})
+	return fib.Origin{File: s.name, Line: s.origins[uplink]}
+}
+
+// sorted returns the errors in the order of the files.
+func (d *document) sorted() Errors {
+	return d.errs.sort(func(file string) int {
+		for i, s := range d.sources {
+			if s.name == file {
+				return i
+			}
+		}
+		return len(d.sources)
+	})
+}

@@ -1,0 +1,153 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+// Where a spec is looked for, in the order of precedence: the directories of the
+// UAPI group's configuration files specification.
+var searchPath = []string{"/etc", "/run", "/usr/local/lib", "/usr/lib"}
+
+const (
+	mainFile  = "uplink/uplink.toml"
+	dropInDir = "uplink/uplink.toml.d"
+
+	// credential is the name under which systemd may pass a spec.
+	credential = "uplink.toml"
+	// systemCredentials is where PID 1 keeps the credentials that the system was
+	// started with, since systemd 251 (systemd's src/core/import-creds.c). Reading
+	// them there needs no LoadCredential=, which systemd 247 cannot do without a path.
+	systemCredentials = "/run/credentials/@system"
+
+	// maxSize bounds a file. 10,000 uplinks take 1.5 MB.
+	maxSize = 8 << 20
+)
+
+// ErrNone is returned by Load where there is no spec at all.
+var ErrNone = errors.New("no spec: there is neither uplink/uplink.toml nor a drop-in in " + strings.Join(searchPath, ", "))
+
+// Load reads the spec of the host whose root directory is root: the first
+// uplink/uplink.toml of /etc, /run, /usr/local/lib and /usr/lib, the drop-ins of
+// all four, and the credential uplink.toml. It returns ErrNone where there is
+// none of them, and Errors, with all that is wrong in any file.
+func Load(root rootfs.Root) (*Spec, error) {
+	files, err := find(root)
+	if err != nil {
+		return nil, err
+	}
+	return load(root, files)
+}
+
+// LoadFiles reads a spec from just these files, each overriding those before it.
+func LoadFiles(root rootfs.Root, files ...string) (*Spec, error) { return load(root, files) }
+
+// Parse reads a spec from memory; name stands for the file in errors.
+func Parse(name string, data []byte) (*Spec, error) {
+	d := &document{over: map[string]*source{}}
+	d.add(&source{name: name, data: data})
+	return d.spec()
+}
+
+// find returns the files that make up the spec, in the order in which they are
+// merged.
+func find(root rootfs.Root) ([]string, error) {
+	var files []string
+	for _, dir := range searchPath {
+		name := path.Join(dir, mainFile)
+		if root.Exists(name) {
+			if !root.IsMasked(name) {
+				files = append(files, name)
+			}
+			break
+		}
+	}
+	var names []string
+	where := map[string]string{}
+	for _, dir := range searchPath {
+		dir = path.Join(dir, dropInDir)
+		found, err := root.ReadDir(dir)
+		if err != nil {
+			return nil, Errors{{File: dir, Msg: fmt.Sprintf("cannot be listed: %v", err)}}
+		}
+		for _, n := range found {
+			if _, hidden := where[n]; !hidden && strings.HasSuffix(n, ".toml") {
+				where[n] = path.Join(dir, n)
+				names = append(names, n)
+			}
+		}
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if !root.IsMasked(where[n]) {
+			files = append(files, where[n])
+		}
+	}
+	if name := credentialFile(root); name != "" {
+		files = append(files, name)
+	}
+	if len(files) == 0 {
+		return nil, ErrNone
+	}
+	return files, nil
+}
+
+// credentialFile returns the path of the credential, or "".
+func credentialFile(root rootfs.Root) string {
+	dirs := []string{systemCredentials}
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && root.IsHost() {
+		dirs = []string{dir, systemCredentials}
+	}
+	for _, dir := range dirs {
+		if name := path.Join(dir, credential); root.Exists(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// load reads and merges the files. What cannot be read is an error of its own.
+func load(root rootfs.Root, files []string) (*Spec, error) {
+	d := &document{over: map[string]*source{}}
+	for _, name := range files {
+		data, err := root.ReadFile(name, maxSize)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errors.New("no such file")
+		}
+		if err != nil {
+			d.errs = append(d.errs, &Error{File: name, Msg: fmt.Sprintf("cannot be read: %v", err)})
+			continue
+		}
+		d.add(&source{name: name, data: data})
+	}
+	return d.spec()
+}
+
+// spec makes a Spec of what has been added, or the errors.
+func (d *document) spec() (*Spec, error) {
+	// Where a file is missing or broken, what the others say can still be read
+	// word by word, but not held together.
+	whole := len(d.errs) == 0
+	if d.tree == nil {
+		d.tree = map[string]any{}
+	}
+	dec := decoder{doc: d}
+	s := dec.spec(d.tree)
+	for _, src := range d.sources {
+		s.Files = append(s.Files, src.name)
+	}
+	if whole {
+		s.validate()
+	}
+	if err := s.Err(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}

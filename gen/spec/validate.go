@@ -1,0 +1,479 @@
+package spec
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// MaxPriorityMainRoutesFirst is the highest priority that an uplink may be given
+// with main-routes-first. Its rules then stand at that priority and once more in
+// an upper band; between the two is the rule for main, and above them one number
+// is left for the rules that fail closed, all below fib.PriorityMain.
+const MaxPriorityMainRoutesFirst = fib.PriorityMain/2 - 2
+
+// validate checks what no single value shows. It looks at one uplink after the
+// other, then at what they take from each other.
+func (s *Spec) validate() {
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		v := uplinkChecker{s, u}
+		v.link()
+		v.gateways()
+		for i := range u.Routes {
+			v.route(i, &u.Routes[i])
+		}
+		for i := range u.Rules {
+			v.rule(i, &u.Rules[i])
+		}
+	}
+	s.unique()
+	s.sharedLinks()
+	s.multipath()
+}
+
+// Uplink returns the uplink of that name, or nil.
+func (s *Spec) Uplink(name string) *Uplink {
+	i, ok := slices.BinarySearchFunc(s.Uplinks, name, func(u Uplink, n string) int { return strings.Compare(u.Name, n) })
+	if !ok {
+		return nil
+	}
+	return &s.Uplinks[i]
+}
+
+type uplinkChecker struct {
+	spec *Spec
+	*Uplink
+}
+
+// fail reports an error at a key of the uplink, or at its header for no key.
+func (v uplinkChecker) fail(help, msg string, key ...string) {
+	v.spec.Fail(msg, help, append([]string{"uplink", v.Name}, key...)...)
+}
+
+// failValue reports an error at a value of the uplink.
+func (v uplinkChecker) failValue(help, msg string, key ...string) {
+	v.spec.doc.fail(append([]string{"uplink", v.Name}, key...), msg, help)
+}
+
+// given says whether the spec has that key of the uplink, be its value right or
+// wrong: what is wrong was reported already, and must not be called missing.
+func (v uplinkChecker) given(key string) bool {
+	uplinks, _ := v.spec.doc.tree["uplink"].(map[string]any)
+	return has(uplinks[v.Name], key)
+}
+
+// link checks what concerns the link itself.
+func (v uplinkChecker) link() {
+	if !v.given("interface") && !v.given("mac") && !v.given("driver") && !v.given("path") {
+		v.fail("give `interface`, `mac`, `driver` or `path`; all that are given must match", "uplink `"+v.Name+"` does not say which link it uses")
+	}
+	for i, a := range v.Addresses {
+		if slices.Contains(v.Addresses[:i], a) {
+			v.failValue("", a.String()+" is given twice", "addresses", element(i))
+		}
+		if a.Addr().Is6() && v.MTU != 0 && v.MTU < 1280 {
+			v.failValue("IPv6 needs at least 1280 (RFC 8200)", "the kernel switches IPv6 off on a link with an MTU of "+strconv.Itoa(int(v.MTU)), "mtu")
+			break
+		}
+	}
+	if v.PolicyOnly {
+		for key, given := range map[string]bool{
+			"mtu": v.MTU != 0, "dns": v.DNS != nil, "domains": v.Domains != nil, "required-for-online": v.RequiredForOnline != "",
+		} {
+			if given {
+				v.fail("set it there, or take manage = \"link\"", "with manage = \"policy\", `"+key+"` is left to the link's own .network file", key)
+			}
+		}
+	}
+	if v.spec.MainRoutesFirst && v.Priority > MaxPriorityMainRoutesFirst {
+		v.failValue("its rules stand once at this priority, and once more "+strconv.Itoa(MaxPriorityMainRoutesFirst+2)+" above it",
+			fmt.Sprintf("with main-routes-first a priority is at most %d", MaxPriorityMainRoutesFirst), "priority")
+	}
+}
+
+// Learns says whether addresses and gateways of family f come from the network.
+func (u *Uplink) Learns(f fib.Family) bool {
+	return u.DHCP.Has(f) || u.AcceptRA.Has(f)
+}
+
+// gateways checks that each can be reached and none stands against another.
+func (v uplinkChecker) gateways() {
+	var seen [2]netip.Addr
+	for i, gw := range v.Gateways {
+		f := fib.FamilyOf(gw)
+		if first := seen[bool2int(gw.Is6())]; first.IsValid() {
+			v.failValue("for several ways at once use [[uplink."+v.Name+".route]] with multipath",
+				fmt.Sprintf("a second %s gateway beside %s", f, first), "gateways", element(i))
+		}
+		seen[bool2int(gw.Is6())] = gw
+		if key := v.learnedBy(f); key != "" {
+			v.failValue("leave one of the two out", fmt.Sprintf("the %s gateway is learned, because of `%s`, and given here as well", f, key), "gateways", element(i))
+			continue
+		}
+		v.reachable(gw, v.OnLink, "gateways", element(i))
+	}
+	if v.DefaultRoute && !v.given("gateways") && !v.Learns(fib.Inet) && !v.Learns(fib.Inet6) && !v.hasDefault() {
+		v.fail("give `gateways`, or a [[uplink."+v.Name+".route]] with to = \"default\"", "there is no default route that could stand in main too", "default-route")
+	}
+}
+
+func (v uplinkChecker) learnedBy(f fib.Family) string {
+	switch {
+	case v.DHCP.Has(f):
+		return "dhcp"
+	case v.AcceptRA.Has(f):
+		return "accept-ra"
+	}
+	return ""
+}
+
+func (u *Uplink) hasDefault() bool {
+	return slices.ContainsFunc(u.Routes, func(r Route) bool { return r.IsUplinkDefault() })
+}
+
+// IsUplinkDefault says whether the route is a default route of the uplink itself,
+// one that default-route puts into main as well.
+func (r Route) IsUplinkDefault() bool {
+	return r.Type == fib.Unicast && r.Table == (Table{}) && len(r.Nexthops) == 0 && (!r.To.IsValid() || r.To.Bits() == 0)
+}
+
+// reachable checks a gateway as the kernel will (fib_check_nh in
+// net/ipv4/fib_semantics.c, ip6_route_check_nh in net/ipv6/route.c).
+func (v uplinkChecker) reachable(gw netip.Addr, onlink bool, key ...string) {
+	f := fib.FamilyOf(gw)
+	if gw.IsUnspecified() || gw.IsMulticast() || gw.IsLoopback() {
+		v.failValue("", gw.String()+" cannot be a gateway", key...)
+		return
+	}
+	reached := onlink || gw.Is6() && gw.IsLinkLocalUnicast() || v.Learns(f) || v.given("addresses") && v.Addresses == nil
+	var near []string
+	for _, p := range v.Addresses {
+		switch {
+		case p.Addr() == gw:
+			v.failValue("", fmt.Sprintf("%s is the uplink's own address", gw), key...)
+			return
+		case gw.Is4() && p.Addr().Is4() && p.Bits() < 31 && gw == broadcast(p):
+			v.failValue("", fmt.Sprintf("%s is the broadcast address of %s", gw, p.Masked()), key...)
+			return
+		case p.Contains(gw):
+			reached = true
+		case fib.FamilyOf(p.Addr()) == f:
+			near = append(near, p.Masked().String())
+		}
+	}
+	if reached {
+		return
+	}
+	why := fmt.Sprintf("the uplink has no %s address that reaches it", f)
+	if len(near) > 0 {
+		why = "it lies outside of " + strings.Join(near, " and ")
+	}
+	v.failValue("correct one of them, or set onlink = true if the gateway really is on the link", fmt.Sprintf("gateway %s cannot be reached: %s", gw, why), key...)
+}
+
+// Families returns the families that the uplink has to do with at all.
+func (u *Uplink) Families() Families {
+	set := Families{
+		Inet:  u.Learns(fib.Inet),
+		Inet6: u.Learns(fib.Inet6),
+	}
+	see := func(a netip.Addr) {
+		set.Inet = set.Inet || a.Is4()
+		set.Inet6 = set.Inet6 || a.Is6()
+	}
+	for _, l := range [][]netip.Prefix{u.Addresses, u.From, u.To} {
+		for _, p := range l {
+			see(p.Addr())
+		}
+	}
+	for _, a := range u.Gateways {
+		see(a)
+	}
+	for _, r := range u.Routes {
+		for _, a := range []netip.Addr{r.To.Addr(), r.Via, r.Src} {
+			see(a)
+		}
+	}
+	for _, r := range u.Rules {
+		see(r.From.Addr())
+		see(r.To.Addr())
+	}
+	return set
+}
+
+// route checks one [[uplink.NAME.route]] and settles its family.
+func (v uplinkChecker) route(i int, r *Route) {
+	at := func(key ...string) []string { return append([]string{"route", element(i)}, key...) }
+	var first netip.Addr
+	firstKey := ""
+	same := func(a netip.Addr, key ...string) {
+		switch {
+		case !a.IsValid():
+		case !first.IsValid():
+			first, firstKey = a, key[0]
+		case first.Is4() != a.Is4():
+			v.failValue("", fmt.Sprintf("%s is not %s as `%s` is", a, fib.FamilyOf(first), firstKey), at(key...)...)
+		}
+	}
+	same(r.To.Addr(), "to")
+	same(r.Via, "via")
+	same(r.Src, "src")
+	for n, hop := range r.Nexthops {
+		same(hop.Via, "multipath", element(n), "via")
+	}
+	if r.Families = v.Families(); first.IsValid() {
+		r.Families = Families{Inet: first.Is4(), Inet6: first.Is6()}
+	} else if r.Families == (Families{}) {
+		r.Families = Families{true, true}
+	}
+
+	switch {
+	case !r.Type.HasDevice():
+		for key, given := range map[string]bool{
+			"via": r.Via.IsValid(), "src": r.Src.IsValid(), "onlink": r.OnLink, "multipath": r.Nexthops != nil, "scope": r.Scope.Set,
+		} {
+			if given {
+				v.fail("", fmt.Sprintf("a route of type %s goes nowhere: `%s` has no meaning", r.Type, key), at(key)...)
+			}
+		}
+	case r.Nexthops != nil:
+		for key, given := range map[string]bool{"via": r.Via.IsValid(), "onlink": r.OnLink} {
+			if given {
+				v.fail("give it inside `multipath`", fmt.Sprintf("`%s` stands beside `multipath`", key), at(key)...)
+			}
+		}
+		v.multipathRoute(r, at)
+	case r.Via.IsValid():
+		v.reachable(r.Via, r.OnLink || v.OnLink, at("via")...)
+	case r.OnLink:
+		v.fail("give the gateway in `via`", "`onlink` is about a gateway, and there is none", at("onlink")...)
+	}
+	if r.Src.IsValid() && !v.spec.mayHave(r.Src) {
+		v.failValue("the kernel takes only an address that the host has", fmt.Sprintf("%s is no address of any uplink", r.Src), at("src")...)
+	}
+	switch {
+	case !r.Scope.Set:
+	case first.IsValid() && first.Is6():
+		v.fail("", "`scope` is IPv4 only", at("scope")...)
+	case r.Via.IsValid() && r.Scope.Value > fib.ScopeSite:
+		v.failValue("leave `scope` out", "a route through a gateway cannot have scope "+r.Scope.Value.String(), at("scope")...)
+	}
+}
+
+func (v uplinkChecker) multipathRoute(r *Route, at func(key ...string) []string) {
+	if len(r.Nexthops) == 0 {
+		v.fail("", "`multipath` is empty", at("multipath")...)
+	}
+	for n := range r.Nexthops {
+		hop := &r.Nexthops[n]
+		if hop.Uplink == "" {
+			hop.Uplink = v.Name
+		}
+		key := at("multipath", element(n))
+		if other := v.spec.Uplink(hop.Uplink); other == nil {
+			continue // reported where it was read
+		} else if hop.Via.IsValid() {
+			uplinkChecker{v.spec, other}.reachableFrom(v, hop, append(key, "via"))
+		} else if hop.OnLink {
+			v.fail("give the gateway in `via`", "`onlink` is about a gateway, and there is none", append(key, "onlink")...)
+		}
+	}
+}
+
+// reachableFrom checks a gateway behind uplink v that a route of another uplink
+// names, and reports at that route.
+func (v uplinkChecker) reachableFrom(route uplinkChecker, hop *Nexthop, key []string) {
+	as := *v.Uplink
+	as.Name = route.Name
+	uplinkChecker{v.spec, &as}.reachable(hop.Via, hop.OnLink || v.OnLink, key...)
+}
+
+// mayHave says whether the host may have an address: it is given, or it may be
+// learned, or a link's addresses are not ours to know.
+func (s *Spec) mayHave(a netip.Addr) bool {
+	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+		return u.PolicyOnly || u.Learns(fib.FamilyOf(a)) ||
+			slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
+	})
+}
+
+// rule checks one [[uplink.NAME.rule]] and settles its family and its action.
+func (v uplinkChecker) rule(i int, r *Rule) {
+	at := func(key string) []string { return []string{"rule", element(i), key} }
+	given := map[string]bool{
+		"type": r.Action != 0, "goto": r.Goto != 0, "table": r.Table != (Table{}), "l3mdev": r.L3MDev,
+	}
+	var acts []string
+	for _, key := range []string{"type", "goto", "table", "l3mdev"} {
+		if given[key] {
+			acts = append(acts, key)
+		}
+	}
+	if len(acts) > 1 {
+		v.fail("a rule does one thing: leave one of them out", fmt.Sprintf("`%s` stands beside `%s`", acts[1], acts[0]), at(acts[1])...)
+	}
+	switch {
+	case r.Goto != 0:
+		r.Action = fib.Goto
+	case r.Action == 0:
+		r.Action = fib.Lookup
+	}
+	if r.Action != fib.Lookup {
+		for key, set := range map[string]bool{"suppress-prefixlength": r.SuppressPrefixLength.Set, "suppress-ifgroup": r.SuppressIfGroup.Set} {
+			if set {
+				v.fail("", "`"+key+"` is about what a lookup finds, and this rule looks nothing up", at(key)...)
+			}
+		}
+	}
+
+	var want Families
+	for _, p := range []netip.Prefix{r.From, r.To} {
+		want.Inet = want.Inet || p.Addr().Is4()
+		want.Inet6 = want.Inet6 || p.Addr().Is6()
+	}
+	switch {
+	case want == Families{true, true}:
+		v.failValue("", fmt.Sprintf("%s is not %s as `from` is", r.To, fib.FamilyOf(r.From.Addr())), at("to")...)
+	case want != Families{} && r.Families != Families{} && want != r.Families:
+		v.failValue("", "the addresses of this rule are of another family", at("family")...)
+	case want == Families{} && r.Families == Families{}:
+		if want = v.Families(); want == (Families{}) {
+			want = Families{true, true}
+		}
+		r.Families = want
+	case want != Families{}:
+		r.Families = want
+	}
+	if r.Families.Inet && r.TOS&^0x1c != 0 {
+		v.failValue("for IPv4 one of 4, 8, … 28", fmt.Sprintf("the kernel refuses tos %d in an IPv4 rule", r.TOS), at("tos")...)
+	}
+	if most := uint32(32); r.Families.Inet && r.SuppressPrefixLength.Value > most {
+		v.failValue("", "an IPv4 prefix is at most 32 long", at("suppress-prefixlength")...)
+	}
+}
+
+// unique checks what two uplinks must not both have.
+func (s *Spec) unique() {
+	tables := map[uint32]string{}
+	priorities := map[uint32]string{}
+	addresses := map[netip.Addr]string{}
+	selectors := map[[2]any]string{}
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		v := uplinkChecker{s, u}
+		if first, taken := tables[u.Table]; taken && u.Table != 0 {
+			v.failValue("each uplink needs a table of its own; leave `table` out for a free number", fmt.Sprintf("table %d is uplink `%s`'s", u.Table, first), "table")
+		}
+		tables[u.Table] = u.Name
+		if first, taken := priorities[u.Priority]; taken && u.Priority != 0 {
+			v.failValue("give another, or leave `priority` out for a free number", fmt.Sprintf("priority %d is uplink `%s`'s", u.Priority, first), "priority")
+		}
+		priorities[u.Priority] = u.Name
+		for n, p := range u.Addresses {
+			if first, taken := addresses[p.Addr()]; taken && first != u.Name {
+				v.failValue("", fmt.Sprintf("%s is uplink `%s`'s as well: packets from it would always leave there", p.Addr(), first), "addresses", element(n))
+				continue
+			}
+			addresses[p.Addr()] = u.Name
+		}
+		for _, sel := range []struct {
+			key  string
+			list []netip.Prefix
+		}{{"from", u.From}, {"to", u.To}} {
+			for n, p := range sel.list {
+				id := [2]any{sel.key, p}
+				if first, taken := selectors[id]; taken {
+					v.failValue("the second rule would never be asked", fmt.Sprintf("uplink `%s` has %s %s already", first, sel.key, p), sel.key, element(n))
+				}
+				selectors[id] = u.Name
+			}
+		}
+		if u.Mark.Mask != 0 {
+			id := [2]any{"fwmark", u.Mark}
+			if first, taken := selectors[id]; taken {
+				v.failValue("the second rule would never be asked", fmt.Sprintf("uplink `%s` has the same fwmark", first), "fwmark")
+			}
+			selectors[id] = u.Name
+		}
+	}
+}
+
+// sharedLinks checks uplinks that are on one link: they must agree about it, and
+// must name it in the same way.
+func (s *Spec) sharedLinks() {
+	first := map[fib.Match]*Uplink{}
+	var globs []*Uplink
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		if fib.IsGlob(u.Match.Name) {
+			globs = append(globs, u)
+		}
+		f, shared := first[u.Match]
+		if !shared {
+			first[u.Match] = u
+			continue
+		}
+		if u.Match == (fib.Match{}) {
+			continue
+		}
+		v := uplinkChecker{s, u}
+		differ := func(key string, yes bool) {
+			if yes {
+				v.fail("both are about the link itself", fmt.Sprintf("uplink `%s` is on the same link and has another `%s`", f.Name, key), key)
+			}
+		}
+		differ("manage", u.PolicyOnly != f.PolicyOnly)
+		differ("mtu", u.MTU != 0 && f.MTU != 0 && u.MTU != f.MTU)
+		differ("required-for-online", u.RequiredForOnline != "" && f.RequiredForOnline != "" && u.RequiredForOnline != f.RequiredForOnline)
+		for key, both := range map[string]bool{"dhcp": u.DHCP != Families{} && f.learnsAny(), "accept-ra": u.AcceptRA != Families{} && f.learnsAny()} {
+			if both {
+				v.fail("what a link learns can go into one table only", fmt.Sprintf("uplink `%s` is on the same link and learns its gateway too", f.Name), key)
+			}
+		}
+	}
+	for _, g := range globs {
+		for i := range s.Uplinks {
+			u := &s.Uplinks[i]
+			dev, literal := u.Match.Device()
+			if !literal || g.Match.MAC+g.Match.Driver+g.Match.Path+u.Match.MAC+u.Match.Driver+u.Match.Path != "" {
+				continue
+			}
+			if ok, _ := path.Match(strings.ReplaceAll(g.Match.Name, "[!", "[^"), dev); ok {
+				uplinkChecker{s, g}.failValue("for two uplinks on one link give both the same `interface`; otherwise narrow the pattern",
+					fmt.Sprintf("the pattern matches %s, which is uplink `%s`'s", dev, u.Name), "interface")
+			}
+		}
+	}
+}
+
+func (u *Uplink) learnsAny() bool { return u.DHCP != Families{} || u.AcceptRA != Families{} }
+
+// multipath checks that every uplink named in [multipath] has a way out to share.
+func (s *Spec) multipath() {
+	given, _ := s.doc.tree["multipath"].(map[string]any)
+	if given != nil && len(s.Multipath) == 0 {
+		s.Fail("[multipath] names no uplink", "like uplinks = { isp1 = 2, rt2 = 1 }", "multipath")
+	}
+	for _, m := range s.Multipath {
+		at := []string{"multipath", "uplinks", m.Uplink}
+		u := s.Uplink(m.Uplink)
+		switch {
+		case u == nil:
+			names := make([]string, len(s.Uplinks))
+			for i := range s.Uplinks {
+				names[i] = s.Uplinks[i].Name
+			}
+			s.Fail("no uplink is called "+quote(m.Uplink), didYouMean(m.Uplink, names), at...)
+		case len(u.Gateways) == 0 && u.learnsAny():
+			s.Fail("uplink `"+u.Name+"` learns its gateway, which cannot be written into a multipath route", "give it `gateways`", at...)
+		case len(u.Gateways) == 0 && !u.hasDefault():
+			s.Fail("uplink `"+u.Name+"` has no default route to share", "give it `gateways`", at...)
+		}
+	}
+}

@@ -1,0 +1,485 @@
+package spec
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// decoder turns the merged tree into typed values. It goes on after an error, so
+// that one run finds all; what it returns for a wrong value does not matter.
+type decoder struct {
+	doc  *document
+	path []string // of the value that is being read
+}
+
+func (d *decoder) push(key string) { d.path = append(d.path, key) }
+func (d *decoder) pop()            { d.path = d.path[:len(d.path)-1] }
+
+func (d *decoder) fail(help, format string, args ...any) {
+	d.doc.fail(d.path, fmt.Sprintf(format, args...), help)
+}
+
+// key returns the name of the key whose value is being read.
+func (d *decoder) key() string {
+	for i := len(d.path) - 1; i >= 0; i-- {
+		if !strings.HasPrefix(d.path[i], "#") {
+			return d.path[i]
+		}
+	}
+	return ""
+}
+
+// unknown reports a key that does not exist, with the one that may be meant.
+func (d *decoder) unknown(where string, known []string) {
+	key := d.key()
+	help := didYouMean(key, known)
+	if help == "" {
+		help = "known here are " + strings.Join(known, ", ")
+	}
+	d.doc.failKey(d.path, fmt.Sprintf("unknown key %s%s", quote(key), where), help)
+}
+
+func (d *decoder) wrongType(v any, want string) {
+	d.fail("", "`%s` takes %s, not %s", d.key(), want, typeName(v))
+}
+
+func typeName(v any) string {
+	switch v.(type) {
+	case string:
+		return "a string"
+	case int64:
+		return "a number"
+	case float64:
+		return "a fraction"
+	case bool:
+		return "true or false"
+	case time.Time:
+		return "a date or time"
+	case []any, []map[string]any:
+		return "an array"
+	case map[string]any:
+		return "a table"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// quote shows what the user wrote in a message: in one line, and not much of it.
+func quote(s string) string {
+	if r := []rune(s); len(r) > 48 {
+		s = string(r[:48]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// str reads a string that may stand in a unit file: no control characters, and
+// neither % nor $, which systemd would expand.
+func (d *decoder) str(v any, want string) (string, bool) {
+	s, ok := v.(string)
+	if !ok {
+		d.wrongType(v, want)
+		return "", false
+	}
+	if len(s) > 1024 {
+		d.fail("", "`%s` is too long: %d bytes", d.key(), len(s))
+		return "", false
+	}
+	for _, c := range s {
+		if unicode.IsControl(c) {
+			d.fail("", "`%s` must not hold the control character %U", d.key(), c)
+			return "", false
+		}
+		if c == '%' || c == '$' {
+			d.fail("", "`%s` must not hold %q", d.key(), c)
+			return "", false
+		}
+	}
+	return s, true
+}
+
+// number reads an integer from lo to hi.
+func (d *decoder) number(v any, lo, hi uint32) uint32 {
+	n, ok := v.(int64)
+	want := fmt.Sprintf("a number from %d to %d", lo, hi)
+	switch {
+	case !ok:
+		d.wrongType(v, want)
+	case n < int64(lo) || n > int64(hi):
+		d.fail("", "`%s` takes %s, not %d", d.key(), want, n)
+	default:
+		return uint32(n)
+	}
+	return 0
+}
+
+func (d *decoder) boolean(v any) bool {
+	b, ok := v.(bool)
+	if !ok {
+		d.wrongType(v, "true or false")
+	}
+	return b
+}
+
+// word reads one of a few words, and returns which, or -1.
+func (d *decoder) word(v any, words ...string) int {
+	want := "\"" + strings.Join(words[:len(words)-1], "\", \"") + "\" or \"" + words[len(words)-1] + "\""
+	s, ok := v.(string)
+	if !ok {
+		d.wrongType(v, want)
+		return -1
+	}
+	for i, w := range words {
+		if s == w {
+			return i
+		}
+	}
+	d.fail(didYouMean(s, words), "`%s` takes %s, not %s", d.key(), want, quote(s))
+	return -1
+}
+
+// list calls read for each entry of an array.
+func (d *decoder) list(v any, want string, read func(v any)) {
+	entries, ok := v.([]any)
+	if !ok {
+		if tables, isTables := v.([]map[string]any); isTables {
+			for _, t := range tables {
+				entries = append(entries, t)
+			}
+			ok = true
+		}
+	}
+	if !ok {
+		help := ""
+		if _, single := v.(string); single {
+			help = "put it in brackets: [ … ]"
+		}
+		d.fail(help, "`%s` takes an array of %s, not %s", d.key(), want, typeName(v))
+		return
+	}
+	for i, e := range entries {
+		d.push(element(i))
+		read(e)
+		d.pop()
+	}
+}
+
+// table calls read for each key of a table.
+func (d *decoder) table(v any, read func(key string, v any)) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		d.wrongType(v, "a table")
+		return
+	}
+	for key, v := range m {
+		d.push(key)
+		read(key, v)
+		d.pop()
+	}
+}
+
+// addr reads an IP address without length or zone.
+func (d *decoder) addr(v any) (netip.Addr, bool) {
+	s, ok := d.str(v, "an IP address")
+	if !ok {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		help := ""
+		if p, err := netip.ParsePrefix(s); err == nil {
+			help = "without a length: " + p.Addr().String()
+		}
+		d.fail(help, "%s is not an IP address", quote(s))
+		return netip.Addr{}, false
+	}
+	return a, d.plain(a)
+}
+
+// plain refuses forms of an address that the kernel has no route for.
+func (d *decoder) plain(a netip.Addr) bool {
+	if a.Is4In6() {
+		d.fail("write "+a.Unmap().String(), "%s is an IPv4 address in IPv6 form", a)
+		return false
+	}
+	return true
+}
+
+// prefix reads an address with a length, as given.
+func (d *decoder) prefix(v any) (netip.Prefix, bool) {
+	s, ok := d.str(v, "an IP address with a length, like \"192.0.2.10/24\"")
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		help := ""
+		if a, err := netip.ParseAddr(s); err == nil {
+			help = fmt.Sprintf("give the length of its subnet, like %s/%d", a, 24+40*bool2int(a.Is6()))
+		}
+		d.fail(help, "%s is not an IP address with a length", quote(s))
+		return netip.Prefix{}, false
+	}
+	return p, d.plain(p.Addr())
+}
+
+func bool2int(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// network reads a prefix with no bits beyond its length; an address alone is a host.
+func (d *decoder) network(v any) (netip.Prefix, bool) {
+	s, ok := d.str(v, "a prefix, like \"192.0.2.0/24\"")
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), d.plain(a)
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		d.fail("", "%s is not a prefix", quote(s))
+		return netip.Prefix{}, false
+	}
+	if p != p.Masked() {
+		d.fail(fmt.Sprintf("did you mean %s, or the host %s?", p.Masked(), p.Addr()), "%s has bits beyond its length", p)
+		return netip.Prefix{}, false
+	}
+	return p, d.plain(p.Addr())
+}
+
+// networks reads an array of prefixes; it never returns nil.
+func (d *decoder) networks(v any) []netip.Prefix {
+	list := []netip.Prefix{}
+	d.list(v, "prefixes", func(v any) {
+		p, ok := d.network(v)
+		if !ok {
+			return
+		}
+		for _, o := range list {
+			if o == p {
+				d.fail("", "%s is given twice", p)
+				return
+			}
+		}
+		list = append(list, p)
+	})
+	return list
+}
+
+// families reads "no", "ipv4", "ipv6" or "yes".
+func (d *decoder) families(v any) Families {
+	switch d.word(v, "no", "ipv4", "ipv6", "yes") {
+	case 1:
+		return Families{Inet: true}
+	case 2:
+		return Families{Inet6: true}
+	case 3:
+		return Families{true, true}
+	}
+	return Families{}
+}
+
+// mark reads a firewall mark: a number, "0x10" or "0x10/0xff".
+func (d *decoder) mark(v any) Mark {
+	const want = "a mark: a number, \"0x10\" or \"0x10/0xff\""
+	m := Mark{Mask: 0xffffffff}
+	switch v := v.(type) {
+	case int64:
+		m.Value = d.number(v, 0, 0xffffffff)
+	case string:
+		value, mask, hasMask := strings.Cut(v, "/")
+		n, err := strconv.ParseUint(value, 0, 32)
+		k, maskErr := uint64(m.Mask), error(nil)
+		if hasMask {
+			k, maskErr = strconv.ParseUint(mask, 0, 32)
+		}
+		if err != nil || maskErr != nil {
+			d.fail("", "`%s` takes %s, not %s", d.key(), want, quote(v))
+			return m
+		}
+		m = Mark{uint32(n), uint32(k)}
+	default:
+		d.wrongType(v, want)
+		return m
+	}
+	switch {
+	case m.Mask == 0:
+		d.fail("", "a mask of 0 selects nothing")
+		m.Mask = 1
+	case m.Value&^m.Mask != 0:
+		d.fail(fmt.Sprintf("did you mean 0x%x/0x%x?", m.Value&m.Mask, m.Mask), "the mark 0x%x has bits outside its mask 0x%x", m.Value, m.Mask)
+	}
+	return m
+}
+
+// ifname reads an interface name, or a pattern where glob allows one.
+func (d *decoder) ifname(v any, glob bool) string {
+	s, ok := d.str(v, "an interface name")
+	if !ok {
+		return ""
+	}
+	isGlob := glob && fib.IsGlob(s)
+	longest := 15 // IFNAMSIZ - 1
+	if glob {
+		longest = 127 // ALTIFNAMSIZ - 1: a link is matched by its alternative names too
+	}
+	switch {
+	case s == "" || s == "." || s == ".." || s == "all" || s == "default":
+		d.fail("", "%s is not an interface name", quote(s))
+	case len(s) > longest:
+		d.fail("", "%s is longer than an interface name can be (%d)", quote(s), longest)
+	case strings.Contains(s, ":"):
+		d.fail("an alias like eth0:1 is an address of eth0: put the address into `addresses`", "%s is not an interface name", quote(s))
+	case !isWord(s, "/\"'\\;,#!") || !isGlob && strings.ContainsAny(s, "*?[]"):
+		d.fail("", "%s is not an interface name", quote(s))
+	case isGlob && !globOK(s):
+		d.fail("", "%s is not a pattern: a bracket is not closed", quote(s))
+	default:
+		return s
+	}
+	return ""
+}
+
+// pattern reads a driver's or a path's name, or a glob.
+func (d *decoder) pattern(v any) string {
+	s, ok := d.str(v, "a name or a pattern")
+	if !ok {
+		return ""
+	}
+	if s == "" || !isWord(s, "\"'\\;!") || !globOK(s) {
+		d.fail("", "%s is not a name or a pattern", quote(s))
+		return ""
+	}
+	return s
+}
+
+// isWord says whether s is printable ASCII without blanks or one of those chars.
+func isWord(s, without string) bool {
+	for _, c := range s {
+		if c <= ' ' || c >= 0x7f || strings.ContainsRune(without, c) {
+			return false
+		}
+	}
+	return true
+}
+
+func globOK(s string) bool {
+	_, err := path.Match(strings.ReplaceAll(s, "[!", "[^"), "")
+	return err == nil
+}
+
+// mac reads an Ethernet address and returns it in lower case with colons.
+func (d *decoder) mac(v any) string {
+	s, ok := d.str(v, "a MAC address, like \"02:00:00:00:00:01\"")
+	if !ok {
+		return ""
+	}
+	m := strings.ToLower(strings.ReplaceAll(s, "-", ":"))
+	parts := strings.Split(m, ":")
+	good := len(parts) == 6
+	for _, p := range parts {
+		_, err := strconv.ParseUint(p, 16, 8)
+		good = good && len(p) == 2 && err == nil
+	}
+	if !good {
+		d.fail("six pairs of hexadecimal digits, like 02:00:00:00:00:01", "%s is not a MAC address", quote(s))
+		return ""
+	}
+	return m
+}
+
+// ports reads a port or a range of ports: 80, "80" or "8000-8100".
+func (d *decoder) ports(v any) fib.Range[uint16] {
+	const want = "a port or a range like \"8000-8100\""
+	var r fib.Range[uint16]
+	if n, ok := v.(int64); ok {
+		p := uint16(d.number(n, 1, 65535))
+		return fib.Range[uint16]{Lo: p, Hi: p}
+	}
+	s, ok := d.str(v, want)
+	if !ok {
+		return r
+	}
+	lo, hi, err := parseRange(s, 16)
+	if err != nil || lo == 0 {
+		d.fail("", "`%s` takes %s, not %s", d.key(), want, quote(s))
+		return r
+	}
+	return fib.Range[uint16]{Lo: uint16(lo), Hi: uint16(hi)}
+}
+
+// uids reads a user id or a range of them.
+func (d *decoder) uids(v any) fib.Opt[fib.Range[uint32]] {
+	const want = "a user id or a range like \"1000-1999\""
+	// The highest id is the kernel's INVALID_UID.
+	const most = 0xfffffffe
+	if n, ok := v.(int64); ok {
+		u := d.number(n, 0, most)
+		return fib.Some(fib.Range[uint32]{Lo: u, Hi: u})
+	}
+	s, ok := d.str(v, want)
+	if !ok {
+		return fib.Opt[fib.Range[uint32]]{}
+	}
+	lo, hi, err := parseRange(s, 32)
+	if err != nil || hi > most {
+		d.fail("", "`%s` takes %s, not %s", d.key(), want, quote(s))
+	}
+	return fib.Some(fib.Range[uint32]{Lo: uint32(lo), Hi: uint32(hi)})
+}
+
+func parseRange(s string, bits int) (lo, hi uint64, err error) {
+	first, last, isRange := strings.Cut(s, "-")
+	if lo, err = strconv.ParseUint(first, 10, bits); err != nil {
+		return 0, 0, err
+	}
+	if hi = lo; isRange {
+		if hi, err = strconv.ParseUint(last, 10, bits); err != nil {
+			return 0, 0, err
+		}
+	}
+	if hi < lo {
+		return 0, 0, strconv.ErrRange
+	}
+	return lo, hi, nil
+}
+
+// ipProtocols are the protocols that both the kernel and networkd know by name
+// (IPPROTO_* in include/uapi/linux/in.h).
+var ipProtocols = map[string]uint8{
+	"icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "ipv6": 41, "gre": 47,
+	"esp": 50, "ah": 51, "ipv6-icmp": 58, "pim": 103, "comp": 108, "sctp": 132, "udplite": 136,
+}
+
+// ipproto reads an IP protocol by name or number.
+func (d *decoder) ipproto(v any) uint8 {
+	if n, ok := v.(int64); ok {
+		for _, p := range ipProtocols {
+			if int64(p) == n {
+				return p
+			}
+		}
+		d.fail("known are those of tcp, udp, icmp, ipv6-icmp, sctp, dccp, udplite, gre, esp, ah, ipip, ipv6, comp, igmp, pim", "%d is not an IP protocol that a rule can select here", n)
+		return 0
+	}
+	s, ok := d.str(v, "an IP protocol by name or number")
+	if !ok {
+		return 0
+	}
+	p, known := ipProtocols[s]
+	if !known {
+		d.fail(didYouMean(s, slices.Sorted(maps.Keys(ipProtocols))), "%s is not an IP protocol that a rule can select here", quote(s))
+	}
+	return p
+}
