@@ -1,0 +1,59 @@
+package gen
+
+import (
+	"os"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// CommandLine is what the kernel command line says to us.
+type CommandLine struct {
+	Off     bool         // uplink=0
+	Backend spec.Backend // uplink.backend=; "" where it is not given
+	Bad     string       // a word of ours that makes no sense; "" for none
+}
+
+// ReadCommandLine reads the kernel command line of the host at root; in a
+// container that of its PID 1, as systemd does, because /proc/cmdline is then the
+// outer host's. One that cannot be read says nothing.
+func ReadCommandLine(root rootfs.Root) CommandLine {
+	file := "/proc/cmdline"
+	if strings.HasPrefix(os.Getenv("SYSTEMD_VIRTUALIZATION"), "container:") || root.Exists("/run/systemd/container") {
+		file = "/proc/1/cmdline"
+	}
+	data, err := root.ReadFile(file, 1<<20)
+	if err != nil {
+		return CommandLine{}
+	}
+	return parseCommandLine(string(data))
+}
+
+// parseCommandLine reads the words that are ours. As for systemd the last one
+// counts, and - and _ are the same in a key.
+func parseCommandLine(s string) (c CommandLine) {
+	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r <= ' ' }) {
+		key, value, given := strings.Cut(strings.ReplaceAll(word, "\"", ""), "=")
+		switch strings.ReplaceAll(key, "_", "-") {
+		case "uplink":
+			switch strings.ToLower(value) {
+			case "0", "no", "n", "f", "false", "off":
+				c.Off = true
+			case "1", "yes", "y", "t", "true", "on":
+				c.Off = false
+			default:
+				if c.Off = false; given {
+					c.Bad = word
+				}
+			}
+		case "uplink.backend":
+			if b, ok := spec.ParseBackend(value); ok {
+				c.Backend = b
+			} else {
+				c.Bad = word
+			}
+		}
+	}
+	return c
+}

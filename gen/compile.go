@@ -1,0 +1,471 @@
+package gen
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// Compile returns the State that the kernel must hold for a spec, in canonical
+// order. It does no I/O, and gives the same State for the same Spec. What only
+// shows here (two routes that the kernel would take for one) comes back as
+// spec.Errors.
+func Compile(s *spec.Spec) (fib.State, error) {
+	c := compiler{
+		spec:       s,
+		tables:     tables(s),
+		priorities: priorities(s),
+		links:      map[string]int{},
+		waysOut:    map[way]fib.Nexthop{},
+		routes:     make(map[fib.RouteKey]string, 4*len(s.Uplinks)),
+	}
+	c.makeLinks()
+	for i := range s.Uplinks {
+		c.uplink(&s.Uplinks[i])
+	}
+	c.sharedDefault()
+	c.mainFirst()
+	c.distinctRules()
+	if err := s.Err(); err != nil {
+		return fib.State{}, err
+	}
+	c.state.Sort()
+	return c.state, nil
+}
+
+type compiler struct {
+	spec       *spec.Spec
+	state      fib.State
+	tables     map[string]uint32
+	priorities map[string]uint32
+	links      map[string]int          // uplink → its index in state.Links
+	routes     map[fib.RouteKey]string // the uplink that has it
+	waysOut    map[way]fib.Nexthop     // by each uplink's own default route
+	extraRules bool
+}
+
+// makeLinks makes one link of all the uplinks that match the same one.
+func (c *compiler) makeLinks() {
+	byMatch := map[fib.Match]int{}
+	for i := range c.spec.Uplinks {
+		u := &c.spec.Uplinks[i]
+		c.state.Tables = append(c.state.Tables, fib.Table{ID: c.tables[u.Name], Name: u.Name})
+		at, shared := byMatch[u.Match]
+		if !shared {
+			at = len(c.state.Links)
+			byMatch[u.Match] = at
+			c.state.Links = append(c.state.Links, fib.Link{Name: u.Name, Match: u.Match, PolicyOnly: u.PolicyOnly})
+		}
+		c.links[u.Name] = at
+		l := &c.state.Links[at]
+		l.Uplinks = append(l.Uplinks, fib.Named{Name: u.Name, Origin: u.Origin})
+		l.MTU = max(l.MTU, u.MTU)
+		l.DNS = append(l.DNS, u.DNS...)
+		l.Domains = append(l.Domains, u.Domains...)
+		if u.RequiredForOnline != "" {
+			l.RequiredForOnline = u.RequiredForOnline
+		}
+		learn := fib.Learn{
+			DHCP4: u.DHCP.Inet, DHCP6: u.DHCP.Inet6, RA: u.AcceptRA.Inet6,
+			Table: c.tables[u.Name], DefaultRoute: u.DefaultRoute, Metric: u.Metric,
+		}
+		if learn.Any() {
+			l.Learn = learn
+		}
+	}
+}
+
+func (c *compiler) linkOf(uplink string) string { return c.state.Links[c.links[uplink]].Name }
+
+// addRoute adds a route of uplink u, unless the kernel would take it for another
+// that is there; key is what to point at then.
+func (c *compiler) addRoute(u *spec.Uplink, r fib.Route, key ...string) {
+	if r.Family == fib.Inet6 && r.Metric == 0 {
+		r.Metric = fib.MetricDefaultInet6
+	}
+	r.Origin = u.Origin
+	if other, taken := c.routes[r.Key()]; taken {
+		what := r.Dst.String()
+		if r.IsDefault() {
+			what = fmt.Sprintf("the %s default", r.Family)
+		}
+		msg := fmt.Sprintf("there is a route to %s with this metric in table %s already, uplink `%s`'s", what, c.tableName(r.Table), other)
+		help := "give one of them another metric"
+		if r.Table == fib.TableMain && r.IsDefault() {
+			help = "give each uplink with default-route a `metric` of its own, or share one route in [multipath]"
+		}
+		c.spec.Fail(msg, help, append([]string{"uplink", u.Name}, key...)...)
+		return
+	}
+	c.routes[r.Key()] = u.Name
+	c.state.Routes = append(c.state.Routes, r)
+}
+
+func (c *compiler) tableName(id uint32) string {
+	if id == fib.TableMain {
+		return "main"
+	}
+	for _, t := range c.state.Tables {
+		if t.ID == id {
+			return t.Name
+		}
+	}
+	return fmt.Sprint(id)
+}
+
+func (c *compiler) uplink(u *spec.Uplink) {
+	link, table := c.linkOf(u.Name), c.tables[u.Name]
+
+	var defaults []fib.Route
+	for i, p := range u.Addresses {
+		if !u.PolicyOnly {
+			c.state.Addresses = append(c.state.Addresses, fib.Address{Link: link, Prefix: p, Origin: u.Origin})
+		}
+		if p.IsSingleIP() || slices.ContainsFunc(u.Addresses[:i], func(o netip.Prefix) bool { return o.Masked() == p.Masked() }) {
+			continue // no subnet of its own
+		}
+		r := fib.Route{
+			Family: fib.FamilyOf(p.Addr()), Table: table, Dst: p.Masked(), Type: fib.Unicast,
+			Src: p.Addr(), Nexthops: []fib.Nexthop{{Link: link}}, Link: link,
+		}
+		if r.Family == fib.Inet {
+			// With scope global, a gateway inside the subnet would be refused (ENETUNREACH).
+			r.Scope = fib.ScopeLink
+		}
+		c.addRoute(u, r, "addresses", spec.Element(i))
+	}
+	for i, gw := range u.Gateways {
+		f := fib.FamilyOf(gw)
+		r := fib.Route{
+			Family: f, Table: table, Dst: f.Any(), Type: fib.Unicast,
+			Nexthops: []fib.Nexthop{{Link: link, Via: gw, OnLink: u.OnLink}}, Link: link,
+		}
+		defaults = append(defaults, r)
+		c.addRoute(u, r, "gateways", spec.Element(i))
+	}
+	for i := range u.Routes {
+		defaults = append(defaults, c.extraRoute(u, i)...)
+	}
+	key := "default-route"
+	if u.Metric != 0 {
+		key = "metric"
+	}
+	for _, r := range defaults {
+		c.waysOut[way{u.Name, r.Family}] = r.Nexthops[0]
+		if u.DefaultRoute {
+			r.Table, r.Metric = fib.TableMain, u.Metric
+			c.addRoute(u, r, key)
+		}
+	}
+
+	own := c.ownRules(u)
+	for i := range u.Rules {
+		c.extraRule(u, i)
+	}
+	if u.Fallthrough != 0 && !c.spec.MainRoutesFirst {
+		for _, f := range fib.Families {
+			if slices.ContainsFunc(own, func(r fib.Rule) bool { return r.Family == f }) || u.Learns(f) {
+				c.addRoute(u, fib.Route{Family: f, Table: table, Dst: f.Any(), Type: u.Fallthrough, Metric: 4294967295}, "fallthrough")
+			}
+		}
+	}
+}
+
+// extraRoute adds a [[uplink.NAME.route]], and returns it where it is a default
+// route of the uplink.
+func (c *compiler) extraRoute(u *spec.Uplink, i int) (defaults []fib.Route) {
+	e := &u.Routes[i]
+	link := c.linkOf(u.Name)
+	for _, f := range fib.Families {
+		if !e.Families.Has(f) {
+			continue
+		}
+		r := fib.Route{
+			Family: f, Table: c.table(u, e.Table), Dst: e.To, Type: e.Type, Metric: e.Metric, Src: e.Src,
+			MTU: e.MTU, AdvMSS: e.AdvMSS, InitCwnd: e.InitCwnd, InitRwnd: e.InitRwnd,
+		}
+		if !r.Dst.IsValid() {
+			r.Dst = f.Any()
+		}
+		switch {
+		case !e.Type.HasDevice():
+		case e.Nexthops != nil:
+			for _, h := range e.Nexthops {
+				r.Nexthops = append(r.Nexthops, fib.Nexthop{
+					Link: c.linkOf(h.Uplink), Via: h.Via, Weight: h.Weight, OnLink: h.Via.IsValid() && (h.OnLink || c.spec.Uplink(h.Uplink).OnLink),
+				})
+			}
+			// Systemd 247 wants the way by the file's own link first.
+			slices.SortStableFunc(r.Nexthops, func(a, b fib.Nexthop) int { return ownFirst(link, a) - ownFirst(link, b) })
+			r.Nexthops = single(r.Nexthops)
+			r.Link = link
+		default:
+			r.Nexthops = []fib.Nexthop{{Link: link, Via: e.Via, OnLink: e.Via.IsValid() && (e.OnLink || u.OnLink)}}
+			r.Link = link
+		}
+		if f == fib.Inet {
+			r.Scope = defaultScope(r)
+			if e.Scope.Set {
+				r.Scope = e.Scope.Value
+			}
+		}
+		if e.IsUplinkDefault() {
+			defaults = append(defaults, r)
+		}
+		c.addRoute(u, r, "route", spec.Element(i))
+	}
+	return defaults
+}
+
+func ownFirst(link string, n fib.Nexthop) int {
+	if n.Link == link {
+		return 0
+	}
+	return 1
+}
+
+// single drops the weight of an only nexthop: nothing is shared then.
+func single(hops []fib.Nexthop) []fib.Nexthop {
+	if len(hops) == 1 {
+		hops[0].Weight = 0
+	}
+	return hops
+}
+
+// defaultScope is what ip-route(8) gives an IPv4 route without a scope: link where
+// it is delivered on the link itself, global where a gateway takes it on.
+func defaultScope(r fib.Route) fib.Scope {
+	switch r.Type {
+	case fib.Local:
+		return fib.ScopeHost
+	case fib.Broadcast, fib.Multicast, fib.Anycast:
+		return fib.ScopeLink
+	case fib.Unicast:
+		if !slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return n.Via.IsValid() }) {
+			return fib.ScopeLink
+		}
+	}
+	return fib.ScopeUniverse
+}
+
+func (c *compiler) table(u *spec.Uplink, t spec.Table) uint32 {
+	switch {
+	case t.Uplink != "":
+		return c.tables[t.Uplink]
+	case t.ID != 0:
+		return t.ID
+	}
+	return c.tables[u.Name]
+}
+
+// ownRules adds the rules that follow from the uplink itself, and returns them.
+func (c *compiler) ownRules(u *spec.Uplink) []fib.Rule {
+	base := fib.Rule{Action: fib.Lookup, Table: c.tables[u.Name], Link: c.ruleLink(u), Origin: u.Origin}
+	var selected []fib.Rule
+	own := func() (hosts []netip.Prefix) {
+		for _, p := range u.Addresses {
+			if h := netip.PrefixFrom(p.Addr(), p.Addr().BitLen()); !slices.Contains(hosts, h) {
+				hosts = append(hosts, h)
+			}
+		}
+		return hosts
+	}
+	from, to := u.From, u.To
+	if from == nil {
+		from = own()
+	}
+	if to == nil {
+		to = own()
+	}
+	for _, p := range from {
+		r := base
+		r.Family, r.From = fib.FamilyOf(p.Addr()), p
+		selected = append(selected, r)
+	}
+	for _, p := range to {
+		r := base
+		r.Family, r.To = fib.FamilyOf(p.Addr()), p
+		selected = append(selected, r)
+	}
+	if u.Mark.Mask != 0 {
+		for _, f := range fib.Families {
+			// A mark says nothing of the family. Where the uplink fails closed the other
+			// family must not slip past it; where it does not, a table that is empty for
+			// that family would only be asked in vain.
+			if u.Families().Has(f) || u.Fallthrough != 0 {
+				r := base
+				r.Family, r.Mark, r.Mask = f, u.Mark.Value, u.Mark.Mask
+				selected = append(selected, r)
+			}
+		}
+	}
+
+	priority := c.priorities[u.Name]
+	for _, r := range selected {
+		r.Priority = priority
+		if !c.spec.MainRoutesFirst {
+			c.state.Rules = append(c.state.Rules, r)
+			continue
+		}
+		specific, full, last := r, r, r
+		specific.SuppressPrefixLength = fib.Some[uint32](0)
+		full.Priority = priority + fullLookupOffset
+		c.state.Rules = append(c.state.Rules, specific, full)
+		if u.Fallthrough != 0 {
+			// Not a route in the table: the first lookup would find it and stop there,
+			// because an unreachable default is not suppressed (fib_rules_lookup in
+			// net/core/fib_rules.c asks suppress only where there was no error).
+			last.Priority, last.Table = priorityLastResort, 0
+			last.Action = fib.Action(u.Fallthrough) // numbered alike: RTN_* and FR_ACT_*
+			c.state.Rules = append(c.state.Rules, last)
+		}
+	}
+	return selected
+}
+
+// ruleLink returns the link whose coming and going the uplink's rules follow:
+// none where they fail closed, because that is when they are needed most.
+func (c *compiler) ruleLink(u *spec.Uplink) string {
+	if u.Fallthrough != 0 {
+		return ""
+	}
+	return c.linkOf(u.Name)
+}
+
+// extraRule adds a [[uplink.NAME.rule]], one for each of its families.
+func (c *compiler) extraRule(u *spec.Uplink, i int) {
+	c.extraRules = true
+	e := &u.Rules[i]
+	r := fib.Rule{
+		Priority: e.Priority, Not: e.Not, From: e.From, To: e.To, IIF: e.IIF, OIF: e.OIF,
+		Mark: e.Mark.Value, Mask: e.Mark.Mask, TOS: e.TOS, IPProto: e.IPProto, SPort: e.SPort, DPort: e.DPort,
+		UIDRange: e.UIDRange, L3MDev: e.L3MDev, Action: e.Action, Goto: e.Goto,
+		SuppressPrefixLength: e.SuppressPrefixLength, SuppressIfGroup: e.SuppressIfGroup,
+		Link: c.ruleLink(u), Origin: u.Origin,
+	}
+	if r.Priority == 0 {
+		r.Priority = c.priorities[u.Name]
+		if c.spec.MainRoutesFirst {
+			r.Priority += fullLookupOffset
+		}
+	}
+	if r.Action == fib.Lookup && !r.L3MDev {
+		r.Table = c.table(u, e.Table)
+	}
+	if r.Action == fib.Goto && r.Goto <= r.Priority {
+		c.spec.Fail(fmt.Sprintf("the rule stands at priority %d, and `goto` only goes forward", r.Priority), "", "uplink", u.Name, "rule", spec.Element(i), "goto")
+	}
+	for _, f := range fib.Families {
+		if e.Families.Has(f) {
+			r.Family = f
+			c.state.Rules = append(c.state.Rules, r)
+		}
+	}
+}
+
+// distinctRules reports a [[rule]] that is the same as another rule: the kernel
+// has each only once.
+func (c *compiler) distinctRules() {
+	if !c.extraRules {
+		return
+	}
+	sorted := slices.Clone(c.state.Rules)
+	slices.SortStableFunc(sorted, fib.Rule.Compare)
+	for i := 1; i < len(sorted); i++ {
+		if a, b := sorted[i-1], sorted[i]; a.Compare(b) == 0 {
+			for n := range c.spec.Uplinks {
+				if u := &c.spec.Uplinks[n]; u.Origin == b.Origin {
+					x := c.state.Syntax()
+					c.spec.Fail("the same rule twice: "+x.Rule("add", b), "", "uplink", u.Name, "rule")
+				}
+			}
+		}
+	}
+}
+
+// mainFirst adds the rules that look main's specific routes up before the uplinks'
+// defaults.
+func (c *compiler) mainFirst() {
+	if !c.spec.MainRoutesFirst {
+		return
+	}
+	for _, f := range fib.Families {
+		if slices.ContainsFunc(c.state.Rules, func(r fib.Rule) bool { return r.Family == f }) {
+			c.state.Rules = append(c.state.Rules, fib.Rule{
+				Family: f, Priority: priorityMainSpecific, Action: fib.Lookup, Table: fib.TableMain,
+				SuppressPrefixLength: fib.Some[uint32](0), Origin: fib.Origin{File: c.spec.Files[0]},
+			})
+		}
+	}
+}
+
+// sharedMetric is the metric of [multipath]'s first route in main. The routes of
+// uplinks that stand there one by one come behind.
+const sharedMetric = 1
+
+// sharedDefault adds the default routes of [multipath] to main.
+//
+// For IPv6 that is one route. For IPv4 there is one for each uplink, with a metric
+// of its own and the uplink's own way first: the first carries the traffic, and
+// each of them would do. A route follows its link, and networkd takes a multipath
+// route down with the link in whose file it stands; with one route for all, the
+// host would lose every way out with that link (systemd 257 and 262, measured).
+// The kernel joins IPv6 routes of one metric by itself, so there it is enough that
+// each link's file has its own nexthop.
+func (c *compiler) sharedDefault() {
+	for _, f := range fib.Families {
+		var sharing []*spec.Uplink
+		var hops []fib.Nexthop
+		for _, m := range c.spec.Multipath {
+			u := c.spec.Uplink(m.Uplink)
+			if hop, ok := c.wayOut(u, f); ok {
+				hop.Weight = m.Weight
+				sharing, hops = append(sharing, u), append(hops, hop)
+			}
+		}
+		for i, u := range sharing {
+			if f == fib.Inet6 && i > 0 {
+				break
+			}
+			r := fib.Route{
+				Family: f, Table: fib.TableMain, Dst: f.Any(), Type: fib.Unicast, Metric: sharedMetric + uint32(i),
+				Nexthops: single(slices.Concat(hops[i:i+1], hops[:i], hops[i+1:])), Link: hops[i].Link,
+			}
+			if f == fib.Inet {
+				r.Scope = defaultScope(r)
+			}
+			c.addRoute(u, r, "default-route")
+		}
+		c.behindShared(f, uint32(len(sharing)))
+	}
+}
+
+// behindShared reports uplinks whose own default route in main would come before
+// or between those that n uplinks share.
+func (c *compiler) behindShared(f fib.Family, n uint32) {
+	if n == 0 {
+		return
+	}
+	for i := range c.spec.Uplinks {
+		u := &c.spec.Uplinks[i]
+		if _, ok := c.wayOut(u, f); ok && u.DefaultRoute && u.Metric < sharedMetric+n {
+			c.spec.Fail(fmt.Sprintf("the %s default route of uplink `%s` would come before the one of [multipath]", f, u.Name),
+				fmt.Sprintf("give it a `metric` of at least %d to stand behind, or leave default-route out", sharedMetric+n), "uplink", u.Name, "default-route")
+		}
+	}
+}
+
+// way is an uplink and a family.
+type way struct {
+	uplink string
+	family fib.Family
+}
+
+// wayOut returns the nexthop of the uplink's own default route of a family.
+func (c *compiler) wayOut(u *spec.Uplink, f fib.Family) (fib.Nexthop, bool) {
+	hop, ok := c.waysOut[way{u.Name, f}]
+	return hop, ok
+}

@@ -1,0 +1,136 @@
+package gen
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/coreos/go-systemd/v22/unit"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// The unit files that are installed, which the generator hooks in.
+const (
+	renderService = "uplink-networkd.service"
+	applyService  = "uplink-apply.service"
+	applyTemplate = "uplink-apply@.service"
+)
+
+// unitPath is where an installed unit file may be (systemd.unit(5)).
+var unitPath = []string{
+	"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
+}
+
+// Generator is the systemd generator, as in systemd.generator(7). It decides
+// nothing that is only known later: networkd may be enabled by another generator
+// that runs beside this one. So it hooks in a service for each back end, and each
+// of them runs only where it is right.
+type Generator struct {
+	Root rootfs.Root
+	// Log takes one line for people, with a priority as in syslog(3).
+	Log func(priority int, line string)
+}
+
+// The priorities that are used, as in syslog(3).
+const (
+	LogErr     = 3
+	LogWarning = 4
+)
+
+// Run hooks the back ends in below normal, the first of the three directories that
+// systemd gives; the other two are not needed. Without a spec it does nothing. A
+// spec with errors is logged, and the services are hooked in all the same: they
+// fail then, which is how it shows in systemctl --failed, and leave what there is.
+func (g Generator) Run(normal string) error {
+	line := ReadCommandLine(g.Root)
+	if line.Bad != "" {
+		g.Log(LogWarning, "kernel command line: "+line.Bad+" is not understood")
+	}
+	if line.Off {
+		return nil
+	}
+	s, err := spec.Load(g.Root)
+	if errors.Is(err, spec.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		g.logErrors(err)
+		s = &spec.Spec{Backend: spec.Auto}
+	}
+	if line.Backend != "" {
+		s.Backend = line.Backend
+	}
+	return errors.Join(err, g.hook(normal, s))
+}
+
+// logErrors logs what is wrong, but not without end: the kernel drops what a
+// process writes too fast into its log.
+func (g Generator) logErrors(err error) {
+	var list spec.Errors
+	if !errors.As(err, &list) {
+		g.Log(LogErr, err.Error())
+		return
+	}
+	const most = 8
+	for _, e := range list[:min(len(list), most)] {
+		g.Log(LogErr, e.Error())
+	}
+	if len(list) > most {
+		g.Log(LogErr, fmt.Sprintf("and %d more errors: see uplinkctl check", len(list)-most))
+	}
+}
+
+// hook links the services below the units that pull them in.
+func (g Generator) hook(normal string, s *spec.Spec) error {
+	var errs []error
+	link := func(puller, name, installed string) {
+		if err := g.link(filepath.Join(normal, puller+".wants"), name, installed); err != nil {
+			g.Log(LogErr, err.Error())
+			errs = append(errs, err)
+		}
+	}
+	if s.Backend != spec.Netlink {
+		link("systemd-networkd.service", renderService, renderService)
+	}
+	if s.Backend != spec.Networkd {
+		link("multi-user.target", applyService, applyService)
+		linked := map[string]bool{}
+		for _, u := range s.Uplinks {
+			// A link that is known by its name is served whenever its device appears.
+			if dev, literal := u.Match.Device(); literal && !linked[dev] {
+				linked[dev] = true
+				link(deviceUnit(dev), "uplink-apply@"+unit.UnitNameEscape(dev)+".service", applyTemplate)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// deviceUnit returns the unit that stands for an interface (systemd.device(5)).
+func deviceUnit(dev string) string {
+	return unit.UnitNamePathEscape("/sys/subsystem/net/devices/"+dev) + ".device"
+}
+
+// link makes dir/name a link to an installed unit file.
+func (g Generator) link(dir, name, installed string) error {
+	target := ""
+	for _, d := range unitPath {
+		if file := filepath.Join(d, installed); g.Root.Exists(file) {
+			target = file
+			break
+		}
+	}
+	if target == "" {
+		return fmt.Errorf("%s is not installed", installed)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink(target, filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
