@@ -1,0 +1,303 @@
+package units
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/unit"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+// Where the files go, on the host that they are for.
+const (
+	networkDir   = "/run/systemd/network"
+	networkdConf = "/run/systemd/networkd.conf.d/10-uplink.conf"
+	tablesFile   = "/run/uplink/rt_tables.conf"
+
+	filePrefix = "10-uplink-"
+)
+
+// madeBy begins every file of ours, so that it can be told from others'.
+const madeBy = "# Made by uplink-generator from "
+
+func isOurs(data []byte) bool { return strings.HasPrefix(string(data), madeBy) }
+
+// Target is the host that is rendered for.
+type Target struct {
+	Version Version     // of its systemd
+	Root    rootfs.Root // its root directory, for the .network files of others
+
+	// WithoutNetworkd leaves out all that networkd would read, and keeps the names
+	// of the tables.
+	WithoutNetworkd bool
+}
+
+// File is one file, by its absolute path on the host.
+type File struct {
+	Path string
+	Data []byte
+}
+
+// Tree is a set of files, sorted by path. All have mode 0644.
+type Tree []File
+
+// Note is something that people should know of a rendering that went well.
+type Note struct {
+	Origin fib.Origin
+	Text   string
+}
+
+// String returns "FILE:LINE: text", or the text alone where no line is meant.
+func (n Note) String() string {
+	if n.Origin == (fib.Origin{}) {
+		return n.Text
+	}
+	return n.Origin.String() + ": " + n.Text
+}
+
+// UnsupportedError says that a systemd cannot express a part of the State.
+type UnsupportedError struct {
+	Origin  fib.Origin
+	What    string  // the key, "GoTo=" or "FirewallMark=0/255"
+	Since   Version // the first systemd that can
+	Version Version // the one that is rendered for
+}
+
+// Error returns "FILE:LINE: KEY needs systemd N, and this is systemd M".
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s: %s needs systemd %s, and this is rendered for systemd %s: an older one would ignore it and apply the rest",
+		e.Origin, e.What, e.Since, e.Version)
+}
+
+// NamelessError says that a link must be given by its name.
+type NamelessError struct {
+	Origin fib.Origin
+	Link   string // Link.Name
+}
+
+// Error returns "FILE:LINE: …" with the remedy.
+func (e *NamelessError) Error() string {
+	return fmt.Sprintf("%s: networkd needs the name of uplink `%s`'s link in a multipath route: give its `interface` without a pattern", e.Origin, e.Link)
+}
+
+// Render writes a State as files for a host: .network files for systemd-networkd,
+// drop-ins to the .network files that win for links of which only the policy is
+// ours, and the names of the tables. The same State and Target give the same
+// bytes. What the host's systemd cannot express is refused: each such thing is an
+// UnsupportedError, all of them joined.
+func Render(s fib.State, t Target) (Tree, []Note, error) {
+	r := renderer{Target: t, state: s, syntax: s.Syntax()}
+	if len(s.Links) > 0 {
+		r.file(tablesFile, fileOrigins(s), tableNames(s))
+		if !t.WithoutNetworkd {
+			if err := r.network(); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if err := errors.Join(r.errs...); err != nil {
+		return nil, nil, err
+	}
+	slices.SortFunc(r.tree, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	return r.tree, r.notes, nil
+}
+
+type renderer struct {
+	Target
+	state  fib.State
+	syntax fib.Syntax
+
+	tree  Tree
+	notes []Note
+	errs  []error
+
+	others []networkFile // .network files that are not ours
+}
+
+// network renders all that networkd reads.
+func (r *renderer) network() error {
+	var err error
+	if r.others, err = networkFiles(r.Root); err != nil {
+		return err
+	}
+	r.tableNames()
+	byLink := map[string]*body{"": {}}
+	for i := range r.state.Links {
+		byLink[r.state.Links[i].Name] = &body{}
+	}
+	for i := range r.state.Addresses {
+		a := &r.state.Addresses[i]
+		byLink[a.Link].addresses = append(byLink[a.Link].addresses, a)
+	}
+	for i := range r.state.Routes {
+		for _, e := range split(&r.state.Routes[i]) {
+			byLink[e.Link].routes = append(byLink[e.Link].routes, e)
+		}
+	}
+	for i := range r.state.Rules {
+		e := &r.state.Rules[i]
+		byLink[e.Link].rules = append(byLink[e.Link].rules, e)
+	}
+	for i := range r.state.Links {
+		l := &r.state.Links[i]
+		r.link(l, byLink[l.Name])
+	}
+	r.loopback(byLink[""])
+	return nil
+}
+
+// split takes an IPv6 multipath route apart, so that each link's file has its own
+// nexthop: the kernel joins routes of one metric, and with a link only its part
+// goes and comes. In one file networkd loses parts of it whenever a link flaps
+// (247, 252). IPv4 routes of one metric would not be joined.
+func split(r *fib.Route) []*fib.Route {
+	if r.Family != fib.Inet6 || len(r.Nexthops) < 2 {
+		return []*fib.Route{r}
+	}
+	parts := make([]*fib.Route, len(r.Nexthops))
+	for i, n := range r.Nexthops {
+		part := *r
+		part.Link, part.Nexthops = n.Link, []fib.Nexthop{n}
+		parts[i] = &part
+	}
+	return parts
+}
+
+// body is what a link's file holds besides the settings of the link.
+type body struct {
+	addresses []*fib.Address
+	routes    []*fib.Route
+	rules     []*fib.Rule
+}
+
+// link renders one link's .network file, or its drop-in to the file that wins.
+func (r *renderer) link(l *fib.Link, b *body) {
+	name := filePrefix + l.Name + ".network"
+	file, because := winner(r.others, factsOf(l.Match, r.Root))
+	origin := l.Uplinks[0].Origin
+	if !l.PolicyOnly {
+		if file != nil && file.name < name {
+			r.note(origin, "%s comes before %s and %s: networkd uses only the first file that matches. Take manage = \"policy\" to extend it, or remove it",
+				file.path, name, matchWords(l, because))
+		}
+		r.file(path.Join(networkDir, name), l.Uplinks, r.sections(l, b))
+		return
+	}
+	switch {
+	case file == nil:
+		r.note(origin, "no .network file matches %s: networkd does not manage it, and there is nothing to extend", l.Match)
+		return
+	case file.unmanaged:
+		r.note(origin, "%s says Unmanaged=yes for %s: networkd leaves it alone, and there is nothing to extend", file.path, l.Match)
+		return
+	case because != "":
+		r.note(origin, "%s is extended because it %s", file.path, matchWords(l, because))
+	}
+	r.file(path.Join(networkDir, file.name+".d", filePrefix+l.Name+".conf"), l.Uplinks, r.sections(l, b))
+}
+
+func matchWords(l *fib.Link, because string) string {
+	if because == "" {
+		return "matches " + l.Match.String()
+	}
+	return "may match " + l.Match.String() + " (" + because + " cannot be told here)"
+}
+
+// loopback renders what belongs to no link into a file for lo: the rules that fail
+// closed and their routes must stay when a link goes, and networkd takes down with
+// a link all that stands in its file.
+func (r *renderer) loopback(b *body) {
+	if len(b.routes) == 0 && len(b.rules) == 0 {
+		return
+	}
+	var origins []fib.Named
+	add := func(o fib.Origin) {
+		if !slices.ContainsFunc(origins, func(n fib.Named) bool { return n.Origin == o }) {
+			origins = append(origins, fib.Named{Origin: o})
+		}
+	}
+	for _, e := range b.routes {
+		add(e.Origin)
+	}
+	for _, e := range b.rules {
+		add(e.Origin)
+	}
+	lo := &fib.Link{Name: "lo", Match: fib.Match{Name: "lo"}}
+	name := filePrefix + "lo.network"
+	file, _ := winner(r.others, factsOf(lo.Match, r.Root))
+	if file != nil && !file.unmanaged && file.name < name {
+		lo.PolicyOnly = true
+		r.file(path.Join(networkDir, file.name+".d", filePrefix+"lo.conf"), origins, r.sections(lo, b))
+		return
+	}
+	r.file(path.Join(networkDir, name), origins, r.sections(lo, b))
+}
+
+func (r *renderer) note(o fib.Origin, format string, args ...any) {
+	r.notes = append(r.notes, Note{o, fmt.Sprintf(format, args...)})
+}
+
+// file adds a file with a head that says where it comes from.
+func (r *renderer) file(name string, from []fib.Named, body io.Reader) {
+	var b strings.Builder
+	b.WriteString(madeBy)
+	for i, n := range from {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		if b.WriteString(n.Origin.String()); n.Name != "" {
+			b.WriteString(" (uplink " + n.Name + ")")
+		}
+	}
+	b.WriteString("\n# Changes made here are lost: change the spec instead.\n\n")
+	// Reading from memory cannot fail.
+	_, _ = io.Copy(&b, body)
+	r.tree = append(r.tree, File{name, []byte(b.String())})
+}
+
+// fileOrigins lists the files that a State comes from.
+func fileOrigins(s fib.State) (files []fib.Named) {
+	for _, l := range s.Links {
+		for _, u := range l.Uplinks {
+			n := fib.Named{Origin: fib.Origin{File: u.Origin.File}}
+			if !slices.Contains(files, n) {
+				files = append(files, n)
+			}
+		}
+	}
+	return files
+}
+
+// tableNames lists the tables for iproute2 (ip-route(8), /etc/iproute2/rt_tables).
+func tableNames(s fib.State) io.Reader {
+	var b strings.Builder
+	for _, t := range s.Tables {
+		fmt.Fprintf(&b, "%d\t%s\n", t.ID, t.Name)
+	}
+	return strings.NewReader(b.String())
+}
+
+// tableNames tells networkd the names of the tables, for networkctl to show. They
+// are not used in .network files: networkd reads networkd.conf only when it starts,
+// and drops a section whose table's name it does not know.
+func (r *renderer) tableNames() {
+	const perLine = 32
+	if r.Version.Before(since["networkd.conf/Network.RouteTable"]) {
+		return // names are for people: nothing is lost
+	}
+	s := unit.UnitSection{Section: "Network"}
+	for tables := range slices.Chunk(r.state.Tables, perLine) {
+		var words []string
+		for _, t := range tables {
+			words = append(words, fmt.Sprintf("%s:%d", t.Name, t.ID))
+		}
+		s.Entries = append(s.Entries, &unit.UnitEntry{Name: "RouteTable", Value: strings.Join(words, " ")})
+	}
+	r.file(networkdConf, fileOrigins(r.state), unit.SerializeSections([]*unit.UnitSection{&s}))
+}

@@ -1,0 +1,111 @@
+package units
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+// Version is a version of systemd. Minor is 0 where it is not known.
+type Version struct{ Major, Minor int }
+
+// Oldest is the oldest systemd that is supported, and what is assumed where none
+// is found.
+var Oldest = Version{Major: 247}
+
+// ParseVersion reads "257" or "257.13"; what follows a further "-" or "~" belongs
+// to the distribution.
+func ParseVersion(s string) (Version, error) {
+	upstream := s
+	if i := strings.IndexAny(s, "-~+"); i > 0 {
+		upstream = s[:i]
+	}
+	major, minor, _ := strings.Cut(upstream, ".")
+	v := Version{}
+	var err error
+	if v.Major, err = strconv.Atoi(major); err != nil || v.Major <= 0 {
+		return Version{}, fmt.Errorf("%q is not a version of systemd, like 257 or 257.13", s)
+	}
+	if minor != "" {
+		if v.Minor, err = strconv.Atoi(minor); err != nil || v.Minor < 0 {
+			return Version{}, fmt.Errorf("%q is not a version of systemd, like 257 or 257.13", s)
+		}
+	}
+	if v.Major < Oldest.Major {
+		return Version{}, fmt.Errorf("systemd %s is older than %s, the oldest that is supported", s, Oldest)
+	}
+	return v, nil
+}
+
+// String returns "257", or "257.13" where the point release is known.
+func (v Version) String() string {
+	if v.Minor == 0 {
+		return strconv.Itoa(v.Major)
+	}
+	return fmt.Sprintf("%d.%d", v.Major, v.Minor)
+}
+
+// Before says whether v is older than o.
+func (v Version) Before(o Version) bool {
+	return cmp.Or(cmp.Compare(v.Major, o.Major), cmp.Compare(v.Minor, o.Minor)) < 0
+}
+
+// DetectVersion finds the version of the systemd that is installed below root, by
+// the name of its private library (libsystemd-shared-257.so, on some
+// distributions -257.13-1.fc42.so). It returns false where there is none.
+func DetectVersion(root rootfs.Root) (Version, bool) {
+	var newest Version
+	for _, dir := range []string{"/usr/lib/systemd", "/usr/lib64/systemd", "/usr/lib/*/systemd", "/lib/systemd", "/lib/*/systemd"} {
+		for _, lib := range root.Glob(path.Join(dir, "libsystemd-shared-*.so")) {
+			name := strings.TrimSuffix(strings.TrimPrefix(path.Base(lib), "libsystemd-shared-"), ".so")
+			if v, err := ParseVersion(name); err == nil && newest.Before(v) {
+				newest = v
+			}
+		}
+	}
+	return newest, newest != Version{}
+}
+
+// since says from which systemd on networkd knows each key that is written here
+// (src/network/networkd-network-gperf.gperf and networkd-gperf.gperf of each
+// release, and NEWS). A key that is not here is not written.
+var since = map[string]Version{
+	"Match.Name": {247, 0}, "Match.MACAddress": {247, 0}, "Match.Driver": {247, 0}, "Match.Path": {247, 0}, "Match.Type": {247, 0}, "Match.Kind": {252, 0},
+
+	"Link.MTUBytes": {247, 0}, "Link.RequiredForOnline": {247, 0},
+
+	"Network.Address": {247, 0}, "Network.DHCP": {247, 0}, "Network.DNS": {247, 0},
+	"Network.Domains": {247, 0}, "Network.IPv6AcceptRA": {247, 0}, "Network.LinkLocalAddressing": {247, 0},
+	"Network.KeepConfiguration": {247, 0},
+
+	"DHCPv4.RouteTable": {247, 0}, "DHCPv4.RouteMetric": {247, 0},
+	"IPv6AcceptRA.RouteTable": {247, 0}, "IPv6AcceptRA.RouteMetric": {249, 0},
+	"DHCPv6.WithoutRA": {247, 0}, "DHCPv6.RouteTable": {261, 0},
+
+	"Route.Destination": {247, 0}, "Route.Gateway": {247, 0}, "Route.GatewayOnLink": {247, 0}, "Route.Metric": {247, 0},
+	"Route.PreferredSource": {247, 0}, "Route.Scope": {247, 0}, "Route.Table": {247, 0}, "Route.Type": {247, 0},
+	"Route.MTUBytes": {247, 0}, "Route.InitialCongestionWindow": {247, 0}, "Route.InitialAdvertisedReceiveWindow": {247, 0},
+	"Route.MultiPathRoute": {247, 0}, "Route.TCPAdvertisedMaximumSegmentSize": {248, 0},
+
+	"RoutingPolicyRule.Priority": {247, 0}, "RoutingPolicyRule.Family": {247, 0}, "RoutingPolicyRule.From": {247, 0},
+	"RoutingPolicyRule.To": {247, 0}, "RoutingPolicyRule.FirewallMark": {247, 0}, "RoutingPolicyRule.IncomingInterface": {247, 0},
+	"RoutingPolicyRule.OutgoingInterface": {247, 0}, "RoutingPolicyRule.TypeOfService": {247, 0}, "RoutingPolicyRule.IPProtocol": {247, 0},
+	"RoutingPolicyRule.SourcePort": {247, 0}, "RoutingPolicyRule.DestinationPort": {247, 0}, "RoutingPolicyRule.User": {247, 0},
+	"RoutingPolicyRule.InvertRule": {247, 0}, "RoutingPolicyRule.Table": {247, 0}, "RoutingPolicyRule.SuppressPrefixLength": {247, 0},
+	"RoutingPolicyRule.Type": {248, 0}, "RoutingPolicyRule.SuppressInterfaceGroup": {250, 0},
+	"RoutingPolicyRule.L3MasterDevice": {256, 0}, "RoutingPolicyRule.GoTo": {257, 0},
+
+	"networkd.conf/Network.RouteTable": {248, 0},
+}
+
+// nopSince is when Type= of a rule learned "nop" (and "goto", "table"); before,
+// the whole section is dropped for it.
+var nopSince = Version{257, 0}
+
+// zeroMarkSince is when FirewallMark= with the value 0 stopped losing its mask,
+// and with it the selector (systemd#36973).
+var zeroMarkSince = Version{257, 13}

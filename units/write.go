@@ -1,0 +1,234 @@
+package units
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+// ErrForeign says that a file which is not ours stands where one of ours belongs.
+var ErrForeign = errors.New("is not a file of uplink-generator: move it away")
+
+// Changes is what Write did, by the host's absolute paths.
+type Changes struct{ Written, Removed []string }
+
+// Write makes the tree true below dir ("/" for the running host): it writes the
+// files whose bytes differ, and removes those of an earlier run that are in the
+// tree no more. Files of others are never touched; one that stands where ours
+// belongs is ErrForeign. An unchanged file is not written, because networkd
+// reconfigures a link whose file has a new time.
+//
+// New content is first written aside, all of it, then renamed, file by file: where
+// something fails, no file is half-written, and where the disk is full, none is
+// changed. Runs at the same time wait for each other.
+func (t Tree) Write(dir string) (Changes, error) {
+	w := writer{root: rootfs.At(dir)}
+	unlock, err := w.lock()
+	if err != nil {
+		return Changes{}, err
+	}
+	defer unlock()
+	defer w.discard()
+
+	wanted := make(map[string]bool, len(t))
+	for _, f := range t {
+		wanted[f.Path] = true
+		if err := w.stage(f); err != nil {
+			return Changes{}, err
+		}
+	}
+	stale, err := w.stale(wanted)
+	if err != nil {
+		return Changes{}, err
+	}
+	var done Changes
+	for len(w.staged) > 0 {
+		s := w.staged[0]
+		if err := os.Rename(s.temp, s.path); err != nil {
+			return done, fmt.Errorf("%s: %w", s.name, bare(err))
+		}
+		w.staged = w.staged[1:]
+		done.Written = append(done.Written, s.name)
+	}
+	for _, name := range stale {
+		path, err := w.root.Path(name)
+		if err == nil {
+			err = os.Remove(path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return done, fmt.Errorf("%s: %w", name, bare(err))
+		}
+		done.Removed = append(done.Removed, name)
+		// A drop-in's directory goes with its last file; where others are in it, it stays.
+		if parent := filepath.Dir(path); strings.HasSuffix(parent, ".network.d") {
+			_ = os.Remove(parent)
+		}
+	}
+	return done, nil
+}
+
+// maxOwnSize bounds what is read back of a file of ours; a larger one is none.
+const maxOwnSize = 64 << 20
+
+type writer struct {
+	root   rootfs.Root
+	staged []staged
+}
+
+type staged struct{ name, path, temp string }
+
+// lock keeps other runs out until unlock is called. The lock is on the directory
+// itself, so that nothing is left behind.
+func (w *writer) lock() (unlock func(), err error) {
+	path, err := w.root.Path(networkDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, fmt.Errorf("%s: %w", networkDir, bare(err))
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", networkDir, bare(err))
+	}
+	for {
+		err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX)
+		if err != syscall.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		d.Close()
+		return nil, fmt.Errorf("%s: lock: %w", networkDir, err)
+	}
+	return func() { d.Close() }, nil
+}
+
+// stage writes a file aside, unless the same bytes are there already. The
+// temporary file is in the directory of the real one, for the rename and so that
+// SELinux gives it that directory's label.
+func (w *writer) stage(f File) error {
+	path, err := w.root.Path(f.Path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Path, bare(err))
+	}
+	old, err := w.root.ReadFile(f.Path, maxOwnSize)
+	switch {
+	case err == nil && !isOurs(old):
+		return fmt.Errorf("%s %w", f.Path, ErrForeign)
+	case err == nil && bytes.Equal(old, f.Data):
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: %w", f.Path, bare(err))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("%s: %w", f.Path, bare(err))
+	}
+	// networkd takes only names that end in .network and .conf.
+	s := staged{f.Path, path, filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")}
+	w.staged = append(w.staged, s)
+	// A leftover of a run that was killed may have any mode, or be a link.
+	if err := os.Remove(s.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", f.Path, bare(err))
+	}
+	out, err := os.OpenFile(s.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Path, bare(err))
+	}
+	_, err = out.Write(f.Data)
+	// networkd runs as a user of its own: whatever the umask, it has to read this.
+	err = errors.Join(err, out.Chmod(0o644), out.Close())
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Path, bare(err))
+	}
+	return nil
+}
+
+// discard removes what was written aside and not renamed.
+func (w *writer) discard() {
+	for _, s := range w.staged {
+		_ = os.Remove(s.temp)
+	}
+}
+
+// stale returns the files of ours that are not wanted, and temporary files that a
+// killed run has left.
+func (w *writer) stale(wanted map[string]bool) ([]string, error) {
+	var names []string
+	see := func(full string) {
+		if wanted[full] {
+			return
+		}
+		if data, err := w.root.ReadFile(full, maxOwnSize); err == nil && isOurs(data) {
+			names = append(names, full)
+		}
+	}
+	inUse := map[string]bool{}
+	for _, s := range w.staged {
+		inUse[filepath.Base(s.temp)] = true
+	}
+	look := func(dir, suffix string) error {
+		entries, err := w.readDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, n := range entries {
+			leftover := strings.HasPrefix(n, "."+filePrefix) && strings.HasSuffix(n, suffix+".tmp") && !inUse[n]
+			if leftover {
+				names = append(names, filepath.Join(dir, n))
+			} else if strings.HasPrefix(n, filePrefix) && strings.HasSuffix(n, suffix) {
+				see(filepath.Join(dir, n))
+			}
+		}
+		return nil
+	}
+	if err := look(networkDir, ".network"); err != nil {
+		return nil, err
+	}
+	entries, err := w.readDir(networkDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range entries {
+		if strings.HasSuffix(n, ".network.d") {
+			if err := look(filepath.Join(networkDir, n), ".conf"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, f := range []string{networkdConf, tablesFile} {
+		see(f)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func (w *writer) readDir(dir string) ([]string, error) {
+	names, err := w.root.ReadDir(dir)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return names, nil
+}
+
+// bare takes the path off an error, which the caller says as the host sees it.
+func bare(err error) error {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		return pe.Err
+	}
+	if le := (*os.LinkError)(nil); errors.As(err, &le) {
+		return le.Err
+	}
+	return err
+}
