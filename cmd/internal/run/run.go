@@ -1,0 +1,111 @@
+// Package run is what the two programs have in common: the way from the files of a
+// host to what is written, and how its errors are said.
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+// Exit codes of all commands.
+const (
+	ExitOK    = 0
+	ExitFail  = 1 // something is wrong with the spec or the host
+	ExitUsage = 2 // something is wrong with the command line
+)
+
+// version and commit are set by the linker.
+var version, commit = "devel", ""
+
+// Version returns the line that --version prints.
+func Version(program string) string {
+	s := program + " " + version
+	if commit != "" {
+		s += " (" + commit + ")"
+	}
+	return s + " " + runtime.Version()
+}
+
+// Rendering is what is to be rendered, and for which host.
+type Rendering struct {
+	Root    string // the host's root directory; "" for "/"
+	Version string // of its systemd; "" for the one that is installed below Root
+}
+
+// Render reads the host's spec and renders it. A host without a spec gives an
+// empty tree and spec.ErrNone.
+func (r Rendering) Render() (units.Tree, []units.Note, error) {
+	root := rootfs.At(r.Root)
+	target, known := units.Target{Root: root}, true
+	if r.Version == "" {
+		target.Version, known = units.DetectVersion(root)
+	} else if v, err := units.ParseVersion(r.Version); err == nil {
+		target.Version = v
+	} else {
+		return nil, nil, err
+	}
+	if !known {
+		target.Version = units.Oldest
+	}
+	s, err := spec.Load(root)
+	if err != nil {
+		return nil, nil, err
+	}
+	backend := s.Backend
+	if line := gen.ReadCommandLine(root); line.Backend != "" {
+		backend = line.Backend
+	}
+	target.WithoutNetworkd = backend == spec.Netlink
+	state, err := gen.Compile(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	tree, notes, err := units.Render(state, target)
+	if !known && !target.WithoutNetworkd {
+		notes = append(notes, units.Note{Text: fmt.Sprintf("no systemd is installed below %s: rendered for systemd %s, the oldest that is supported; --systemd-version says otherwise", root, target.Version)})
+	}
+	return tree, notes, err
+}
+
+// Check reads and compiles the files, or the host's spec where none is given.
+func Check(root string, files ...string) (*spec.Spec, fib.State, error) {
+	var s *spec.Spec
+	var err error
+	if len(files) > 0 {
+		s, err = spec.LoadFiles(rootfs.At(""), files...)
+	} else {
+		s, err = spec.Load(rootfs.At(root))
+	}
+	if err != nil {
+		return nil, fib.State{}, err
+	}
+	state, err := gen.Compile(s)
+	return s, state, err
+}
+
+// Report writes an error for people: each thing that is wrong with a spec with its
+// source line, and how many there are.
+func Report(w io.Writer, program string, err error) {
+	var list spec.Errors
+	if !errors.As(err, &list) {
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(w, "%s: %s\n", program, strings.TrimSuffix(line, "\n"))
+		}
+		return
+	}
+	fmt.Fprintln(w, list.Detail())
+	plural := "s"
+	if len(list) == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(w, "\n%s: %d error%s; nothing was changed\n", program, len(list), plural)
+}

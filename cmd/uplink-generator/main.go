@@ -1,0 +1,111 @@
+// Command uplink-generator is the systemd generator, and renders when the service
+// that it hooks in calls it.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+const usage = `Usage:
+  uplink-generator [--root DIR] NORMAL [EARLY LATE]
+        as systemd calls it: hook the back ends in, below the directory NORMAL
+  uplink-generator [--root DIR] --render
+        write the files for systemd-networkd; what uplink-networkd.service calls
+
+Options:
+  --root DIR   the host's root directory (default /)
+  --version    print the version
+
+Exit status: 0 done or nothing to do, 1 the spec has errors, 2 wrong usage.
+See uplink-generator(8), and uplinkctl(8) for the commands for people.
+`
+
+// deadline ends the generator whatever happens: systemd waits for all generators,
+// and since 254 PID 1 gives up when one of them hangs.
+const deadline = 5 * time.Second
+
+func main() { os.Exit(generator(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func generator(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("uplink-generator", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	root := flags.String("root", "", "")
+	render := flags.Bool("render", false, "")
+	version := flags.Bool("version", false, "")
+	err := flags.Parse(args)
+	switch n := flags.NArg(); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return run.ExitOK
+	case err != nil || !*version && (*render != (n == 0) || n > 3):
+		if err == nil {
+			err = errors.New("one to three directories are expected, or --render")
+		}
+		fmt.Fprintf(stderr, "uplink-generator: %v\n%s", err, usage)
+		return run.ExitUsage
+	case *version:
+		fmt.Fprintln(stdout, run.Version("uplink-generator"))
+		return run.ExitOK
+	case *render:
+		return renderFiles(*root, stderr)
+	}
+
+	log := logger(*root, stderr)
+	time.AfterFunc(deadline, func() {
+		log(gen.LogErr, fmt.Sprintf("not done after %v: giving up, so that the boot goes on", deadline))
+		os.Exit(run.ExitFail)
+	})
+	g := gen.Generator{Root: rootfs.At(*root), Log: log}
+	if err := g.Run(flags.Arg(0)); err != nil {
+		return run.ExitFail
+	}
+	return run.ExitOK
+}
+
+// logger returns where a generator's messages go. At boot there is only the
+// kernel's log: no journal yet, and stderr is /dev/null.
+func logger(root string, stderr io.Writer) func(int, string) {
+	kmsg := io.Discard
+	if rootfs.At(root).IsHost() {
+		// In some containers it cannot be opened: a lost message is no failure.
+		if f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_CLOEXEC, 0); err == nil {
+			kmsg = f
+		}
+	}
+	return func(priority int, line string) {
+		// One write is one record, and a record is one line.
+		line = strings.ReplaceAll(line, "\n", " ")
+		_, _ = fmt.Fprintf(kmsg, "<%d>uplink-generator[%d]: %.900s\n", priority, os.Getpid(), line)
+		_, _ = fmt.Fprintf(stderr, "uplink-generator: %s\n", line)
+	}
+}
+
+// renderFiles writes the files for networkd into the host's /run. Where the spec is
+// wrong the files of the last good one stay.
+func renderFiles(root string, stderr io.Writer) int {
+	tree, notes, err := run.Rendering{Root: root}.Render()
+	if err != nil && !errors.Is(err, spec.ErrNone) {
+		run.Report(stderr, "uplink-generator", err)
+		return run.ExitFail
+	}
+	for _, n := range notes {
+		fmt.Fprintln(stderr, n)
+	}
+	if _, err := tree.Write(root); err != nil {
+		run.Report(stderr, "uplink-generator", err)
+		return run.ExitFail
+	}
+	return run.ExitOK
+}

@@ -1,0 +1,75 @@
+// Command uplinkctl is what people, and the units at boot, run.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+)
+
+const usage = `Usage: uplinkctl COMMAND [OPTIONS]
+
+Commands:
+  check [FILE…]   read the spec and report everything that is wrong with it
+  render          show or write the files for systemd-networkd
+
+  help COMMAND    the options of a command, with examples
+  --version       print the version
+
+Exit status: 0 fine, 1 something is wrong, 2 wrong usage.
+See uplinkctl(8).
+`
+
+// command is one of uplinkctl's commands. Its flags are added to the set before it
+// runs; run gets what is left of the arguments, and returns an exit code.
+type command struct {
+	name, usage string
+	flags       func(*flag.FlagSet)
+	run         func(args []string, stdout, stderr io.Writer) int
+}
+
+func commands() []*command { return []*command{checkCommand(), renderCommand()} }
+
+func main() { os.Exit(uplinkctl(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func uplinkctl(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return run.ExitUsage
+	}
+	name, args := args[0], args[1:]
+	switch name {
+	case "--version", "version":
+		fmt.Fprintln(stdout, run.Version("uplinkctl"))
+		return run.ExitOK
+	case "-h", "-help", "--help", "help":
+		if len(args) == 0 {
+			fmt.Fprint(stdout, usage)
+			return run.ExitOK
+		}
+		name, args = args[0], []string{"--help"}
+	}
+	for _, c := range commands() {
+		if c.name != name {
+			continue
+		}
+		flags := flag.NewFlagSet(name, flag.ContinueOnError)
+		flags.SetOutput(io.Discard)
+		c.flags(flags)
+		switch err := flags.Parse(args); {
+		case errors.Is(err, flag.ErrHelp):
+			fmt.Fprint(stdout, c.usage)
+			return run.ExitOK
+		case err != nil:
+			fmt.Fprintf(stderr, "uplinkctl %s: %v\n%s", name, err, c.usage)
+			return run.ExitUsage
+		}
+		return c.run(flags.Args(), stdout, stderr)
+	}
+	fmt.Fprintf(stderr, "uplinkctl: there is no command %q\n%s", name, usage)
+	return run.ExitUsage
+}

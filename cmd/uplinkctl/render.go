@@ -1,0 +1,78 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+)
+
+const renderUsage = `Usage: uplinkctl render [--root DIR] [--output DIR] [--systemd-version N]
+
+Show the files that systemd-networkd would be given, or write them. It needs no
+root, and an image's files can be rendered on another machine.
+
+Options:
+  --root DIR            the host's root directory: where the spec is, and the
+                        .network files of others (default /)
+  --output DIR          write the files below DIR, as DIR/run/systemd/network/…;
+                        what an earlier run left there is removed
+  --systemd-version N   the version of the host's systemd, like 257 or 257.13
+                        (default: the one that is installed below --root)
+
+Exit status: 0 done, 1 the spec or the host has errors, 2 wrong usage.
+
+Examples:
+  uplinkctl render
+  uplinkctl render --root /srv/image --output /srv/image --systemd-version 257
+  uplinkctl render --output /       # what the service does at boot
+`
+
+func renderCommand() *command {
+	var r run.Rendering
+	var output string
+	return &command{
+		name: "render", usage: renderUsage,
+		flags: func(f *flag.FlagSet) {
+			f.StringVar(&r.Root, "root", "", "")
+			f.StringVar(&output, "output", "", "")
+			f.StringVar(&r.Version, "systemd-version", "", "")
+		},
+		run: func(args []string, stdout, stderr io.Writer) int {
+			if len(args) > 0 {
+				fmt.Fprintf(stderr, "uplinkctl render: unexpected %q\n%s", args[0], renderUsage)
+				return run.ExitUsage
+			}
+			tree, notes, err := r.Render()
+			if err != nil {
+				run.Report(stderr, "uplinkctl", err)
+				return run.ExitFail
+			}
+			for _, n := range notes {
+				fmt.Fprintf(stderr, "%s\n", n)
+			}
+			if output == "" {
+				for i, f := range tree {
+					if i > 0 {
+						fmt.Fprintln(stdout)
+					}
+					fmt.Fprintf(stdout, "==> %s <==\n%s", f.Path, f.Data)
+				}
+				return run.ExitOK
+			}
+			done, err := tree.Write(output)
+			for _, f := range done.Written {
+				fmt.Fprintf(stdout, "written %s\n", f)
+			}
+			for _, f := range done.Removed {
+				fmt.Fprintf(stdout, "removed %s\n", f)
+			}
+			if err != nil {
+				run.Report(stderr, "uplinkctl", err)
+				return run.ExitFail
+			}
+			return run.ExitOK
+		},
+	}
+}

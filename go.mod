@@ -1,0 +1,13 @@
+module github.com/uplink-generator/uplink-generator
+
+go 1.26.0
+
+require (
+	github.com/coreos/go-systemd/v22 v22.7.0
+	github.com/cyphar/filepath-securejoin v0.7.0
+	github.com/vishvananda/netlink v1.3.1
+	github.com/vishvananda/netns v0.0.5
+	golang.org/x/sys v0.26.0
+)
+
+require github.com/BurntSushi/toml v1.6.0
