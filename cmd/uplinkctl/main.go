@@ -16,6 +16,9 @@ const usage = `Usage: uplinkctl COMMAND [OPTIONS]
 Commands:
   check [FILE…]   read the spec and report everything that is wrong with it
   render          show or write the files for systemd-networkd
+  apply           bring the state about through netlink
+  diff            show what differs between the spec and the kernel
+  down            take away what apply brought about
 
   help COMMAND    the options of a command, with examples
   --version       print the version
@@ -32,7 +35,9 @@ type command struct {
 	run         func(args []string, stdout, stderr io.Writer) int
 }
 
-func commands() []*command { return []*command{checkCommand(), renderCommand()} }
+func commands() []*command {
+	return []*command{checkCommand(), renderCommand(), applyCommand(), diffCommand(), downCommand()}
+}
 
 func main() { os.Exit(uplinkctl(os.Args[1:], os.Stdout, os.Stderr)) }
 

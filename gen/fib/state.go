@@ -218,3 +218,13 @@ func (s *State) Link(name string) (Link, bool) {
 	}
 	return s.Links[i], true
 }
+
+// DropFamily takes all of a family out of the State, for a kernel that does not
+// have it, and says whether there was anything.
+func (s *State) DropFamily(f Family) bool {
+	n := len(s.Addresses) + len(s.Routes) + len(s.Rules)
+	s.Addresses = slices.DeleteFunc(s.Addresses, func(a Address) bool { return a.Family() == f })
+	s.Routes = slices.DeleteFunc(s.Routes, func(r Route) bool { return r.Family == f })
+	s.Rules = slices.DeleteFunc(s.Rules, func(r Rule) bool { return r.Family == f })
+	return n != len(s.Addresses)+len(s.Routes)+len(s.Rules)
+}

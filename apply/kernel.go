@@ -1,0 +1,119 @@
+package apply
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// Kernel is the routing state of one network namespace.
+//
+// Links are named by interface name here; which interface a name meant is settled
+// by the last Observe, so that a link which is renamed or replaced afterwards is
+// not mistaken for another.
+type Kernel interface {
+	// Observe reads the links, all addresses, all rules, and the routes that Scope
+	// asks for.
+	Observe(Scope) (Snapshot, error)
+
+	// Execute carries operations out in order and returns the kernel's answer to
+	// each. Many are sent at once: one that is refused does not keep those after it
+	// from being carried out. Where nothing was sent, the answer is ErrNotSent.
+	Execute([]Op) []error
+
+	// RouteGet asks which way a packet would go (RTM_GETROUTE).
+	RouteGet(Packet) (Way, error)
+}
+
+// Scope says which routes are observed.
+type Scope struct {
+	// Foreign asks for the routes of others as well, of all tables.
+	Foreign bool
+}
+
+// Snapshot is what the kernel holds.
+type Snapshot struct {
+	Links     []Link
+	Addresses []Address
+	Routes    []Route
+	Rules     []Rule
+}
+
+// Link is a network interface of the host.
+type Link struct {
+	Index    int
+	Name     string
+	AltNames []string
+	MAC      string // lower case, colons; "" for none
+	Kind     string // "" for a physical one; "vlan", "bridge", "veth", …
+	MTU      uint32
+	Up       bool // set up by an administrator (IFF_UP)
+	Carrier  bool // has a carrier (IFF_LOWER_UP)
+	Loopback bool
+}
+
+// Address is an address on a link.
+type Address struct {
+	fib.Address
+	Ours      bool
+	Tentative bool // duplicate address detection is not done, or has failed
+}
+
+// Route is a route with its owner.
+type Route struct {
+	fib.Route
+	Protocol uint8
+}
+
+// Ours says whether the route bears our protocol number.
+func (r Route) Ours() bool { return r.Protocol == fib.Protocol }
+
+// Rule is a rule with its owner.
+type Rule struct {
+	fib.Rule
+	Protocol uint8
+}
+
+// Ours says whether the rule bears our protocol number.
+func (r Rule) Ours() bool { return r.Protocol == fib.Protocol }
+
+// Packet is what RouteGet asks about. The zero value of a field is left out.
+type Packet struct {
+	From, To netip.Addr
+	Mark     uint32
+	IIF      string
+	OIF      string
+	UID      fib.Opt[uint32]
+	TOS      uint8
+	IPProto  uint8
+	SPort    uint16
+	DPort    uint16
+}
+
+// Way is the kernel's answer to a Packet.
+type Way struct {
+	Type   fib.RouteType
+	Table  uint32
+	Device string
+	Via    netip.Addr
+	Src    netip.Addr
+}
+
+// OpError is an operation that the kernel refused.
+type OpError struct {
+	Op  Op
+	Msg string // the kernel's own message (extended ack); may be empty
+	Err error  // the errno
+}
+
+// Error returns the operation in the words of ip(8) with what the kernel says.
+func (e *OpError) Error() string {
+	if e.Msg != "" {
+		return fmt.Sprintf("ip %s: %s", e.Op, e.Msg)
+	}
+	return fmt.Sprintf("ip %s: %v", e.Op, e.Err)
+}
+
+// Unwrap returns the errno.
+func (e *OpError) Unwrap() error { return e.Err }

@@ -1,0 +1,105 @@
+package apply
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// ErrNotSent is the answer to an operation that was not tried, because one before
+// it failed.
+var ErrNotSent = errors.New("not tried")
+
+// ErrUnanswered says that it is not known whether an operation was carried out.
+var ErrUnanswered = errors.New("the kernel's answer was lost")
+
+// Verb is what an operation does.
+type Verb uint8
+
+// The verbs, in the order in which a plan has them.
+const (
+	LinkUp Verb = iota + 1
+	LinkMTU
+	AddressAdd
+	RouteAdd
+	RouteReplace // of a route of ours with the same key
+	RuleAdd
+	RuleDel
+	RouteDel
+	AddressDel
+)
+
+// Op is one change to the kernel. Which of the fields counts follows from Verb.
+type Op struct {
+	Verb    Verb
+	Link    string // interface name, of LinkUp and LinkMTU
+	MTU     uint32
+	Address fib.Address
+	Route   fib.Route
+	Rule    fib.Rule
+
+	// Before is what RouteReplace and LinkMTU replace.
+	Before    fib.Route
+	BeforeMTU uint32
+
+	tableName func(uint32) string
+}
+
+// Inverse returns the operation that undoes o, and false for one that is not
+// undone: a link that was set up stays up.
+func (o Op) Inverse() (Op, bool) {
+	switch o.Verb {
+	case LinkMTU:
+		o.MTU, o.BeforeMTU = o.BeforeMTU, o.MTU
+	case AddressAdd:
+		o.Verb = AddressDel
+	case AddressDel:
+		o.Verb = AddressAdd
+	case RouteAdd:
+		o.Verb = RouteDel
+	case RouteDel:
+		o.Verb = RouteAdd
+	case RouteReplace:
+		o.Route, o.Before = o.Before, o.Route
+	case RuleAdd:
+		o.Verb = RuleDel
+	case RuleDel:
+		o.Verb = RuleAdd
+	default:
+		return Op{}, false
+	}
+	return o, true
+}
+
+// Batch returns the operation as a line that `ip -batch` reads, or `ip -6 -batch`
+// after a leading "-6 " is taken off: tables by number.
+func (o Op) Batch() string { return o.text(nil) }
+
+// String returns the operation in the words of ip(8), tables by name.
+func (o Op) String() string { return o.text(o.tableName) }
+
+func (o Op) text(table func(uint32) string) string {
+	x := fib.Syntax{Device: func(link string) string { return link }, Table: table}
+	switch o.Verb {
+	case LinkUp:
+		return "link set dev " + o.Link + " up"
+	case LinkMTU:
+		return "link set dev " + o.Link + " mtu " + strconv.FormatUint(uint64(o.MTU), 10)
+	case AddressAdd:
+		return x.Address("add", o.Address)
+	case AddressDel:
+		return x.Address("del", o.Address)
+	case RouteAdd:
+		return x.Route("add", o.Route)
+	case RouteReplace:
+		return x.Route("replace", o.Route)
+	case RouteDel:
+		return x.Route("del", o.Route)
+	case RuleAdd:
+		return x.Rule("add", o.Rule)
+	case RuleDel:
+		return x.Rule("del", o.Rule)
+	}
+	return "unknown operation"
+}

@@ -1,0 +1,226 @@
+package apply
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// Hardware answers for a link what rtnetlink does not say.
+type Hardware interface {
+	Driver(link Link) string // as udev's ID_NET_DRIVER
+	Path(link Link) string   // as udev's ID_PATH
+}
+
+// Resolved is a State on the links of this host: every Link in it is an interface
+// name. What belongs to links that are not ready is in Later.
+type Resolved struct {
+	Links     []ResolvedLink
+	Addresses []fib.Address
+	Routes    []fib.Route
+	Rules     []fib.Rule
+	Tables    []fib.Table
+
+	// Later is what cannot be brought about now. Of it nothing is added, and where it
+	// is there already it stays.
+	Later Pending
+}
+
+// ResolvedLink is a link of the State with the interface that it is.
+type ResolvedLink struct {
+	fib.Link
+	Device Link
+}
+
+// Pending is the part of a State that waits for links.
+type Pending struct {
+	Links     []Waiting
+	Addresses []fib.Address
+	Routes    []fib.Route
+	Rules     []fib.Rule
+}
+
+// Waiting is a link of the State that is not ready, and why.
+type Waiting struct {
+	fib.Link
+	Device string // "" while there is none
+	Why    string
+}
+
+// String returns "uplink rt2: eth1 has no carrier".
+func (w Waiting) String() string { return "uplink " + w.Name + ": " + w.Why }
+
+// AmbiguousError says that a match selects more than one link.
+type AmbiguousError struct {
+	Link    fib.Link
+	Devices []string
+}
+
+// Error names the uplink and the links.
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("%s: uplink %s matches more than one link (%s is %s): make the match narrower",
+		e.Link.Uplinks[0].Origin, e.Link.Name, e.Link.Match, strings.Join(e.Devices, " and "))
+}
+
+// stacked are the kinds of links that bear the address of the card below them.
+var stacked = []string{"vlan", "bridge", "bond", "macvlan", "macvtap", "ipvlan", "vrf"}
+
+// matches says whether a link is the one that m selects, as networkd would decide.
+func matches(m fib.Match, l Link, hw Hardware) bool {
+	glob := func(pattern, value string) bool {
+		ok, _ := path.Match(strings.ReplaceAll(pattern, "[!", "[^"), value)
+		return ok
+	}
+	if m.Name != "" && !glob(m.Name, l.Name) && !slices.ContainsFunc(l.AltNames, func(n string) bool { return glob(m.Name, n) }) {
+		return false
+	}
+	if m.MAC != "" && m.MAC != l.MAC {
+		return false
+	}
+	if m == (fib.Match{MAC: m.MAC}) && slices.Contains(stacked, l.Kind) {
+		return false
+	}
+	return (m.Driver == "" || glob(m.Driver, hw.Driver(l))) && (m.Path == "" || glob(m.Path, hw.Path(l)))
+}
+
+// Resolve finds the State's links among those that are there. A link that is
+// absent, has no carrier, or lacks an address that is somebody else's to add, is
+// not ready: networkd would wait for it as well.
+func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
+	r := Resolved{Tables: s.Tables}
+	links, lacks := have.Links, lacking(s, have)
+	device := map[string]string{} // of a link of the State, if there is one
+	ready := map[string]bool{"": true}
+	byName := make(map[string]*Link, len(links))
+	for i := range links {
+		byName[links[i].Name] = &links[i]
+	}
+	for _, l := range s.Links {
+		var found []Link
+		if name, literal := l.Match.Device(); literal && byName[name] != nil {
+			if matches(l.Match, *byName[name], hw) {
+				found = append(found, *byName[name])
+			}
+		} else {
+			for _, d := range links {
+				if !d.Loopback && matches(l.Match, d, hw) {
+					found = append(found, d)
+				}
+			}
+		}
+		switch {
+		case len(found) > 1:
+			e := &AmbiguousError{Link: l}
+			for _, d := range found {
+				e.Devices = append(e.Devices, d.Name)
+			}
+			return Resolved{}, e
+		case len(found) == 0:
+			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Why: "there is no link with " + l.Match.String()})
+			continue
+		}
+		device[l.Name] = found[0].Name
+		why := notReady(found[0], l.PolicyOnly)
+		if a, lacksOne := lacks[l.Name]; lacksOne && why == "" {
+			why = "does not have the address " + a.String()
+		}
+		if why != "" {
+			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Device: found[0].Name, Why: found[0].Name + " " + why})
+		} else {
+			ready[l.Name] = true
+		}
+		r.Links = append(r.Links, ResolvedLink{l, found[0]})
+	}
+	for _, a := range s.Addresses {
+		to := &r.Addresses
+		if !ready[a.Link] {
+			to = &r.Later.Addresses
+		}
+		if a.Link = device[a.Link]; a.Link != "" {
+			*to = append(*to, a)
+		}
+	}
+	for _, e := range s.Routes {
+		r.route(e, device, ready)
+	}
+	for _, e := range s.Rules {
+		to := &r.Rules
+		if !ready[e.Link] {
+			to = &r.Later.Rules
+		}
+		e.Link = device[e.Link]
+		*to = append(*to, e)
+	}
+	return r, nil
+}
+
+// route puts a route where it belongs: with all its ways ready it is wanted; with
+// some, those are wanted and the whole of it is not taken away where it is there.
+func (r *Resolved) route(e fib.Route, device map[string]string, ready map[string]bool) {
+	all := make([]fib.Nexthop, 0, len(e.Nexthops))
+	var now []fib.Nexthop
+	known := true
+	for _, n := range e.Nexthops {
+		isReady := ready[n.Link]
+		n.Link = device[n.Link]
+		known = known && n.Link != ""
+		all = append(all, n)
+		if isReady {
+			now = append(now, n)
+		}
+	}
+	whole := ready[e.Link]
+	e.Link = device[e.Link]
+	switch {
+	case len(now) == len(all) && whole:
+		e.Nexthops = all
+		r.Routes = append(r.Routes, e)
+		return
+	case known:
+		later := e
+		later.Nexthops = all
+		r.Later.Routes = append(r.Later.Routes, later)
+	}
+	if len(now) > 0 && (whole || e.Family == fib.Inet6) {
+		if len(now) == 1 {
+			now[0].Weight = 0
+		}
+		e.Nexthops, e.Link = now, now[0].Link
+		r.Routes = append(r.Routes, e)
+	}
+}
+
+// lacking finds, for links of which only the policy is ours, an address that a route
+// needs as its source and that the host does not have.
+func lacking(s fib.State, have Snapshot) map[string]netip.Addr {
+	held := make(map[netip.Addr]bool, len(have.Addresses)+len(s.Addresses))
+	for _, a := range have.Addresses {
+		held[a.Prefix.Addr()] = true
+	}
+	for _, a := range s.Addresses {
+		held[a.Prefix.Addr()] = true
+	}
+	lacks := map[string]netip.Addr{}
+	for _, r := range s.Routes {
+		if _, known := lacks[r.Link]; r.Src.IsValid() && !held[r.Src] && !known {
+			lacks[r.Link] = r.Src
+		}
+	}
+	return lacks
+}
+
+// notReady says why a link cannot hold state now, or "". A link that is only down is
+// ready where we may set it up.
+func notReady(l Link, policyOnly bool) string {
+	switch {
+	case !l.Up && policyOnly:
+		return "is down"
+	case l.Up && !l.Carrier:
+		return "has no carrier"
+	}
+	return ""
+}

@@ -1,0 +1,88 @@
+package rtnl
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+const (
+	addressHeaderLen = unix.SizeofIfAddrmsg
+	ifaProto         = 11 // IFA_PROTO, since Linux 5.18 (include/uapi/linux/if_addr.h)
+)
+
+// encodeAddress writes the payload of RTM_NEWADDR or RTM_DELADDR.
+func (e *encoder) encodeAddress(a fib.Address, del bool, index func(string) uint32) {
+	addr := a.Prefix.Addr()
+	e.bytes(uint8(a.Family()), uint8(a.Prefix.Bits()), unix.IFA_F_PERMANENT, 0)
+	e.u32(index(a.Link))
+	e.attr(unix.IFA_LOCAL, addr.AsSlice())
+	e.attr(unix.IFA_ADDRESS, addr.AsSlice())
+	if del {
+		return
+	}
+	if addr.Is4() && a.Prefix.Bits() < 31 {
+		e.attr(unix.IFA_BROADCAST, broadcast(a.Prefix).AsSlice())
+	}
+	e.attr8(ifaProto, fib.Protocol)
+}
+
+func broadcast(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+// decodeAddress reads the payload of an RTM_NEWADDR.
+func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
+	var a apply.Address
+	if len(b) < addressHeaderLen {
+		return a, errMalformed
+	}
+	family, bits, flags := fib.Family(b[0]), int(b[1]), uint32(b[2])
+	a.Link = name(native.Uint32(b[4:]))
+	if family != fib.Inet && family != fib.Inet6 {
+		return a, nil
+	}
+	var address, local netip.Addr
+	err := eachAttr(b[addressHeaderLen:], func(typ uint16, v []byte) (err error) {
+		switch typ {
+		case unix.IFA_ADDRESS: // of the peer, where there is one
+			address, err = getAddr(family, v)
+		case unix.IFA_LOCAL:
+			local, err = getAddr(family, v)
+		case unix.IFA_FLAGS:
+			flags, err = get32(v)
+		case ifaProto:
+			var p uint8
+			p, err = get8(v)
+			a.Ours = p == fib.Protocol
+		}
+		return err
+	})
+	if !local.IsValid() {
+		local = address
+	}
+	if err == nil && (!local.IsValid() || bits > local.BitLen()) {
+		err = errMalformed
+	}
+	a.Prefix = netip.PrefixFrom(local, bits)
+	a.Tentative = flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 && flags&unix.IFA_F_OPTIMISTIC == 0
+	return a, err
+}
+
+func (k *Kernel) addresses() (list []apply.Address, err error) {
+	err = k.socket.dump(unix.RTM_GETADDR, make([]byte, addressHeaderLen), func() { list = list[:0] }, func(b []byte) error {
+		a, err := decodeAddress(b, k.name)
+		if err == nil && a.Prefix.IsValid() {
+			list = append(list, a)
+		}
+		return err
+	})
+	return list, err
+}

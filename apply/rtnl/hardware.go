@@ -1,0 +1,42 @@
+package rtnl
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+)
+
+// Hardware is an apply.Hardware that asks the running host.
+type Hardware struct{}
+
+// Driver asks the driver itself (ETHTOOL_GDRVINFO), where udev has ID_NET_DRIVER from.
+func (Hardware) Driver(l apply.Link) string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	info, err := unix.IoctlGetEthtoolDrvinfo(fd, l.Name)
+	if err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(info.Driver[:])
+}
+
+// Path reads udev's database, which knows where a device sits.
+func (Hardware) Path(l apply.Link) string {
+	data, err := os.ReadFile(fmt.Sprintf("/run/udev/data/n%d", l.Index))
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "E:ID_PATH="); ok {
+			return path
+		}
+	}
+	return ""
+}

@@ -1,0 +1,270 @@
+// Package rtnl is the running kernel behind apply.Kernel: rtnetlink(7), for the
+// network namespace of the thread that made it.
+//
+// Links come from github.com/vishvananda/netlink; rules, routes and addresses have
+// codecs of our own, each file says why. Requests are pipelined: many are sent at
+// once, an acknowledgement is asked for the last one alone, and since the kernel
+// answers every request that it refuses, each error finds its operation.
+package rtnl
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// Kernel is an apply.Kernel. It is not safe for concurrent use.
+type Kernel struct {
+	socket *socket
+	links  *netlink.Handle
+	byName map[string]uint32 // as of the last Observe
+	byID   map[uint32]string
+
+	sent int
+}
+
+// New opens the network namespace of the calling thread. Close it after use.
+func New() (*Kernel, error) {
+	s, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("netlink socket: %w", err)
+	}
+	return &Kernel{socket: s, links: links, byName: map[string]uint32{}, byID: map[uint32]string{}}, nil
+}
+
+// Close closes the sockets.
+func (k *Kernel) Close() {
+	k.socket.close()
+	k.links.Close()
+}
+
+// Sent counts the changes that were requested of the kernel so far.
+func (k *Kernel) Sent() int { return k.sent }
+
+// HasInet6 says whether the kernel has IPv6 at all (not with ipv6.disable=1).
+func (k *Kernel) HasInet6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return !errors.Is(err, unix.EAFNOSUPPORT)
+	}
+	unix.Close(fd)
+	return true
+}
+
+// MarksAddresses says whether the kernel keeps the owner of an address (IFA_PROTO,
+// since Linux 5.18).
+func MarksAddresses() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	major, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	minor := rest[:max(0, len(rest)-len(strings.TrimLeft(rest, "0123456789")))]
+	ma, _ := strconv.Atoi(major)
+	mi, _ := strconv.Atoi(minor)
+	return ma > 5 || ma == 5 && mi >= 18
+}
+
+func (k *Kernel) name(index uint32) string {
+	if n, ok := k.byID[index]; ok {
+		return n
+	}
+	return fmt.Sprintf("if%d", index)
+}
+
+func (k *Kernel) index(name string) uint32 { return k.byName[name] }
+
+// Observe implements apply.Kernel.
+func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
+	var s apply.Snapshot
+	var err error
+	if s.Links, err = k.observeLinks(); err != nil {
+		return s, fmt.Errorf("read the links: %w", err)
+	}
+	if s.Addresses, err = k.addresses(); err != nil {
+		return s, fmt.Errorf("read the addresses: %w", err)
+	}
+	for _, f := range fib.Families {
+		rules, err := k.rules(f)
+		if isNoFamily(err) {
+			continue
+		}
+		if err != nil {
+			return s, fmt.Errorf("read the %s rules: %w", f, err)
+		}
+		routes, err := k.routes(f, scope.Foreign)
+		if err != nil && !isNoFamily(err) {
+			return s, fmt.Errorf("read the %s routes: %w", f, err)
+		}
+		if s.Rules == nil {
+			s.Rules, s.Routes = rules, routes
+		} else {
+			s.Rules, s.Routes = append(s.Rules, rules...), append(s.Routes, routes...)
+		}
+	}
+	return s, nil
+}
+
+// isNoFamily says whether a dump failed because the kernel lacks the family.
+func isNoFamily(err error) bool {
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPFNOSUPPORT)
+}
+
+func (k *Kernel) observeLinks() ([]apply.Link, error) {
+	found, err := k.links.LinkList()
+	for range dumpTries {
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+		found, err = k.links.LinkList()
+	}
+	if err != nil {
+		return nil, err
+	}
+	clear(k.byName)
+	clear(k.byID)
+	list := make([]apply.Link, 0, len(found))
+	for _, f := range found {
+		a := f.Attrs()
+		l := apply.Link{
+			Index: a.Index, Name: a.Name, AltNames: a.AltNames, MTU: uint32(a.MTU),
+			MAC: strings.ToLower(a.HardwareAddr.String()), Kind: f.Type(),
+			Up: a.RawFlags&unix.IFF_UP != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
+			Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
+		}
+		if l.Kind == "device" { // the library's word for a link without a kind
+			l.Kind = ""
+		}
+		k.byName[l.Name] = uint32(l.Index)
+		k.byID[uint32(l.Index)] = l.Name
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b apply.Link) int { return a.Index - b.Index })
+	return list, nil
+}
+
+// Execute implements apply.Kernel.
+func (k *Kernel) Execute(ops []apply.Op) []error {
+	answers := make([]error, len(ops))
+	for at := 0; at < len(ops); {
+		n := min(k.socket.burst, len(ops)-at)
+		failed := k.burst(ops[at:at+n], answers[at:at+n])
+		if at += n; failed {
+			for i := at; i < len(ops); i++ {
+				answers[i] = apply.ErrNotSent
+			}
+			break
+		}
+	}
+	return answers
+}
+
+// burst sends operations in one go and reads what the kernel refuses.
+func (k *Kernel) burst(ops []apply.Op, answers []error) (failed bool) {
+	var e encoder
+	e.b = make([]byte, 0, 128*len(ops))
+	first := k.socket.seq + 1
+	for i, o := range ops {
+		flags := uint16(0)
+		if i == len(ops)-1 {
+			flags = unix.NLM_F_ACK
+		}
+		k.encode(&e, o, flags, k.socket.next())
+	}
+	lost := func(err error) bool {
+		for i := range answers {
+			if answers[i] == nil {
+				answers[i] = fmt.Errorf("ip %s: %w: %w", ops[i], apply.ErrUnanswered, err)
+			}
+		}
+		return true
+	}
+	if err := k.socket.send(e.b); err != nil {
+		for i := range answers {
+			answers[i] = &apply.OpError{Op: ops[i], Err: err}
+		}
+		return true
+	}
+	k.sent += len(ops)
+	for done := false; !done; {
+		err := k.socket.receive(func(m message) error {
+			i := int(m.seq - first)
+			if m.typ != unix.NLMSG_ERROR || i < 0 || i >= len(ops) {
+				return nil
+			}
+			if err := parseAnswer(m); err != nil {
+				failed = true
+				answers[i] = opError(ops[i], err)
+			}
+			done = i == len(ops)-1
+			return nil
+		})
+		if err != nil {
+			return lost(err)
+		}
+	}
+	return failed
+}
+
+func opError(o apply.Op, err error) error {
+	var r *refusal
+	if errors.As(err, &r) {
+		return &apply.OpError{Op: o, Msg: r.text, Err: r.errno}
+	}
+	return &apply.OpError{Op: o, Err: err}
+}
+
+// encode writes the request for one operation.
+func (k *Kernel) encode(e *encoder, o apply.Op, flags uint16, seq uint32) {
+	const add = unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	switch o.Verb {
+	case apply.LinkUp, apply.LinkMTU:
+		e.begin(unix.RTM_NEWLINK, flags, seq)
+		header := make([]byte, unix.SizeofIfInfomsg)
+		native.PutUint32(header[4:], k.index(o.Link))
+		if o.Verb == apply.LinkUp {
+			native.PutUint32(header[8:], unix.IFF_UP)
+			native.PutUint32(header[12:], unix.IFF_UP)
+		}
+		if e.bytes(header...); o.Verb == apply.LinkMTU {
+			e.attr32(unix.IFLA_MTU, o.MTU)
+		}
+	case apply.AddressAdd:
+		e.begin(unix.RTM_NEWADDR, flags|add, seq)
+		e.encodeAddress(o.Address, false, k.index)
+	case apply.AddressDel:
+		e.begin(unix.RTM_DELADDR, flags, seq)
+		e.encodeAddress(o.Address, true, k.index)
+	case apply.RouteAdd:
+		e.begin(unix.RTM_NEWROUTE, flags|add, seq)
+		e.encodeRoute(o.Route, false, k.index)
+	case apply.RouteReplace:
+		e.begin(unix.RTM_NEWROUTE, flags|unix.NLM_F_CREATE|unix.NLM_F_REPLACE, seq)
+		e.encodeRoute(o.Route, false, k.index)
+	case apply.RouteDel:
+		e.begin(unix.RTM_DELROUTE, flags, seq)
+		e.encodeRoute(o.Route, true, k.index)
+	case apply.RuleAdd:
+		// Not NLM_F_EXCL: the kernel would walk its list once more for each, and the
+		// plan adds only what the dump has just shown to be missing.
+		e.begin(unix.RTM_NEWRULE, flags|unix.NLM_F_CREATE, seq)
+		e.encodeRule(o.Rule)
+	case apply.RuleDel:
+		e.begin(unix.RTM_DELRULE, flags, seq)
+		e.encodeRule(o.Rule)
+	}
+	e.end()
+}

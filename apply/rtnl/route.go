@@ -1,0 +1,238 @@
+package rtnl
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// The routes have a codec of our own because requests are pipelined, and because
+// vishvananda/netlink 1.3.1 leaves the kernel's messages out, and means different
+// things by an append for IPv4 and IPv6.
+
+const (
+	routeHeaderLen = unix.SizeofRtMsg
+	nexthopLen     = unix.SizeofRtNexthop
+
+	// Of RTA_METRICS (include/uapi/linux/rtnetlink.h, RTAX_*).
+	rtaxMTU      = 2
+	rtaxAdvMSS   = 8
+	rtaxInitCwnd = 11
+	rtaxInitRwnd = 14
+)
+
+// encodeRoute writes the payload of RTM_NEWROUTE or RTM_DELROUTE. A delete must
+// have the same scope, type and source to hit (fib_table_delete, net/ipv4/fib_trie.c).
+func (e *encoder) encodeRoute(r fib.Route, del bool, index func(string) uint32) {
+	table := uint8(0)
+	if r.Table < 256 {
+		table = uint8(r.Table)
+	}
+	flags := uint32(0)
+	if len(r.Nexthops) == 1 && r.Nexthops[0].OnLink && !del {
+		flags |= unix.RTNH_F_ONLINK
+	}
+	e.bytes(uint8(r.Family), uint8(r.Dst.Bits()), 0, 0, table, fib.Protocol, uint8(r.Scope), uint8(r.Type))
+	e.u32(flags)
+	if r.Dst.Bits() > 0 {
+		e.attr(unix.RTA_DST, r.Dst.Addr().AsSlice())
+	}
+	e.attr32(unix.RTA_TABLE, r.Table)
+	if r.Metric != 0 {
+		e.attr32(unix.RTA_PRIORITY, r.Metric)
+	}
+	if r.Src.IsValid() {
+		e.attr(unix.RTA_PREFSRC, r.Src.AsSlice())
+	}
+	switch {
+	case len(r.Nexthops) == 1:
+		n := r.Nexthops[0]
+		if n.Via.IsValid() {
+			e.attr(unix.RTA_GATEWAY, n.Via.AsSlice())
+		}
+		e.attr32(unix.RTA_OIF, index(n.Link))
+	case len(r.Nexthops) > 1 && (!del || r.Family == fib.Inet):
+		// An IPv6 route is deleted as a whole when no nexthop is named.
+		end := e.nest(unix.RTA_MULTIPATH)
+		for _, n := range r.Nexthops {
+			e.encodeNexthop(n, index)
+		}
+		end()
+	}
+	if !del {
+		e.encodeMetrics(r)
+	}
+}
+
+// encodeNexthop writes one struct rtnexthop with its gateway.
+func (e *encoder) encodeNexthop(n fib.Nexthop, index func(string) uint32) {
+	at := len(e.b)
+	flags := uint8(0)
+	if n.OnLink {
+		flags |= unix.RTNH_F_ONLINK
+	}
+	e.bytes(0, 0, flags, uint8(max(n.Weight, 1)-1)) // rtnh_hops is the weight less one
+	e.u32(index(n.Link))
+	if n.Via.IsValid() {
+		e.attr(unix.RTA_GATEWAY, n.Via.AsSlice())
+	}
+	native.PutUint16(e.b[at:], uint16(len(e.b)-at))
+}
+
+func (e *encoder) encodeMetrics(r fib.Route) {
+	if r.MTU|r.AdvMSS|r.InitCwnd|r.InitRwnd == 0 {
+		return
+	}
+	end := e.nest(unix.RTA_METRICS)
+	for _, m := range [...]struct {
+		typ   uint16
+		value uint32
+	}{{rtaxMTU, r.MTU}, {rtaxAdvMSS, r.AdvMSS}, {rtaxInitCwnd, r.InitCwnd}, {rtaxInitRwnd, r.InitRwnd}} {
+		if m.value != 0 {
+			e.attr32(m.typ, m.value)
+		}
+	}
+	end()
+}
+
+// decodeRoute reads the payload of an RTM_NEWROUTE. name gives the interface name
+// for an index.
+func decodeRoute(b []byte, name func(uint32) string) (apply.Route, error) {
+	var r apply.Route
+	if len(b) < routeHeaderLen {
+		return r, errMalformed
+	}
+	r.Family = fib.Family(b[0])
+	bits := int(b[1])
+	r.Table = uint32(b[4])
+	r.Protocol = b[5]
+	r.Scope = fib.Scope(b[6])
+	r.Type = fib.RouteType(b[7])
+	flags := native.Uint32(b[8:])
+	if r.Family != fib.Inet && r.Family != fib.Inet6 {
+		return r, nil // multicast routing and the like
+	}
+	r.Dst = r.Family.Any()
+	if r.Family == fib.Inet6 {
+		r.Scope = fib.ScopeUniverse // means nothing there
+	}
+	var hop fib.Nexthop
+	hasHop := false
+	err := eachAttr(b[routeHeaderLen:], func(typ uint16, v []byte) (err error) {
+		switch typ {
+		case unix.RTA_DST:
+			r.Dst, err = getPrefix(r.Family, v, bits)
+		case unix.RTA_TABLE:
+			r.Table, err = get32(v)
+		case unix.RTA_PRIORITY:
+			r.Metric, err = get32(v)
+		case unix.RTA_PREFSRC:
+			r.Src, err = getAddr(r.Family, v)
+		case unix.RTA_GATEWAY:
+			hop.Via, err = getAddr(r.Family, v)
+		case unix.RTA_VIA:
+			hop.Via, err = getVia(v)
+		case unix.RTA_OIF:
+			var i uint32
+			i, err = get32(v)
+			hop.Link, hasHop = name(i), true
+		case unix.RTA_MULTIPATH:
+			r.Nexthops, err = decodeNexthops(r.Family, v, name)
+		case unix.RTA_METRICS:
+			err = decodeMetrics(&r.Route, v)
+		}
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
+	switch {
+	case !r.Type.HasDevice():
+		r.Nexthops = nil // IPv6 shows lo
+	case r.Nexthops == nil && hasHop:
+		hop.OnLink = flags&unix.RTNH_F_ONLINK != 0
+		r.Nexthops = []fib.Nexthop{hop}
+	}
+	return r, nil
+}
+
+func getVia(v []byte) (netip.Addr, error) {
+	family, err := get16(v)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return getAddr(fib.Family(family), v[2:])
+}
+
+func decodeNexthops(f fib.Family, b []byte, name func(uint32) string) (hops []fib.Nexthop, err error) {
+	for len(b) > 0 {
+		if len(b) < nexthopLen {
+			return nil, errMalformed
+		}
+		n := int(native.Uint16(b))
+		if n < nexthopLen || n > len(b) {
+			return nil, errMalformed
+		}
+		hop := fib.Nexthop{
+			Link:   name(native.Uint32(b[4:])),
+			OnLink: b[2]&unix.RTNH_F_ONLINK != 0,
+			Weight: uint16(b[3]) + 1,
+		}
+		err := eachAttr(b[nexthopLen:n], func(typ uint16, v []byte) (err error) {
+			switch typ {
+			case unix.RTA_GATEWAY:
+				hop.Via, err = getAddr(f, v)
+			case unix.RTA_VIA:
+				hop.Via, err = getVia(v)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		hops = append(hops, hop)
+		b = b[min(align(n), len(b)):]
+	}
+	return hops, nil
+}
+
+func decodeMetrics(r *fib.Route, b []byte) error {
+	return eachAttr(b, func(typ uint16, v []byte) (err error) {
+		switch typ {
+		case rtaxMTU:
+			r.MTU, err = get32(v)
+		case rtaxAdvMSS:
+			r.AdvMSS, err = get32(v)
+		case rtaxInitCwnd:
+			r.InitCwnd, err = get32(v)
+		case rtaxInitRwnd:
+			r.InitRwnd, err = get32(v)
+		}
+		return err
+	})
+}
+
+// routes reads the routes of a family: those of ours, filtered in the kernel, or all.
+// A kernel before 4.20 does not filter; what is not asked for is then left out here.
+func (k *Kernel) routes(f fib.Family, foreign bool) (routes []apply.Route, err error) {
+	header := make([]byte, routeHeaderLen)
+	header[0] = uint8(f)
+	if !foreign {
+		header[5] = fib.Protocol
+	}
+	err = k.socket.dump(unix.RTM_GETROUTE, header, func() { routes = routes[:0] }, func(b []byte) error {
+		const rtmCloned = 0x200 // RTM_F_CLONED: a cached entry, no route
+		if len(b) >= routeHeaderLen && (!foreign && b[5] != fib.Protocol || native.Uint32(b[8:])&rtmCloned != 0 || b[4] == unix.RT_TABLE_LOCAL) {
+			return nil
+		}
+		r, err := decodeRoute(b, k.name)
+		if err == nil && r.Family == f {
+			routes = append(routes, r)
+		}
+		return err
+	})
+	return routes, err
+}

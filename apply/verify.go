@@ -1,0 +1,253 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// Check is one question to the kernel's own route lookup, and what came of it.
+type Check struct {
+	Uplink string
+	Packet Packet
+	Want   Way
+	Have   Way
+	Err    error // the kernel gave no answer
+	Why    string
+}
+
+// OK says whether the kernel's answer is the right one.
+func (c Check) OK() bool { return c.Err == nil && c.Why == "" }
+
+// String returns the check as one line: "from 192.0.2.10 to 203.0.113.1: via …".
+func (c Check) String() string {
+	var b strings.Builder
+	if c.Packet.From.IsValid() {
+		fmt.Fprintf(&b, "from %s ", c.Packet.From)
+	}
+	fmt.Fprintf(&b, "to %s", c.Packet.To)
+	if c.Packet.Mark != 0 {
+		fmt.Fprintf(&b, " mark 0x%x", c.Packet.Mark)
+	}
+	if c.Packet.IIF != "" {
+		fmt.Fprintf(&b, " iif %s", c.Packet.IIF)
+	}
+	b.WriteString(": ")
+	switch {
+	case c.Err != nil:
+		fmt.Fprintf(&b, "%v", c.Err)
+	case c.Why != "":
+		fmt.Fprintf(&b, "%s (wanted %s)", c.Have, c.Want)
+	default:
+		b.WriteString(c.Have.String())
+	}
+	return b.String()
+}
+
+// String returns the way in the words of ip-route(8).
+func (w Way) String() string {
+	if !w.Type.HasDevice() {
+		return w.Type.String()
+	}
+	var parts []string
+	if w.Via.IsValid() {
+		parts = append(parts, "via "+w.Via.String())
+	}
+	if w.Device != "" {
+		parts = append(parts, "dev "+w.Device)
+	}
+	if w.Table != 0 {
+		parts = append(parts, fmt.Sprintf("table %d", w.Table))
+	}
+	if w.Src.IsValid() {
+		parts = append(parts, "src "+w.Src.String())
+	}
+	return strings.Join(parts, " ")
+}
+
+// Outside are destinations that no host has on a link of its own (RFC 5737,
+// RFC 3849 is for documentation; both are routed like any other address).
+var outside = map[fib.Family][]netip.Addr{
+	fib.Inet:  {netip.MustParseAddr("203.0.113.254"), netip.MustParseAddr("8.8.8.8")},
+	fib.Inet6: {netip.MustParseAddr("2001:db8:fffe::1"), netip.MustParseAddr("2001:4860:4860::8888")},
+}
+
+// Verification is what Verify found.
+type Verification struct {
+	Checks  []Check
+	Missing []Op      // what the kernel lacks, or has too much, of the state
+	Waiting []Waiting // links that are not ready
+	Notes   []Hazard
+}
+
+// OK says whether nothing is wrong. Hazards and links that are not ready are not
+// counted: they are the host's, not the state's.
+func (v Verification) OK() bool {
+	return !slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() })
+}
+
+// Verify asks the kernel's route lookup, for each uplink and family and from each
+// of its addresses, for the way to destinations outside, inside the connected
+// subnet, and of every route of its own table. It works alike whoever brought the
+// state about.
+func (a *Applier) Verify(s fib.State) (Verification, error) {
+	have, err := a.observe(Scope{Foreign: true})
+	if err != nil {
+		return Verification{}, err
+	}
+	want, err := Resolve(s, have, a.Hardware)
+	if err != nil {
+		return Verification{}, err
+	}
+	v := Verification{Waiting: want.Later.Links}
+	tables := map[uint32]tableView{}
+	for _, r := range want.Routes {
+		t := tables[r.Table]
+		t.routes = append(t.routes, r)
+		tables[r.Table] = t
+	}
+	names := map[uint32]string{}
+	for _, t := range want.Tables {
+		names[t.ID] = t.Name
+	}
+	for _, r := range want.Rules {
+		for _, c := range questions(r, want, tables[r.Table].routes) {
+			c.Uplink = names[r.Table]
+			if c.Have, c.Err = a.Kernel.RouteGet(c.Packet); c.Err == nil {
+				c.Why = c.Have.differs(c.Want)
+			}
+			v.Checks = append(v.Checks, c)
+		}
+	}
+	v.Checks = slices.CompactFunc(v.Checks, func(a, b Check) bool { return a.Uplink == b.Uplink && a.Packet == b.Packet })
+	v.Notes = hazards(want, have)
+	return v, nil
+}
+
+type tableView struct{ routes []fib.Route }
+
+// questions returns what to ask of one rule: the packets that it is for. Rules that
+// no address of the host's own can be asked with are left out.
+func questions(r fib.Rule, want Resolved, table []fib.Route) []Check {
+	if r.Action != fib.Lookup || r.L3MDev || r.Not || r.SuppressPrefixLength.Set || r.SuppressIfGroup.Set || r.Table == fib.TableMain ||
+		r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 || r.UIDRange.Set || r.OIF != "" || r.TOS != 0 || r.IIF != "" || r.To.Bits() > 0 {
+		return nil
+	}
+	base := Packet{Mark: r.Mark}
+	if r.From.Bits() > 0 {
+		if !r.From.IsSingleIP() || !slices.ContainsFunc(want.Addresses, func(a fib.Address) bool { return a.Prefix.Addr() == r.From.Addr() }) {
+			return nil
+		}
+		base.From = r.From.Addr()
+	} else if r.Mask == 0 {
+		return nil
+	}
+	var list []Check
+	ask := func(to netip.Addr) {
+		if way, ok := lookup(table, to); ok {
+			p := base
+			p.To = to
+			list = append(list, Check{Packet: p, Want: way})
+		}
+	}
+	for _, to := range outside[r.Family] {
+		ask(to)
+	}
+	for _, e := range table {
+		if e.Family == r.Family && !e.IsDefault() {
+			ask(inside(e))
+		}
+	}
+	return list
+}
+
+// inside returns an address that a route is for and that is not the host's own.
+func inside(r fib.Route) netip.Addr {
+	if r.Dst.IsSingleIP() {
+		return r.Dst.Addr()
+	}
+	a := r.Dst.Addr().Next()
+	for range 4 {
+		if a != r.Src && r.Dst.Contains(a.Next()) {
+			break
+		}
+		a = a.Next()
+	}
+	if a == r.Src {
+		a = a.Next()
+	}
+	return a
+}
+
+// lookup finds a destination's way in a table: the longest prefix, then the lowest
+// metric. A destination with several ways at once has no one right answer.
+func lookup(table []fib.Route, to netip.Addr) (Way, bool) {
+	var best *fib.Route
+	for i := range table {
+		r := &table[i]
+		if r.Dst.Contains(to) && (best == nil || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric) {
+			best = r
+		}
+	}
+	if best == nil || len(best.Nexthops) > 1 || best.Type == fib.Throw {
+		return Way{}, false
+	}
+	w := Way{Type: best.Type, Table: best.Table}
+	if len(best.Nexthops) == 1 {
+		w.Device, w.Via = best.Nexthops[0].Link, best.Nexthops[0].Via
+	}
+	return w, true
+}
+
+// differs says in what the kernel's answer is not the wanted way, or "". The source
+// is the packet's own, and where the packet has none the kernel's to choose.
+func (w Way) differs(want Way) string {
+	switch {
+	case !want.Type.HasDevice():
+		if w.Type != want.Type {
+			return "type"
+		}
+		return ""
+	case w.Type != want.Type:
+		return "type"
+	case w.Device != want.Device:
+		return "device"
+	case w.Via != want.Via:
+		return "gateway"
+	case w.Table != want.Table:
+		return "table"
+	}
+	return ""
+}
+
+// Hazard is something on the host that would defeat the state.
+type Hazard struct {
+	Link string // interface name; "" where it is none
+	Text string
+}
+
+// hazards looks for rules of others that come before ours and leave nothing over.
+func hazards(want Resolved, have Snapshot) (list []Hazard) {
+	first := map[fib.Family]uint32{}
+	for _, r := range want.Rules {
+		if p, ok := first[r.Family]; !ok || r.Priority < p {
+			first[r.Family] = r.Priority
+		}
+	}
+	for _, r := range have.Rules {
+		limit, ok := first[r.Family]
+		if !ok || r.Priority == 0 || r.Priority >= limit || slices.ContainsFunc(want.Rules, func(w fib.Rule) bool { return w.Compare(r.Rule) == 0 }) {
+			continue
+		}
+		x := Op{Verb: RuleAdd, Rule: r.Rule}
+		list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s comes before ours: %s", ProtocolName(r.Protocol), strings.TrimPrefix(x.Batch(), "rule add "))})
+	}
+	return list
+}
+
+// ErrWrongWay says that the kernel sends packets another way than the spec says.
+var ErrWrongWay = errors.New("packets would leave the wrong way")

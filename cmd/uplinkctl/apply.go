@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/rtnl"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+const applyUsage = `Usage: uplinkctl apply [--root DIR] [--wait SECONDS] [--dry-run] [--force] [--if-needed]
+
+Bring the state of the spec about in the kernel, through netlink. Only what differs
+is changed, what is new is added before what is old is removed, and if the kernel
+refuses anything all is as it was before. It runs at boot on hosts without
+systemd-networkd, and may be run at any time. It needs CAP_NET_ADMIN.
+
+Options:
+  --root DIR        the host's root directory: where the spec and /run are (default /)
+  --wait SECONDS    how long to wait for links without carrier, or that are not
+                    there yet (default 0); without them the others are done
+  --dry-run         print what would be done, in the words of ip(8), and do nothing
+  --force           even where systemd-networkd manages the links
+  --if-needed       do nothing, and say nothing, where systemd-networkd manages them
+
+Exit status: 0 done, or nothing to do; 1 an error, and nothing was changed; 2 wrong usage.
+
+Examples:
+  uplinkctl apply
+  uplinkctl apply --dry-run
+  uplinkctl apply --wait 10
+`
+
+const diffUsage = `Usage: uplinkctl diff [--root DIR]
+
+Show what differs between the spec and the kernel, as the operations that apply
+would carry out, in the words of ip(8). Lines that begin with "-6 " are for
+"ip -6 -batch" without it, the others for "ip -batch".
+
+Options:
+  --root DIR   the host's root directory (default /)
+
+Exit status: 0 nothing differs, 1 something does or an error, 2 wrong usage.
+
+Examples:
+  uplinkctl diff
+`
+
+const downUsage = `Usage: uplinkctl down [--root DIR] [--dry-run]
+
+Take away all routes, rules and addresses that uplinkctl apply brought about, and
+nothing of anybody else's. Links stay up.
+
+Options:
+  --root DIR   the host's root directory: where /run is (default /)
+  --dry-run    print what would be done, and do nothing
+
+Exit status: 0 done, or nothing to do; 1 an error, and nothing was changed; 2 wrong usage.
+
+Examples:
+  uplinkctl down
+`
+
+// host is the running kernel, and the lock that keeps other runs away from it.
+type host struct {
+	apply.Applier
+	kernel *rtnl.Kernel
+	root   rootfs.Root
+	unlock func()
+}
+
+// openHost opens the kernel; with lock it waits until no other run is at work.
+func openHost(root string, wait time.Duration, lock bool) (*host, error) {
+	h := &host{root: rootfs.At(root), unlock: func() {}}
+	runDir, err := h.root.Path("/run/uplink")
+	if err != nil {
+		return nil, err
+	}
+	if lock {
+		if h.unlock, err = apply.Lock(filepath.Join(runDir, "lock")); err != nil {
+			return nil, err
+		}
+	}
+	if h.kernel, err = rtnl.New(); err != nil {
+		return nil, err
+	}
+	h.Applier = apply.Applier{Kernel: h.kernel, Hardware: rtnl.Hardware{}, Wait: wait}
+	if !rtnl.MarksAddresses() {
+		if h.Journal, err = apply.OpenJournal(filepath.Join(runDir, "addresses")); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+func (h *host) close() {
+	h.kernel.Close()
+	h.unlock()
+}
+
+// state reads the host's spec and compiles it, without what the kernel cannot hold.
+func (h *host) state(stderr io.Writer) (fib.State, error) {
+	_, state, err := run.Check(h.root.String())
+	if err == nil && !h.kernel.HasInet6() && state.DropFamily(fib.Inet6) {
+		fmt.Fprintln(stderr, "uplinkctl: this kernel has no IPv6: only the IPv4 part of the spec is in effect")
+	}
+	return state, err
+}
+
+// managed returns the links of a state that networkd has, by name.
+func (h *host) managed(state fib.State) ([]string, error) {
+	have, err := h.kernel.Observe(apply.Scope{})
+	if err != nil {
+		return nil, err
+	}
+	want, err := apply.Resolve(state, have, h.Hardware)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, l := range want.Links {
+		if units.ManagedByNetworkd(h.root, l.Device.Index) {
+			names = append(names, l.Device.Name)
+		}
+	}
+	return names, nil
+}
+
+// interruptible returns a context that ends on SIGINT and SIGTERM: what has been
+// done by then is undone.
+func interruptible() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+}
+
+func applyCommand() *command {
+	var root string
+	var wait uint
+	var dryRun, force, ifNeeded bool
+	return &command{
+		name: "apply", usage: applyUsage,
+		flags: func(f *flag.FlagSet) {
+			f.StringVar(&root, "root", "", "")
+			f.UintVar(&wait, "wait", 0, "")
+			f.BoolVar(&dryRun, "dry-run", false, "")
+			f.BoolVar(&force, "force", false, "")
+			f.BoolVar(&ifNeeded, "if-needed", false, "")
+		},
+		run: noArguments(applyUsage, func(stdout, stderr io.Writer) error {
+			h, err := openHost(root, time.Duration(wait)*time.Second, !dryRun)
+			if err != nil {
+				return err
+			}
+			defer h.close()
+			state, err := h.state(stderr)
+			if err != nil {
+				return err
+			}
+			if managed, err := h.managed(state); err != nil {
+				return err
+			} else if len(managed) > 0 && ifNeeded {
+				return nil
+			} else if len(managed) > 0 && !force {
+				return fmt.Errorf("systemd-networkd manages %s: it has the state from the files of `uplinkctl render`; with --force it is applied all the same, and networkd may take it away again", managed[0])
+			}
+			if dryRun {
+				return printPlan(&h.Applier, state, stdout, stderr)
+			}
+			if err := writeTables(h, state); err != nil {
+				fmt.Fprintf(stderr, "uplinkctl: the tables' names are not registered for ip(8): %v\n", err)
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			result, err := h.Apply(ctx, state)
+			for _, w := range result.Waiting {
+				fmt.Fprintf(stderr, "uplinkctl: %s: left out for now\n", w)
+			}
+			return err
+		}),
+	}
+}
+
+// writeTables registers the names of the tables for iproute2.
+func writeTables(h *host, state fib.State) error {
+	tree, _, err := units.Render(state, units.Target{Root: h.root, Version: units.Oldest, WithoutNetworkd: true})
+	if err != nil {
+		return err
+	}
+	_, err = tree.Write(h.root.String())
+	return err
+}
+
+// printPlan prints the operations that apply would carry out.
+func printPlan(a *apply.Applier, state fib.State, stdout, stderr io.Writer) error {
+	plan, result, err := a.Plan(state)
+	if err != nil {
+		return err
+	}
+	for _, w := range result.Waiting {
+		fmt.Fprintf(stderr, "uplinkctl: %s: left out for now\n", w)
+	}
+	for _, o := range plan.Ops() {
+		fmt.Fprintln(stdout, o.Batch())
+	}
+	return nil
+}
+
+// errDiffers makes diff's exit status 1; nothing is printed for it.
+var errDiffers = errors.New("the kernel differs from the spec")
+
+func diffCommand() *command {
+	var root string
+	return &command{
+		name: "diff", usage: diffUsage,
+		flags: func(f *flag.FlagSet) { f.StringVar(&root, "root", "", "") },
+		run: noArguments(diffUsage, func(stdout, stderr io.Writer) error {
+			h, err := openHost(root, 0, false)
+			if err != nil {
+				return err
+			}
+			defer h.close()
+			state, err := h.state(stderr)
+			if err != nil {
+				return err
+			}
+			out := &counter{w: stdout}
+			if err := printPlan(&h.Applier, state, out, stderr); err != nil {
+				return err
+			}
+			if out.n > 0 {
+				return errDiffers
+			}
+			return nil
+		}),
+	}
+}
+
+// counter counts what is written through it.
+type counter struct {
+	w io.Writer
+	n int
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.n += len(b)
+	return c.w.Write(b)
+}
+
+func downCommand() *command {
+	var root string
+	var dryRun bool
+	return &command{
+		name: "down", usage: downUsage,
+		flags: func(f *flag.FlagSet) {
+			f.StringVar(&root, "root", "", "")
+			f.BoolVar(&dryRun, "dry-run", false, "")
+		},
+		run: noArguments(downUsage, func(stdout, stderr io.Writer) error {
+			h, err := openHost(root, 0, !dryRun)
+			if err != nil {
+				return err
+			}
+			defer h.close()
+			if dryRun {
+				return printPlan(&h.Applier, fib.State{}, stdout, stderr)
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			_, err = h.Down(ctx)
+			return err
+		}),
+	}
+}
+
+// noArguments makes the run function of a command that takes only options, and says
+// its error for people.
+func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
+	return func(args []string, stdout, stderr io.Writer) int {
+		if len(args) > 0 {
+			fmt.Fprintf(stderr, "uplinkctl: unexpected %q\n%s", args[0], usage)
+			return run.ExitUsage
+		}
+		switch err := f(stdout, stderr); {
+		case err == nil:
+			return run.ExitOK
+		case errors.Is(err, errDiffers):
+		case errors.Is(err, spec.ErrNone):
+			fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
+		default:
+			run.Report(stderr, "uplinkctl", err)
+		}
+		return run.ExitFail
+	}
+}
