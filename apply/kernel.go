@@ -24,6 +24,16 @@ type Kernel interface {
 
 	// RouteGet asks which way a packet would go (RTM_GETROUTE).
 	RouteGet(Packet) (Way, error)
+
+	// Neighbours reads the neighbour tables of both families.
+	Neighbours() ([]Neighbour, error)
+}
+
+// Neighbour is what the kernel knows of a host on a link.
+type Neighbour struct {
+	Link   string
+	Addr   netip.Addr
+	Failed bool // it was asked for and did not answer (NUD_FAILED)
 }
 
 // Scope says which routes are observed.

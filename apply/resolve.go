@@ -10,10 +10,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Hardware answers for a link what rtnetlink does not say.
+// Hardware answers what rtnetlink does not say.
 type Hardware interface {
-	Driver(link Link) string // as udev's ID_NET_DRIVER
-	Path(link Link) string   // as udev's ID_PATH
+	Driver(link Link) string                 // as udev's ID_NET_DRIVER
+	Path(link Link) string                   // as udev's ID_PATH
+	Sysctl(family, link, name string) string // net.FAMILY.conf.LINK.NAME; "" where there is none
 }
 
 // Resolved is a State on the links of this host: every Link in it is an interface

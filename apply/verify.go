@@ -69,7 +69,7 @@ func (w Way) String() string {
 	return strings.Join(parts, " ")
 }
 
-// Outside are destinations that no host has on a link of its own (RFC 5737,
+// outside are destinations that no host has on a link of its own (RFC 5737,
 // RFC 3849 is for documentation; both are routed like any other address).
 var outside = map[fib.Family][]netip.Addr{
 	fib.Inet:  {netip.MustParseAddr("203.0.113.254"), netip.MustParseAddr("8.8.8.8")},
@@ -79,9 +79,8 @@ var outside = map[fib.Family][]netip.Addr{
 // Verification is what Verify found.
 type Verification struct {
 	Checks  []Check
-	Missing []Op      // what the kernel lacks, or has too much, of the state
 	Waiting []Waiting // links that are not ready
-	Notes   []Hazard
+	Hazards []Hazard
 }
 
 // OK says whether nothing is wrong. Hazards and links that are not ready are not
@@ -104,18 +103,16 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 		return Verification{}, err
 	}
 	v := Verification{Waiting: want.Later.Links}
-	tables := map[uint32]tableView{}
+	tables := map[uint32][]fib.Route{}
 	for _, r := range want.Routes {
-		t := tables[r.Table]
-		t.routes = append(t.routes, r)
-		tables[r.Table] = t
+		tables[r.Table] = append(tables[r.Table], r)
 	}
 	names := map[uint32]string{}
 	for _, t := range want.Tables {
 		names[t.ID] = t.Name
 	}
 	for _, r := range want.Rules {
-		for _, c := range questions(r, want, tables[r.Table].routes) {
+		for _, c := range questions(r, want, tables[r.Table]) {
 			c.Uplink = names[r.Table]
 			if c.Have, c.Err = a.Kernel.RouteGet(c.Packet); c.Err == nil {
 				c.Why = c.Have.differs(c.Want)
@@ -124,11 +121,10 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 		}
 	}
 	v.Checks = slices.CompactFunc(v.Checks, func(a, b Check) bool { return a.Uplink == b.Uplink && a.Packet == b.Packet })
-	v.Notes = hazards(want, have)
-	return v, nil
+	neighbours, err := a.Kernel.Neighbours()
+	v.Hazards = hazards(want, have, a.Hardware, neighbours)
+	return v, err
 }
-
-type tableView struct{ routes []fib.Route }
 
 // questions returns what to ask of one rule: the packets that it is for. Rules that
 // no address of the host's own can be asked with are left out.
@@ -222,31 +218,6 @@ func (w Way) differs(want Way) string {
 		return "table"
 	}
 	return ""
-}
-
-// Hazard is something on the host that would defeat the state.
-type Hazard struct {
-	Link string // interface name; "" where it is none
-	Text string
-}
-
-// hazards looks for rules of others that come before ours and leave nothing over.
-func hazards(want Resolved, have Snapshot) (list []Hazard) {
-	first := map[fib.Family]uint32{}
-	for _, r := range want.Rules {
-		if p, ok := first[r.Family]; !ok || r.Priority < p {
-			first[r.Family] = r.Priority
-		}
-	}
-	for _, r := range have.Rules {
-		limit, ok := first[r.Family]
-		if !ok || r.Priority == 0 || r.Priority >= limit || slices.ContainsFunc(want.Rules, func(w fib.Rule) bool { return w.Compare(r.Rule) == 0 }) {
-			continue
-		}
-		x := Op{Verb: RuleAdd, Rule: r.Rule}
-		list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s comes before ours: %s", ProtocolName(r.Protocol), strings.TrimPrefix(x.Batch(), "rule add "))})
-	}
-	return list
 }
 
 // ErrWrongWay says that the kernel sends packets another way than the spec says.

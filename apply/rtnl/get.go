@@ -20,7 +20,11 @@ func (k *Kernel) RouteGet(p apply.Packet) (apply.Way, error) {
 		return 0
 	}
 	e.bytes(uint8(f), bits(true), bits(p.From.IsValid()), p.TOS, 0, 0, 0, 0)
-	e.u32(unix.RTM_F_LOOKUP_TABLE)
+	if f == fib.Inet {
+		e.u32(unix.RTM_F_LOOKUP_TABLE)
+	} else {
+		e.u32(0) // the table is always told, and a strict kernel refuses the flag
+	}
 	e.attr(unix.RTA_DST, p.To.AsSlice())
 	if p.From.IsValid() {
 		e.attr(unix.RTA_SRC, p.From.AsSlice())
@@ -74,7 +78,9 @@ func refusedType(err error) (fib.RouteType, bool) {
 	case errors.Is(err, unix.EACCES):
 		return fib.RouteProhibit, true
 	case errors.Is(err, unix.EINVAL):
-		return fib.RouteBlackhole, true
+		// Where the kernel says something, it did not understand the question.
+		var r *refusal
+		return fib.RouteBlackhole, errors.As(err, &r) && r.text == ""
 	}
 	return 0, false
 }

@@ -27,6 +27,15 @@ func (Hardware) Driver(l apply.Link) string {
 	return unix.ByteSliceToString(info.Driver[:])
 }
 
+// Sysctl reads a setting of a link, or of "all".
+func (Hardware) Sysctl(family, link, name string) string {
+	data, err := os.ReadFile("/proc/sys/net/" + family + "/conf/" + link + "/" + name)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
 // Path reads udev's database, which knows where a device sits.
 func (Hardware) Path(l apply.Link) string {
 	data, err := os.ReadFile(fmt.Sprintf("/run/udev/data/n%d", l.Index))

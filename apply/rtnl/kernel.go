@@ -10,6 +10,7 @@ package rtnl
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,6 +154,22 @@ func (k *Kernel) observeLinks() ([]apply.Link, error) {
 		list = append(list, l)
 	}
 	slices.SortFunc(list, func(a, b apply.Link) int { return a.Index - b.Index })
+	return list, nil
+}
+
+// Neighbours implements apply.Kernel.
+func (k *Kernel) Neighbours() (list []apply.Neighbour, err error) {
+	for _, f := range fib.Families {
+		found, err := k.links.NeighList(0, int(f))
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return nil, fmt.Errorf("read the %s neighbours: %w", f, err)
+		}
+		for _, n := range found {
+			if addr, ok := netip.AddrFromSlice(n.IP); ok {
+				list = append(list, apply.Neighbour{Link: k.name(uint32(n.LinkIndex)), Addr: addr.Unmap(), Failed: n.State&unix.NUD_FAILED != 0})
+			}
+		}
+	}
 	return list, nil
 }
 

@@ -19,6 +19,7 @@ Commands:
   apply           bring the state about through netlink
   diff            show what differs between the spec and the kernel
   down            take away what apply brought about
+  verify          ask the kernel which way packets would leave
 
   help COMMAND    the options of a command, with examples
   --version       print the version
@@ -36,7 +37,7 @@ type command struct {
 }
 
 func commands() []*command {
-	return []*command{checkCommand(), renderCommand(), applyCommand(), diffCommand(), downCommand()}
+	return []*command{checkCommand(), renderCommand(), applyCommand(), diffCommand(), downCommand(), verifyCommand()}
 }
 
 func main() { os.Exit(uplinkctl(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+)
+
+const verifyUsage = `Usage: uplinkctl verify [--root DIR] [--json]
+
+Ask the kernel's own route lookup, for each uplink and from each of its addresses,
+which way packets would leave: to destinations outside, inside the connected
+subnet, and of every route of the uplink. It works alike under systemd-networkd.
+What on the host can defeat the state is reported as well, and does not count.
+
+Options:
+  --root DIR   the host's root directory (default /)
+  --json       print one JSON object
+
+Exit status: 0 all ways are right, 1 one is wrong or an error, 2 wrong usage.
+
+Examples:
+  uplinkctl verify
+  uplinkctl verify --json
+`
+
+func verifyCommand() *command {
+	var root string
+	var asJSON bool
+	return &command{
+		name: "verify", usage: verifyUsage,
+		flags: func(f *flag.FlagSet) {
+			f.StringVar(&root, "root", "", "")
+			f.BoolVar(&asJSON, "json", false, "")
+		},
+		run: noArguments(verifyUsage, func(stdout, stderr io.Writer) error {
+			h, err := openHost(root, 0, false)
+			if err != nil {
+				return err
+			}
+			defer h.close()
+			state, err := h.state(stderr)
+			if err != nil {
+				return err
+			}
+			v, err := h.Verify(state)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(stdout, v)
+			} else {
+				printVerification(stdout, v)
+			}
+			if err == nil && !v.OK() {
+				err = apply.ErrWrongWay
+			}
+			return err
+		}),
+	}
+}
+
+func printVerification(w io.Writer, v apply.Verification) {
+	for _, c := range v.Checks {
+		word := "ok   "
+		if !c.OK() {
+			word = "WRONG"
+		}
+		fmt.Fprintf(w, "%s  %-12s %s\n", word, c.Uplink, c)
+	}
+	for _, l := range v.Waiting {
+		fmt.Fprintf(w, "wait   %s\n", l)
+	}
+	for _, h := range v.Hazards {
+		fmt.Fprintf(w, "note   %s\n", h)
+	}
+}
+
+// jsonWay, and what it is in, is the stable form of verify --json; absent is left out.
+type jsonWay struct {
+	Type   string `json:"type"`
+	Table  uint32 `json:"table,omitempty"`
+	Device string `json:"dev,omitempty"`
+	Via    string `json:"via,omitempty"`
+	Src    string `json:"src,omitempty"`
+}
+
+type jsonCheck struct {
+	Uplink string   `json:"uplink"`
+	OK     bool     `json:"ok"`
+	From   string   `json:"from,omitempty"`
+	To     string   `json:"to"`
+	Mark   uint32   `json:"fwmark,omitempty"`
+	Want   *jsonWay `json:"want"`
+	Have   *jsonWay `json:"have,omitempty"`
+	Error  string   `json:"error,omitempty"`
+}
+
+type jsonVerification struct {
+	Version int         `json:"version"`
+	OK      bool        `json:"ok"`
+	Checks  []jsonCheck `json:"checks"`
+	Waiting []string    `json:"waiting"`
+	Hazards []string    `json:"hazards"`
+}
+
+func printJSON(w io.Writer, v apply.Verification) error {
+	out := jsonVerification{Version: 1, OK: v.OK(), Checks: []jsonCheck{}, Waiting: []string{}, Hazards: []string{}}
+	way := func(w apply.Way) *jsonWay {
+		j := &jsonWay{Type: w.Type.String(), Table: w.Table, Device: w.Device}
+		if w.Via.IsValid() {
+			j.Via = w.Via.String()
+		}
+		if w.Src.IsValid() {
+			j.Src = w.Src.String()
+		}
+		return j
+	}
+	for _, c := range v.Checks {
+		j := jsonCheck{Uplink: c.Uplink, OK: c.OK(), To: c.Packet.To.String(), Mark: c.Packet.Mark, Want: way(c.Want)}
+		if c.Packet.From.IsValid() {
+			j.From = c.Packet.From.String()
+		}
+		if c.Err != nil {
+			j.Error = c.Err.Error()
+		} else {
+			j.Have = way(c.Have)
+		}
+		out.Checks = append(out.Checks, j)
+	}
+	for _, l := range v.Waiting {
+		out.Waiting = append(out.Waiting, l.String())
+	}
+	for _, h := range v.Hazards {
+		out.Hazards = append(out.Hazards, h.String())
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
