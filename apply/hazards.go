@@ -31,19 +31,21 @@ func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour) 
 // earlierRules finds rules of others that are asked before ours.
 func earlierRules(want Resolved, have Snapshot) (list []Hazard) {
 	first := map[fib.Family]uint32{}
-	ours := make(map[fib.Rule]bool, len(want.Rules))
-	for _, r := range slices.Concat(want.Rules, want.Later.Rules) {
-		ours[ruleKey(r)] = true
+	ours := sortedRules(slices.Concat(want.Rules, want.Later.Rules))
+	for _, r := range ours {
 		if p, ok := first[r.Family]; !ok || r.Priority < p {
 			first[r.Family] = r.Priority
 		}
 	}
 	for _, r := range have.Rules {
 		limit, ok := first[r.Family]
-		if !ok || r.Priority == 0 || r.Priority >= limit || r.Ours() || ours[ruleKey(r.Rule)] {
+		if !ok || r.Priority == 0 || r.Priority >= limit || r.Ours() {
 			continue
 		}
-		text := strings.TrimSuffix((Op{Verb: RuleAdd, Rule: r.Rule}).Batch(), fmt.Sprintf(" protocol %d", fib.Protocol))
+		if _, same := slices.BinarySearchFunc(ours, &r.Rule, compareRules); same {
+			continue // networkd's, in our name
+		}
+		text := strings.TrimSuffix((Op{Verb: RuleAdd, Rule: &r.Rule}).Batch(), fmt.Sprintf(" protocol %d", fib.Protocol))
 		_, text, _ = strings.Cut(text, "rule add ")
 		list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s", ProtocolName(r.Protocol), text)})
 	}

@@ -58,7 +58,10 @@ func (j *Journal) mark(s *Snapshot) {
 func (j *Journal) before(ops []Op) error {
 	n := len(j.entries)
 	for _, o := range ops {
-		if e := entry(o.Address.Link, o.Address.Prefix); o.Verb == AddressAdd && !slices.Contains(j.entries, e) {
+		if o.Verb != AddressAdd {
+			continue
+		}
+		if e := entry(o.Address.Link, o.Address.Prefix); !slices.Contains(j.entries, e) {
 			j.entries = append(j.entries, e)
 		}
 	}

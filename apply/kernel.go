@@ -36,10 +36,13 @@ type Neighbour struct {
 	Failed bool // it was asked for and did not answer (NUD_FAILED)
 }
 
-// Scope says which routes are observed.
+// Scope says what is observed.
 type Scope struct {
-	// Foreign asks for the routes of others as well, of all tables.
+	// Foreign asks for the routes of others as well, of all tables but local.
 	Foreign bool
+	// RoutesOnly leaves out all but the routes; the links stay those of the last
+	// Observe.
+	RoutesOnly bool
 }
 
 // Snapshot is what the kernel holds.

@@ -34,14 +34,14 @@ const (
 type Op struct {
 	Verb    Verb
 	Link    string // interface name, of LinkUp and LinkMTU
+	Address *fib.Address
+	Route   *fib.Route
+	Rule    *fib.Rule
 	MTU     uint32
-	Address fib.Address
-	Route   fib.Route
-	Rule    fib.Rule
 
-	// Before is what RouteReplace and LinkMTU replace.
-	Before    fib.Route
+	// What RouteReplace and LinkMTU replace.
 	BeforeMTU uint32
+	Before    *fib.Route
 
 	tableName func(uint32) string
 }
@@ -87,19 +87,19 @@ func (o Op) text(table func(uint32) string) string {
 	case LinkMTU:
 		return "link set dev " + o.Link + " mtu " + strconv.FormatUint(uint64(o.MTU), 10)
 	case AddressAdd:
-		return x.Address("add", o.Address)
+		return x.Address("add", *o.Address)
 	case AddressDel:
-		return x.Address("del", o.Address)
+		return x.Address("del", *o.Address)
 	case RouteAdd:
-		return x.Route("add", o.Route)
+		return x.Route("add", *o.Route)
 	case RouteReplace:
-		return x.Route("replace", o.Route)
+		return x.Route("replace", *o.Route)
 	case RouteDel:
-		return x.Route("del", o.Route)
+		return x.Route("del", *o.Route)
 	case RuleAdd:
-		return x.Rule("add", o.Rule)
+		return x.Rule("add", *o.Rule)
 	case RuleDel:
-		return x.Rule("del", o.Rule)
+		return x.Rule("del", *o.Rule)
 	}
 	return "unknown operation"
 }

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -62,7 +61,7 @@ type ForeignError struct {
 
 // Error names what is in the way, and whose it is.
 func (e *ForeignError) Error() string {
-	have := Op{Verb: RouteAdd, Route: e.Route.Route, tableName: e.Want.tableName}
+	have := Op{Verb: RouteAdd, Route: &e.Route.Route, tableName: e.Want.tableName}
 	return fmt.Sprintf("ip %s: a route of %s is in the way (%s): remove it, or give one of them another metric",
 		e.Want, ProtocolName(e.Route.Protocol), have)
 }
@@ -83,9 +82,9 @@ func ProtocolName(p uint8) string {
 	return fmt.Sprintf("protocol %d", p)
 }
 
-// NewPlan compares what is wanted with what is there. A foreign route in the place
-// of a wanted one is a ForeignError, all of them joined; the snapshot must then
-// hold the routes of others, see Scope.
+// NewPlan compares what is wanted with what is there. Where the snapshot has the
+// routes of others as well, one in the place of a wanted route is a ForeignError,
+// all of them joined; see Conflicts for when it has not.
 func NewPlan(want Resolved, have Snapshot) (Plan, error) {
 	names := make(map[uint32]string, len(want.Tables))
 	for _, t := range want.Tables {
@@ -101,15 +100,38 @@ func NewPlan(want Resolved, have Snapshot) (Plan, error) {
 	p.addresses(want, have)
 	p.routes(want, have)
 	p.rules(want, have)
-	if err := errors.Join(p.errs...); err != nil {
-		return Plan{}, err
+	plan := p.plan(have)
+	return plan, plan.Conflicts(have.Routes)
+}
+
+// Conflicts returns a ForeignError for each route of others that is in the place of
+// one that the plan adds, all of them joined.
+func (p Plan) Conflicts(routes []Route) error {
+	var added map[fib.RouteKey]Op
+	var errs []error
+	for _, r := range routes {
+		if r.Ours() {
+			continue
+		}
+		if added == nil {
+			added = map[fib.RouteKey]Op{}
+			for _, s := range p.Make {
+				for _, o := range s.Ops {
+					if o.Verb == RouteAdd {
+						added[o.Route.Key()] = o
+					}
+				}
+			}
+		}
+		if o, ok := added[r.Key()]; ok {
+			errs = append(errs, &ForeignError{o, r})
+		}
 	}
-	return p.plan(want, have), nil
+	return errors.Join(errs...)
 }
 
 type planner struct {
 	name func(uint32) string
-	errs []error
 
 	linkOps                []Op
 	addressAdd, addressDel []Op
@@ -148,84 +170,92 @@ type addressKey struct {
 	prefix netip.Prefix
 }
 
+func keyOf(a fib.Address) addressKey { return addressKey{a.Link, a.Prefix} }
+
 func (p *planner) addresses(want Resolved, have Snapshot) {
-	there := make(map[addressKey]bool, len(have.Addresses))
-	for _, a := range have.Addresses {
-		there[addressKey{a.Link, a.Prefix}] = true
+	wanted := make(map[addressKey]bool, len(want.Addresses)) // true once it is there
+	for _, a := range slices.Concat(want.Addresses, want.Later.Addresses) {
+		wanted[keyOf(a)] = false
 	}
-	wanted := make(map[addressKey]bool, len(want.Addresses))
-	for _, a := range want.Addresses {
-		wanted[addressKey{a.Link, a.Prefix}] = true
-		if !there[addressKey{a.Link, a.Prefix}] {
-			p.addressAdd = append(p.addressAdd, p.op(Op{Verb: AddressAdd, Address: a}))
+	for i := range have.Addresses {
+		a := &have.Addresses[i]
+		if _, ok := wanted[keyOf(a.Address)]; ok {
+			wanted[keyOf(a.Address)] = true
+		} else if a.Ours {
+			p.addressDel = append(p.addressDel, p.op(Op{Verb: AddressDel, Address: &a.Address}))
 		}
 	}
-	for _, a := range want.Later.Addresses {
-		wanted[addressKey{a.Link, a.Prefix}] = true
-	}
-	for _, a := range have.Addresses {
-		if a.Ours && !wanted[addressKey{a.Link, a.Prefix}] {
-			p.addressDel = append(p.addressDel, p.op(Op{Verb: AddressDel, Address: a.Address}))
+	for i := range want.Addresses {
+		if a := &want.Addresses[i]; !wanted[keyOf(*a)] {
+			p.addressAdd = append(p.addressAdd, p.op(Op{Verb: AddressAdd, Address: a}))
 		}
 	}
 	slices.Reverse(p.addressDel)
 }
 
 func (p *planner) routes(want Resolved, have Snapshot) {
-	type held struct {
-		route Route
-		used  bool
-	}
-	there := make(map[fib.RouteKey]*held, len(want.Routes))
-	ours := make([]*held, 0, len(want.Routes))
+	// Of ours there is at most one with a key; -1 once it is accounted for.
+	there := make(map[fib.RouteKey]int, len(have.Routes))
 	for i := range have.Routes {
-		r := have.Routes[i]
-		h := &held{route: r}
-		if r.Ours() {
-			ours = append(ours, h)
-		}
-		if first, ok := there[r.Key()]; !ok || !first.route.Ours() && r.Ours() {
-			there[r.Key()] = h
+		if have.Routes[i].Ours() {
+			there[have.Routes[i].Key()] = i
 		}
 	}
-	later := make(map[fib.RouteKey]fib.Route, len(want.Later.Routes))
-	for _, r := range want.Later.Routes {
-		later[r.Key()] = r
+	later := make(map[fib.RouteKey]*fib.Route, len(want.Later.Routes))
+	for i := range want.Later.Routes {
+		later[want.Later.Routes[i].Key()] = &want.Later.Routes[i]
 	}
-	for _, r := range want.Routes {
+	for i := range want.Routes {
+		r := &want.Routes[i]
 		f := index(r.Family)
-		h := there[r.Key()]
-		whole, waits := later[r.Key()]
-		switch {
-		case h == nil:
+		at, ok := there[r.Key()]
+		if !ok {
 			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteAdd, Route: r}))
-		case !h.route.Ours():
-			p.errs = append(p.errs, &ForeignError{p.op(Op{Verb: RouteAdd, Route: r}), h.route})
-		case same(h.route.Route, r) || waits && same(h.route.Route, whole):
-			h.used = true
-		case r.Family == fib.Inet6 && (len(r.Nexthops) > 1 || len(h.route.Nexthops) > 1 || r.Type != h.route.Type):
-			// Replacing an IPv6 multipath route leaves what the new one has not
-			// (ip6_route_multipath_add, net/ipv6/route.c): out and in, in one stage.
-			h.used = true
-			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteDel, Route: h.route.Route}), p.op(Op{Verb: RouteAdd, Route: r}))
-		default:
-			h.used = true
-			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteReplace, Route: r, Before: h.route.Route}))
-		}
-	}
-	for _, h := range ours {
-		if w, waits := later[h.route.Key()]; h.used || waits && same(h.route.Route, w) {
 			continue
 		}
-		f := index(h.route.Family)
-		p.routeDel[f] = append(p.routeDel[f], p.op(Op{Verb: RouteDel, Route: h.route.Route}))
+		h := &have.Routes[at].Route
+		there[r.Key()] = -1
+		whole := later[r.Key()]
+		switch {
+		case same(h, r) || whole != nil && same(h, whole):
+		case r.Family == fib.Inet6 && (len(r.Nexthops) > 1 || len(h.Nexthops) > 1 || r.Type != h.Type):
+			// Replacing an IPv6 multipath route leaves what the new one has not
+			// (ip6_route_multipath_add, net/ipv6/route.c): out and in, in one stage.
+			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteDel, Route: h}), p.op(Op{Verb: RouteAdd, Route: r}))
+		default:
+			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteReplace, Route: r, Before: h}))
+		}
+	}
+	for i := range have.Routes {
+		h := &have.Routes[i]
+		if !h.Ours() || there[h.Key()] != i {
+			continue
+		}
+		if w := later[h.Key()]; w != nil && same(&h.Route, w) {
+			continue
+		}
+		f := index(h.Family)
+		p.routeDel[f] = append(p.routeDel[f], p.op(Op{Verb: RouteDel, Route: &h.Route}))
 	}
 	for f := range p.routeAdd {
 		// What a gateway is reached by comes before it: the wanted routes are in that
 		// order within a table, but a route may rest on one of another table.
-		slices.SortStableFunc(p.routeAdd[f], func(a, b Op) int { return cmp.Compare(a.rank(), b.rank()) })
-		slices.SortStableFunc(p.routeDel[f], func(a, b Op) int { return cmp.Compare(viaGateway(b.Route), viaGateway(a.Route)) })
+		p.routeAdd[f] = ranked(p.routeAdd[f], Op.rank)
+		p.routeDel[f] = ranked(p.routeDel[f], func(o Op) int { return 1 - viaGateway(o.Route) })
 	}
+}
+
+// ranked returns the operations by rank, -1 to 1, and otherwise in their order.
+func ranked(ops []Op, rank func(Op) int) []Op {
+	sorted := make([]Op, 0, len(ops))
+	for n := -1; n <= 1; n++ {
+		for _, o := range ops {
+			if rank(o) == n {
+				sorted = append(sorted, o)
+			}
+		}
+	}
+	return sorted
 }
 
 // rank orders the operations that make routes: a route that has to go first for
@@ -237,7 +267,7 @@ func (o Op) rank() int {
 	return viaGateway(o.Route)
 }
 
-func viaGateway(r fib.Route) int {
+func viaGateway(r *fib.Route) int {
 	for _, n := range r.Nexthops {
 		if n.Via.IsValid() {
 			return 1
@@ -248,64 +278,74 @@ func viaGateway(r fib.Route) int {
 
 // same says whether the kernel holds just what is wanted. The kernel keeps the
 // nexthops of an IPv6 route in the order in which it likes them.
-func same(have, want fib.Route) bool {
+func same(have, want *fib.Route) bool {
 	if have.Family == fib.Inet6 && len(want.Nexthops) > 1 {
-		have.Nexthops, want.Nexthops = slices.Clone(have.Nexthops), slices.Clone(want.Nexthops)
-		slices.SortFunc(have.Nexthops, fib.Nexthop.Compare)
-		slices.SortFunc(want.Nexthops, fib.Nexthop.Compare)
+		h, w := *have, *want
+		h.Nexthops, w.Nexthops = slices.Clone(h.Nexthops), slices.Clone(w.Nexthops)
+		slices.SortFunc(h.Nexthops, fib.Nexthop.Compare)
+		slices.SortFunc(w.Nexthops, fib.Nexthop.Compare)
+		return h.Compare(w) == 0
 	}
-	return have.Compare(want) == 0
+	return have.Compare(*want) == 0
 }
 
-// ruleKey is a rule as the kernel tells it from others, and as a map's key.
-func ruleKey(r fib.Rule) fib.Rule {
-	r.Link, r.Origin = "", fib.Origin{}
-	if r.From.Bits() <= 0 {
-		r.From = netip.Prefix{}
+func compareRules(a, b *fib.Rule) int { return a.Compare(*b) }
+
+// sortedRules returns pointers to rules in their canonical order.
+func sortedRules(rules []fib.Rule) []*fib.Rule {
+	list := make([]*fib.Rule, len(rules))
+	for i := range rules {
+		list[i] = &rules[i]
 	}
-	if r.To.Bits() <= 0 {
-		r.To = netip.Prefix{}
+	if !slices.IsSortedFunc(list, compareRules) {
+		slices.SortFunc(list, compareRules)
 	}
-	return r
+	return list
 }
 
+// rules walks what is wanted and what is there side by side.
 func (p *planner) rules(want Resolved, have Snapshot) {
-	there := make(map[fib.Rule]int, len(have.Rules))
-	for _, r := range have.Rules {
-		if r.Ours() {
-			there[ruleKey(r.Rule)]++
+	var there []*fib.Rule
+	for i := range have.Rules {
+		if have.Rules[i].Ours() {
+			there = append(there, &have.Rules[i].Rule)
 		}
 	}
-	wanted := make(map[fib.Rule]bool, len(want.Rules)+len(want.Later.Rules))
-	for _, r := range want.Rules {
-		key := ruleKey(r)
-		wanted[key] = true
-		if there[key] == 0 {
-			f := index(r.Family)
-			p.ruleAdd[f] = append(p.ruleAdd[f], p.op(Op{Verb: RuleAdd, Rule: r}))
+	slices.SortFunc(there, compareRules)
+	later := sortedRules(want.Later.Rules)
+	// What is not wanted goes, unless it waits for a link. Of duplicates, which the
+	// kernel takes without NLM_F_EXCL, one stays.
+	unwanted := func(r *fib.Rule) {
+		if i, waits := slices.BinarySearchFunc(later, r, compareRules); waits {
+			later = slices.Delete(later, i, i+1)
+			return
 		}
+		f := index(r.Family)
+		p.ruleDel[f] = append(p.ruleDel[f], p.op(Op{Verb: RuleDel, Rule: r}))
 	}
-	for _, r := range want.Later.Rules {
-		wanted[ruleKey(r)] = true
-	}
-	for _, r := range have.Rules {
-		key := ruleKey(r.Rule)
-		// A duplicate can be there: without NLM_F_EXCL the kernel takes one. One stays.
-		if r.Ours() && (!wanted[key] || there[key] > 1) {
-			there[key]--
-			f := index(r.Family)
-			p.ruleDel[f] = append(p.ruleDel[f], p.op(Op{Verb: RuleDel, Rule: r.Rule}))
+	for _, w := range sortedRules(want.Rules) {
+		for len(there) > 0 && there[0].Compare(*w) < 0 {
+			unwanted(there[0])
+			there = there[1:]
 		}
+		if len(there) > 0 && there[0].Compare(*w) == 0 {
+			there = there[1:]
+			continue
+		}
+		f := index(w.Family)
+		p.ruleAdd[f] = append(p.ruleAdd[f], p.op(Op{Verb: RuleAdd, Rule: w}))
+	}
+	for _, r := range there {
+		unwanted(r)
 	}
 	for f := range p.ruleAdd {
-		slices.SortStableFunc(p.ruleAdd[f], func(a, b Op) int { return cmp.Compare(b.Rule.Priority, a.Rule.Priority) })
-		slices.SortStableFunc(p.ruleDel[f], func(a, b Op) int { return cmp.Compare(a.Rule.Priority, b.Rule.Priority) })
+		slices.Reverse(p.ruleAdd[f]) // the highest priority number first
 	}
 }
 
 // plan puts the operations into stages. IPv4 comes first as a whole, so that it
 // does not wait for duplicate address detection.
-func (p *planner) plan(want Resolved, have Snapshot) Plan {
+func (p *planner) plan(have Snapshot) Plan {
 	var plan Plan
 	stage := func(to *[]Stage, ops []Op) {
 		if len(ops) > 0 {

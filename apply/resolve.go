@@ -92,7 +92,7 @@ func matches(m fib.Match, l Link, hw Hardware) bool {
 // absent, has no carrier, or lacks an address that is somebody else's to add, is
 // not ready: networkd would wait for it as well.
 func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
-	r := Resolved{Tables: s.Tables}
+	r := Resolved{Tables: s.Tables, Routes: make([]fib.Route, 0, len(s.Routes)), Rules: make([]fib.Rule, 0, len(s.Rules))}
 	links, lacks := have.Links, lacking(s, have)
 	device := map[string]string{} // of a link of the State, if there is one
 	ready := map[string]bool{"": true}
@@ -162,37 +162,42 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 // route puts a route where it belongs: with all its ways ready it is wanted; with
 // some, those are wanted and the whole of it is not taken away where it is there.
 func (r *Resolved) route(e fib.Route, device map[string]string, ready map[string]bool) {
-	all := make([]fib.Nexthop, 0, len(e.Nexthops))
-	var now []fib.Nexthop
-	known := true
-	for _, n := range e.Nexthops {
-		isReady := ready[n.Link]
-		n.Link = device[n.Link]
-		known = known && n.Link != ""
-		all = append(all, n)
-		if isReady {
-			now = append(now, n)
-		}
-	}
 	whole := ready[e.Link]
 	e.Link = device[e.Link]
-	switch {
-	case len(now) == len(all) && whole:
+	all := make([]fib.Nexthop, len(e.Nexthops))
+	n, known := 0, true
+	for i, hop := range e.Nexthops {
+		if ready[hop.Link] {
+			n++
+		}
+		hop.Link = device[hop.Link]
+		known = known && hop.Link != ""
+		all[i] = hop
+	}
+	if n == len(all) && whole {
 		e.Nexthops = all
 		r.Routes = append(r.Routes, e)
 		return
-	case known:
+	}
+	if known {
 		later := e
 		later.Nexthops = all
 		r.Later.Routes = append(r.Later.Routes, later)
 	}
-	if len(now) > 0 && (whole || e.Family == fib.Inet6) {
-		if len(now) == 1 {
-			now[0].Weight = 0
-		}
-		e.Nexthops, e.Link = now, now[0].Link
-		r.Routes = append(r.Routes, e)
+	if n == 0 || !whole && e.Family == fib.Inet {
+		return
 	}
+	now := make([]fib.Nexthop, 0, n)
+	for i, hop := range e.Nexthops {
+		if ready[hop.Link] {
+			now = append(now, all[i])
+		}
+	}
+	if n == 1 {
+		now[0].Weight = 0
+	}
+	e.Nexthops, e.Link = now, now[0].Link
+	r.Routes = append(r.Routes, e)
 }
 
 // lacking finds, for links of which only the policy is ours, an address that a route

@@ -36,30 +36,30 @@ const settleTime = 5 * time.Second
 
 // Plan says what Apply would do, and does nothing.
 func (a *Applier) Plan(s fib.State) (Plan, Result, error) {
-	plan, _, want, err := a.plan(s)
+	plan, want, err := a.plan(s)
 	return plan, Result{Waiting: want.Later.Links}, err
 }
 
 // plan observes and compares. The routes of others are only looked at where there
 // is something to add: they matter for nothing else, and there may be many.
-func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
+func (a *Applier) plan(s fib.State) (Plan, Resolved, error) {
 	have, err := a.observe(Scope{})
 	if err != nil {
-		return Plan{}, Snapshot{}, Resolved{}, err
+		return Plan{}, Resolved{}, err
 	}
 	want, err := Resolve(s, have, a.Hardware)
 	if err != nil {
-		return Plan{}, Snapshot{}, Resolved{}, err
+		return Plan{}, Resolved{}, err
 	}
 	plan, err := NewPlan(want, have)
 	if err != nil || !addsRoutes(plan) {
-		return plan, have, want, err
+		return plan, want, err
 	}
-	if have, err = a.observe(Scope{Foreign: true}); err != nil {
-		return Plan{}, Snapshot{}, Resolved{}, err
+	all, err := a.Kernel.Observe(Scope{Foreign: true, RoutesOnly: true})
+	if err != nil {
+		return Plan{}, Resolved{}, err
 	}
-	plan, err = NewPlan(want, have)
-	return plan, have, want, err
+	return plan, want, plan.Conflicts(all.Routes)
 }
 
 // observe reads the kernel's state, and which addresses are ours where only the
@@ -86,7 +86,7 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 	if err := a.waitForLinks(ctx, s); err != nil {
 		return Result{}, err
 	}
-	plan, _, want, err := a.plan(s)
+	plan, want, err := a.plan(s)
 	result := Result{Waiting: want.Later.Links}
 	if err != nil {
 		return result, err

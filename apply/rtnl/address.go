@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"cmp"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -15,17 +16,17 @@ const (
 )
 
 // encodeAddress writes the payload of RTM_NEWADDR or RTM_DELADDR.
-func (e *encoder) encodeAddress(a fib.Address, del bool, index func(string) uint32) {
+func (e *encoder) encodeAddress(a *fib.Address, del bool, index func(string) uint32) {
 	addr := a.Prefix.Addr()
 	e.bytes(uint8(a.Family()), uint8(a.Prefix.Bits()), unix.IFA_F_PERMANENT, 0)
 	e.u32(index(a.Link))
-	e.attr(unix.IFA_LOCAL, addr.AsSlice())
-	e.attr(unix.IFA_ADDRESS, addr.AsSlice())
+	e.attrAddr(unix.IFA_LOCAL, addr)
+	e.attrAddr(unix.IFA_ADDRESS, addr)
 	if del {
 		return
 	}
 	if addr.Is4() && a.Prefix.Bits() < 31 {
-		e.attr(unix.IFA_BROADCAST, broadcast(a.Prefix).AsSlice())
+		e.attrAddr(unix.IFA_BROADCAST, broadcast(a.Prefix))
 	}
 	e.attr8(ifaProto, fib.Protocol)
 }
@@ -50,8 +51,11 @@ func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
 		return a, nil
 	}
 	var address, local netip.Addr
-	err := eachAttr(b[addressHeaderLen:], func(typ uint16, v []byte) (err error) {
-		switch typ {
+	var err error
+	attrs := attributes{rest: b[addressHeaderLen:]}
+	for err == nil && attrs.next() {
+		v := attrs.value
+		switch attrs.typ {
 		case unix.IFA_ADDRESS: // of the peer, where there is one
 			address, err = getAddr(family, v)
 		case unix.IFA_LOCAL:
@@ -63,8 +67,8 @@ func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
 			p, err = get8(v)
 			a.Ours = p == fib.Protocol
 		}
-		return err
-	})
+	}
+	err = cmp.Or(err, attrs.err)
 	if !local.IsValid() {
 		local = address
 	}

@@ -25,9 +25,9 @@ func (k *Kernel) RouteGet(p apply.Packet) (apply.Way, error) {
 	} else {
 		e.u32(0) // the table is always told, and a strict kernel refuses the flag
 	}
-	e.attr(unix.RTA_DST, p.To.AsSlice())
+	e.attrAddr(unix.RTA_DST, p.To)
 	if p.From.IsValid() {
-		e.attr(unix.RTA_SRC, p.From.AsSlice())
+		e.attrAddr(unix.RTA_SRC, p.From)
 	}
 	if p.Mark != 0 {
 		e.attr32(unix.RTA_MARK, p.Mark)

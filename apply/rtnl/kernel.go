@@ -92,6 +92,10 @@ func (k *Kernel) index(name string) uint32 { return k.byName[name] }
 func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 	var s apply.Snapshot
 	var err error
+	if scope.RoutesOnly {
+		s.Routes, err = k.allRoutes(scope.Foreign)
+		return s, err
+	}
 	if s.Links, err = k.observeLinks(); err != nil {
 		return s, fmt.Errorf("read the links: %w", err)
 	}
@@ -100,23 +104,25 @@ func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 	}
 	for _, f := range fib.Families {
 		rules, err := k.rules(f)
-		if isNoFamily(err) {
-			continue
-		}
-		if err != nil {
+		if err != nil && !isNoFamily(err) {
 			return s, fmt.Errorf("read the %s rules: %w", f, err)
 		}
-		routes, err := k.routes(f, scope.Foreign)
-		if err != nil && !isNoFamily(err) {
-			return s, fmt.Errorf("read the %s routes: %w", f, err)
-		}
-		if s.Rules == nil {
-			s.Rules, s.Routes = rules, routes
-		} else {
-			s.Rules, s.Routes = append(s.Rules, rules...), append(s.Routes, routes...)
-		}
+		s.Rules = append(s.Rules, rules...)
 	}
-	return s, nil
+	s.Routes, err = k.allRoutes(scope.Foreign)
+	return s, err
+}
+
+// allRoutes reads the routes of both families.
+func (k *Kernel) allRoutes(foreign bool) (all []apply.Route, err error) {
+	for _, f := range fib.Families {
+		routes, err := k.routes(f, foreign)
+		if err != nil && !isNoFamily(err) {
+			return nil, fmt.Errorf("read the %s routes: %w", f, err)
+		}
+		all = append(all, routes...)
+	}
+	return all, nil
 }
 
 // isNoFamily says whether a dump failed because the kernel lacks the family.

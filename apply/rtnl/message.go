@@ -3,6 +3,7 @@ package rtnl
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,6 +53,17 @@ func (e *encoder) attr(typ uint16, value []byte) {
 	}
 }
 
+// attrAddr adds an address.
+func (e *encoder) attrAddr(typ uint16, a netip.Addr) {
+	if a.Is4() {
+		b := a.As4()
+		e.attr(typ, b[:])
+	} else {
+		b := a.As16()
+		e.attr(typ, b[:])
+	}
+}
+
 func (e *encoder) attr8(typ uint16, v uint8) { e.attr(typ, []byte{v}) }
 
 func (e *encoder) attr32(typ uint16, v uint32) {
@@ -63,13 +75,15 @@ func (e *encoder) attr32(typ uint16, v uint32) {
 // attrString adds a string with the zero byte that the kernel wants at its end.
 func (e *encoder) attrString(typ uint16, s string) { e.attr(typ, append([]byte(s), 0)) }
 
-// nest starts an attribute that holds others, and returns what ends it.
-func (e *encoder) nest(typ uint16) (end func()) {
-	at := len(e.b)
+// nest starts an attribute that holds others; unnest ends it.
+func (e *encoder) nest(typ uint16) (at int) {
+	at = len(e.b)
 	e.b = native.AppendUint16(e.b, 0)
 	e.b = native.AppendUint16(e.b, typ)
-	return func() { native.PutUint16(e.b[at:], uint16(len(e.b)-at)) }
+	return at
 }
+
+func (e *encoder) unnest(at int) { native.PutUint16(e.b[at:], uint16(len(e.b)-at)) }
 
 // errMalformed is returned for what no kernel sends.
 var errMalformed = errors.New("malformed netlink message")
@@ -100,20 +114,28 @@ func eachMessage(b []byte, f func(message) error) error {
 	return nil
 }
 
-// eachAttr calls f with every attribute in b.
-func eachAttr(b []byte, f func(typ uint16, value []byte) error) error {
-	for len(b) >= attrLen {
-		n := int(native.Uint16(b))
-		if n < attrLen || n > len(b) {
-			return errMalformed
-		}
-		// The two upper bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
-		if err := f(native.Uint16(b[2:])&0x3fff, b[attrLen:n]); err != nil {
-			return err
-		}
-		b = b[min(align(n), len(b)):]
+// attributes walks the attributes in b: for a := attributes(b); a.next(); { … }.
+// After the loop, err says whether b was malformed.
+type attributes struct {
+	rest  []byte
+	typ   uint16
+	value []byte
+	err   error
+}
+
+func (a *attributes) next() bool {
+	if len(a.rest) < attrLen || a.err != nil {
+		return false
 	}
-	return nil
+	n := int(native.Uint16(a.rest))
+	if n < attrLen || n > len(a.rest) {
+		a.err = errMalformed
+		return false
+	}
+	// The two upper bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+	a.typ, a.value = native.Uint16(a.rest[2:])&0x3fff, a.rest[attrLen:n]
+	a.rest = a.rest[min(align(n), len(a.rest)):]
+	return true
 }
 
 func get8(b []byte) (uint8, error) {

@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"cmp"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ const (
 
 // encodeRoute writes the payload of RTM_NEWROUTE or RTM_DELROUTE. A delete must
 // have the same scope, type and source to hit (fib_table_delete, net/ipv4/fib_trie.c).
-func (e *encoder) encodeRoute(r fib.Route, del bool, index func(string) uint32) {
+func (e *encoder) encodeRoute(r *fib.Route, del bool, index func(string) uint32) {
 	table := uint8(0)
 	if r.Table < 256 {
 		table = uint8(r.Table)
@@ -38,29 +39,29 @@ func (e *encoder) encodeRoute(r fib.Route, del bool, index func(string) uint32) 
 	e.bytes(uint8(r.Family), uint8(r.Dst.Bits()), 0, 0, table, fib.Protocol, uint8(r.Scope), uint8(r.Type))
 	e.u32(flags)
 	if r.Dst.Bits() > 0 {
-		e.attr(unix.RTA_DST, r.Dst.Addr().AsSlice())
+		e.attrAddr(unix.RTA_DST, r.Dst.Addr())
 	}
 	e.attr32(unix.RTA_TABLE, r.Table)
 	if r.Metric != 0 {
 		e.attr32(unix.RTA_PRIORITY, r.Metric)
 	}
 	if r.Src.IsValid() {
-		e.attr(unix.RTA_PREFSRC, r.Src.AsSlice())
+		e.attrAddr(unix.RTA_PREFSRC, r.Src)
 	}
 	switch {
 	case len(r.Nexthops) == 1:
 		n := r.Nexthops[0]
 		if n.Via.IsValid() {
-			e.attr(unix.RTA_GATEWAY, n.Via.AsSlice())
+			e.attrAddr(unix.RTA_GATEWAY, n.Via)
 		}
 		e.attr32(unix.RTA_OIF, index(n.Link))
 	case len(r.Nexthops) > 1 && (!del || r.Family == fib.Inet):
 		// An IPv6 route is deleted as a whole when no nexthop is named.
-		end := e.nest(unix.RTA_MULTIPATH)
+		at := e.nest(unix.RTA_MULTIPATH)
 		for _, n := range r.Nexthops {
 			e.encodeNexthop(n, index)
 		}
-		end()
+		e.unnest(at)
 	}
 	if !del {
 		e.encodeMetrics(r)
@@ -77,16 +78,16 @@ func (e *encoder) encodeNexthop(n fib.Nexthop, index func(string) uint32) {
 	e.bytes(0, 0, flags, uint8(max(n.Weight, 1)-1)) // rtnh_hops is the weight less one
 	e.u32(index(n.Link))
 	if n.Via.IsValid() {
-		e.attr(unix.RTA_GATEWAY, n.Via.AsSlice())
+		e.attrAddr(unix.RTA_GATEWAY, n.Via)
 	}
 	native.PutUint16(e.b[at:], uint16(len(e.b)-at))
 }
 
-func (e *encoder) encodeMetrics(r fib.Route) {
+func (e *encoder) encodeMetrics(r *fib.Route) {
 	if r.MTU|r.AdvMSS|r.InitCwnd|r.InitRwnd == 0 {
 		return
 	}
-	end := e.nest(unix.RTA_METRICS)
+	at := e.nest(unix.RTA_METRICS)
 	for _, m := range [...]struct {
 		typ   uint16
 		value uint32
@@ -95,7 +96,7 @@ func (e *encoder) encodeMetrics(r fib.Route) {
 			e.attr32(m.typ, m.value)
 		}
 	}
-	end()
+	e.unnest(at)
 }
 
 // decodeRoute reads the payload of an RTM_NEWROUTE. name gives the interface name
@@ -121,8 +122,11 @@ func decodeRoute(b []byte, name func(uint32) string) (apply.Route, error) {
 	}
 	var hop fib.Nexthop
 	hasHop := false
-	err := eachAttr(b[routeHeaderLen:], func(typ uint16, v []byte) (err error) {
-		switch typ {
+	var err error
+	a := attributes{rest: b[routeHeaderLen:]}
+	for err == nil && a.next() {
+		v := a.value
+		switch a.typ {
 		case unix.RTA_DST:
 			r.Dst, err = getPrefix(r.Family, v, bits)
 		case unix.RTA_TABLE:
@@ -144,9 +148,8 @@ func decodeRoute(b []byte, name func(uint32) string) (apply.Route, error) {
 		case unix.RTA_METRICS:
 			err = decodeMetrics(&r.Route, v)
 		}
-		return err
-	})
-	if err != nil {
+	}
+	if err := cmp.Or(err, a.err); err != nil {
 		return r, err
 	}
 	switch {
@@ -181,16 +184,16 @@ func decodeNexthops(f fib.Family, b []byte, name func(uint32) string) (hops []fi
 			OnLink: b[2]&unix.RTNH_F_ONLINK != 0,
 			Weight: uint16(b[3]) + 1,
 		}
-		err := eachAttr(b[nexthopLen:n], func(typ uint16, v []byte) (err error) {
-			switch typ {
+		a := attributes{rest: b[nexthopLen:n]}
+		for err == nil && a.next() {
+			switch a.typ {
 			case unix.RTA_GATEWAY:
-				hop.Via, err = getAddr(f, v)
+				hop.Via, err = getAddr(f, a.value)
 			case unix.RTA_VIA:
-				hop.Via, err = getVia(v)
+				hop.Via, err = getVia(a.value)
 			}
-			return err
-		})
-		if err != nil {
+		}
+		if err = cmp.Or(err, a.err); err != nil {
 			return nil, err
 		}
 		hops = append(hops, hop)
@@ -200,19 +203,21 @@ func decodeNexthops(f fib.Family, b []byte, name func(uint32) string) (hops []fi
 }
 
 func decodeMetrics(r *fib.Route, b []byte) error {
-	return eachAttr(b, func(typ uint16, v []byte) (err error) {
-		switch typ {
+	var err error
+	a := attributes{rest: b}
+	for err == nil && a.next() {
+		switch a.typ {
 		case rtaxMTU:
-			r.MTU, err = get32(v)
+			r.MTU, err = get32(a.value)
 		case rtaxAdvMSS:
-			r.AdvMSS, err = get32(v)
+			r.AdvMSS, err = get32(a.value)
 		case rtaxInitCwnd:
-			r.InitCwnd, err = get32(v)
+			r.InitCwnd, err = get32(a.value)
 		case rtaxInitRwnd:
-			r.InitRwnd, err = get32(v)
+			r.InitRwnd, err = get32(a.value)
 		}
-		return err
-	})
+	}
+	return cmp.Or(err, a.err)
 }
 
 // routes reads the routes of a family: those of ours, filtered in the kernel, or all.

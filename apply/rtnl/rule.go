@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"cmp"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,7 @@ const (
 // encodeRule writes the payload of RTM_NEWRULE or RTM_DELRULE. For a delete the
 // kernel takes what is left out for "any", and removes the first match: so all is
 // always written, the protocol too, which is part of a rule's identity.
-func (e *encoder) encodeRule(r fib.Rule) {
+func (e *encoder) encodeRule(r *fib.Rule) {
 	flags := uint32(0)
 	if r.Not {
 		flags |= ruleInvert
@@ -56,10 +57,10 @@ func (e *encoder) encodeRule(r fib.Rule) {
 	e.attr8(fraProtocol, fib.Protocol)
 	e.attr32(fraPriority, r.Priority)
 	if from > 0 {
-		e.attr(fraSrc, r.From.Addr().AsSlice())
+		e.attrAddr(fraSrc, r.From.Addr())
 	}
 	if to > 0 {
-		e.attr(fraDst, r.To.Addr().AsSlice())
+		e.attrAddr(fraDst, r.To.Addr())
 	}
 	if r.Table != 0 {
 		e.attr32(fraTable, r.Table)
@@ -115,8 +116,11 @@ func decodeRule(b []byte) (apply.Rule, error) {
 	r.Table = uint32(b[4])
 	r.Action = fib.Action(b[7])
 	r.Not = native.Uint32(b[8:])&ruleInvert != 0
-	err := eachAttr(b[ruleHeaderLen:], func(typ uint16, v []byte) (err error) {
-		switch typ {
+	var err error
+	a := attributes{rest: b[ruleHeaderLen:]}
+	for err == nil && a.next() {
+		v := a.value
+		switch a.typ {
 		case fraSrc:
 			r.From, err = getPrefix(r.Family, v, from)
 		case fraDst:
@@ -143,7 +147,7 @@ func decodeRule(b []byte) (apply.Rule, error) {
 			r.DPort, err = getPorts(v)
 		case fraUIDRange:
 			if len(v) < 8 {
-				return errMalformed
+				return r, errMalformed
 			}
 			r.UIDRange = fib.Some(fib.Range[uint32]{Lo: native.Uint32(v), Hi: native.Uint32(v[4:])})
 		case fraL3MDev:
@@ -157,9 +161,8 @@ func decodeRule(b []byte) (apply.Rule, error) {
 		case fraSuppressIfGroup:
 			r.SuppressIfGroup, err = getSuppress(v)
 		}
-		return err
-	})
-	return normalRule(r), err
+	}
+	return normalRule(r), cmp.Or(err, a.err)
 }
 
 // normalRule takes away what the kernel fills in and a State leaves at zero: a table

@@ -118,12 +118,11 @@ func parseAnswer(m message) error {
 		at = 4 + align(int(native.Uint32(m.payload[4:])))
 	}
 	if m.flags&unix.NLM_F_ACK_TLVS != 0 && at >= 0 && at <= len(m.payload) {
-		_ = eachAttr(m.payload[at:], func(typ uint16, value []byte) error {
-			if typ == unix.NLMSGERR_ATTR_MSG {
-				r.text = getString(value)
+		for a := (attributes{rest: m.payload[at:]}); a.next(); {
+			if a.typ == unix.NLMSGERR_ATTR_MSG {
+				r.text = getString(a.value)
 			}
-			return nil
-		})
+		}
 	}
 	return r
 }

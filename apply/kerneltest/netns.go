@@ -1,0 +1,236 @@
+package kerneltest
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/rtnl"
+)
+
+// Namespace is a network namespace that lasts as long as a test. It has no name, so
+// that even a test that is killed leaves nothing behind.
+type Namespace struct {
+	t  testing.TB
+	fd int
+}
+
+// NewNamespace makes a namespace in which nothing but lo is up, and in which
+// duplicate address detection is off, because it takes seconds. It skips the test
+// where that is not possible; where CI is set it fails it: a test that is skipped
+// there is one that nobody runs.
+func NewNamespace(t testing.TB) *Namespace {
+	t.Helper()
+	n := &Namespace{t: t, fd: -1}
+	err := onOwnThread(func() (err error) {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		if n.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
+	})
+	if err == nil {
+		t.Cleanup(func() { unix.Close(n.fd) })
+		_, err = exec.LookPath("ip")
+	}
+	switch {
+	case err != nil && os.Getenv("CI") != "":
+		t.Fatal("a network namespace: ", err)
+	case err != nil:
+		t.Skip("NOT TESTED: a network namespace: ", err)
+	}
+	n.IP("link set lo up")
+	return n
+}
+
+// onOwnThread runs f on a locked thread that ends with it, so that f may change the
+// thread's namespace without ever changing it back.
+func onOwnThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("the function did not return")
+		defer func() { done <- err }()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread never ends, and the process shows its namespace.
+			err = onOwnThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		err = f()
+	}()
+	return <-done
+}
+
+// Do runs f inside the namespace, on a thread of its own. f must not end the test.
+func (n *Namespace) Do(f func() error) error {
+	return onOwnThread(func() error {
+		if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// Kernel opens the real kernel in the namespace.
+func (n *Namespace) Kernel() *rtnl.Kernel {
+	n.t.Helper()
+	var k *rtnl.Kernel
+	err := n.Do(func() (err error) {
+		k, err = rtnl.New()
+		return err
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(k.Close)
+	return k
+}
+
+// Hardware answers for the namespace what rtnl.Hardware answers for the thread's.
+func (n *Namespace) Hardware() apply.Hardware { return hardware{n} }
+
+type hardware struct{ n *Namespace }
+
+func (h hardware) ask(f func() string) (answer string) {
+	_ = h.n.Do(func() error {
+		answer = f()
+		return nil
+	})
+	return answer
+}
+
+func (h hardware) Driver(l apply.Link) string {
+	return h.ask(func() string { return rtnl.Hardware{}.Driver(l) })
+}
+
+func (h hardware) Path(l apply.Link) string {
+	return h.ask(func() string { return rtnl.Hardware{}.Path(l) })
+}
+
+func (h hardware) Sysctl(family, link, name string) string {
+	return h.ask(func() string { return rtnl.Hardware{}.Sysctl(family, link, name) })
+}
+
+// IP runs ip(8) with each of the lines, and fails the test when one is refused.
+func (n *Namespace) IP(lines ...string) {
+	n.t.Helper()
+	for _, line := range lines {
+		if _, err := n.Run("", append([]string{"ip"}, strings.Fields(line)...)...); err != nil {
+			n.t.Fatalf("ip %s: %v", line, err)
+		}
+	}
+}
+
+// Run runs a command inside the namespace and returns its standard output.
+func (n *Namespace) Run(stdin string, argv ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := n.Do(cmd.Run)
+	if err != nil {
+		err = errors.New(err.Error() + ": " + strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), err
+}
+
+// Sysctl sets a parameter of the kernel, with slashes: "net/ipv4/ip_forward".
+func (n *Namespace) Sysctl(key, value string) {
+	n.t.Helper()
+	err := n.Do(func() error { return os.WriteFile("/proc/sys/"+key, []byte(value), 0) })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Card makes links that are up and have a carrier. Each is a veth, whose other end,
+// NAME.peer, is up as well.
+func (n *Namespace) Card(names ...string) {
+	n.t.Helper()
+	for _, name := range names {
+		n.IP("link add "+name+" type veth peer name "+name+".peer",
+			"link set "+name+".peer addrgenmode none up", "link set "+name+" addrgenmode none up")
+	}
+	n.carrier(names)
+}
+
+// carrier waits until links carry: the kernel says so a moment after both ends are up.
+func (n *Namespace) carrier(names []string) {
+	n.t.Helper()
+	k := n.Kernel()
+	for range 1000 {
+		have, err := k.Observe(apply.Scope{})
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		up := 0
+		for _, l := range have.Links {
+			if l.Carrier && slices.Contains(names, l.Name) {
+				up++
+			}
+		}
+		if up == len(names) {
+			return
+		}
+	}
+	n.t.Fatalf("no carrier: %v", names)
+}
+
+// Dump returns all that ip(8) shows of the namespace's rules, routes and addresses.
+func (n *Namespace) Dump() string {
+	n.t.Helper()
+	var b strings.Builder
+	// One process for each family: ip knows its families by option only.
+	for _, c := range []struct{ family, batch string }{
+		{"-4", "rule show\nroute show table all\naddress show\n"},
+		{"-6", "rule show\nroute show table all\naddress show\n"},
+	} {
+		out, err := n.Run(c.batch, "ip", "-d", "-N", c.family, "-batch", "-")
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		b.WriteString(out)
+	}
+	return b.String()
+}
+
+// Diff returns what changed from one text to another, line by line: "-" for a line
+// that is only in the first, "+" for one only in the second. Where the same lines are in another
+// order it says so.
+func Diff(before, after string) string {
+	if before == after {
+		return ""
+	}
+	count := map[string]int{}
+	for line := range strings.Lines(after) {
+		count[line]++
+	}
+	for line := range strings.Lines(before) {
+		count[line]--
+	}
+	var lines []string
+	for line, c := range count {
+		for range max(c, -c) {
+			sign := "+ "
+			if c < 0 {
+				sign = "- "
+			}
+			lines = append(lines, sign+line)
+		}
+	}
+	if len(lines) == 0 {
+		return "the same lines in another order:\n" + before + "---\n" + after
+	}
+	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[2:], b[2:]) })
+	return strings.Join(lines, "")
+}
