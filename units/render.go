@@ -118,6 +118,7 @@ type renderer struct {
 	errs  []error
 
 	others []networkFile // .network files that are not ours
+	sysfs  *sysfs
 }
 
 // network renders all that networkd reads.
@@ -126,6 +127,7 @@ func (r *renderer) network() error {
 	if r.others, err = networkFiles(r.Root); err != nil {
 		return err
 	}
+	r.sysfs = newSysfs(r.Root)
 	r.tableNames()
 	byLink := map[string]*body{"": {}}
 	for i := range r.state.Links {
@@ -179,14 +181,14 @@ type body struct {
 // link renders one link's .network file, or its drop-in to the file that wins.
 func (r *renderer) link(l *fib.Link, b *body) {
 	name := filePrefix + l.Name + ".network"
-	file, because := winner(r.others, factsOf(l.Match, r.Root))
+	file, because := r.winner(l.Match, name, l.PolicyOnly)
 	origin := l.Uplinks[0].Origin
 	if !l.PolicyOnly {
-		if file != nil && file.name < name {
+		if file != nil {
 			r.note(origin, "%s comes before %s and %s: networkd uses only the first file that matches. Take manage = \"policy\" to extend it, or remove it",
 				file.path, name, matchWords(l, because))
 		}
-		r.file(path.Join(networkDir, name), l.Uplinks, r.sections(l, b))
+		r.linkFile(name, l.Uplinks, r.sections(l, b))
 		return
 	}
 	switch {
@@ -199,7 +201,29 @@ func (r *renderer) link(l *fib.Link, b *body) {
 	case because != "":
 		r.note(origin, "%s is extended because it %s", file.path, matchWords(l, because))
 	}
-	r.file(path.Join(networkDir, file.name+".d", filePrefix+l.Name+".conf"), l.Uplinks, r.sections(l, b))
+	r.linkFile(path.Join(file.name+".d", filePrefix+l.Name+".conf"), l.Uplinks, r.sections(l, b))
+}
+
+// linkFile adds a file in networkDir.
+func (r *renderer) linkFile(name string, from []fib.Named, body io.Reader) {
+	if hidden := path.Join(networkPath[0], name); r.Root.Exists(hidden) {
+		r.note(from[0].Origin, "%s hides the file of that name in %s: networkd reads only the first. Move it away", hidden, networkDir)
+	}
+	r.file(path.Join(networkDir, name), from, body)
+}
+
+// winner returns the .network file of somebody else that networkd would take for a
+// link, and what could not be told of it: of all there are, or only of those that
+// come before the file name of ours.
+func (r *renderer) winner(m fib.Match, name string, all bool) (file *networkFile, because string) {
+	n := len(r.others)
+	if !all {
+		n, _ = slices.BinarySearchFunc(r.others, name, func(f networkFile, name string) int { return strings.Compare(f.name, name) })
+	}
+	if n == 0 {
+		return nil, ""
+	}
+	return winner(r.others[:n], r.sysfs.facts(m))
 }
 
 func matchWords(l *fib.Link, because string) string {
@@ -230,13 +254,16 @@ func (r *renderer) loopback(b *body) {
 	}
 	lo := &fib.Link{Name: "lo", Match: fib.Match{Name: "lo"}}
 	name := filePrefix + "lo.network"
-	file, _ := winner(r.others, factsOf(lo.Match, r.Root))
-	if file != nil && !file.unmanaged && file.name < name {
+	file, because := r.winner(lo.Match, name, false)
+	if file != nil && !file.unmanaged {
+		if because != "" {
+			r.note(origins[0].Origin, "%s is extended because it %s", file.path, matchWords(lo, because))
+		}
 		lo.PolicyOnly = true
-		r.file(path.Join(networkDir, file.name+".d", filePrefix+"lo.conf"), origins, r.sections(lo, b))
+		r.linkFile(path.Join(file.name+".d", filePrefix+"lo.conf"), origins, r.sections(lo, b))
 		return
 	}
-	r.file(path.Join(networkDir, name), origins, r.sections(lo, b))
+	r.linkFile(name, origins, r.sections(lo, b))
 }
 
 func (r *renderer) note(o fib.Origin, format string, args ...any) {

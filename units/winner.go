@@ -2,11 +2,13 @@ package units
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/unit"
 
@@ -48,6 +50,9 @@ func networkFiles(root rootfs.Root) ([]networkFile, error) {
 			}
 			if base, ok := strings.CutSuffix(n, ".d"); ok && strings.HasSuffix(base, ".network") {
 				confs, err := root.ReadDir(path.Join(dir, n))
+				if errors.Is(err, syscall.ENOTDIR) {
+					continue
+				}
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", path.Join(dir, n), err)
 				}
@@ -122,9 +127,54 @@ func yesNo(s string) string {
 // is missing is not known.
 type facts map[string][]string
 
-// factsOf gathers what the spec says of a link, and what the running kernel adds
-// where root is a running host's.
-func factsOf(m fib.Match, root rootfs.Root) facts {
+// sysfs is what the running kernel says of its links, where root is a running host's.
+type sysfs struct {
+	root  rootfs.Root
+	links map[string]bool
+	byMAC map[string]string // made when it is first needed
+}
+
+const sysClassNet = "/sys/class/net"
+
+func newSysfs(root rootfs.Root) *sysfs {
+	s := &sysfs{root: root, links: map[string]bool{}}
+	// In an image there is none, and none is known then.
+	names, _ := root.ReadDir(sysClassNet)
+	for _, n := range names {
+		s.links[n] = true
+	}
+	return s
+}
+
+// attribute reads a file of a link; "" where it has none.
+func (s *sysfs) attribute(dev, file string) string {
+	data, err := s.root.ReadFile(path.Join(sysClassNet, dev, file), 4096)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// device finds the interface that a match is about, if it is there.
+func (s *sysfs) device(m fib.Match) (dev string, ok bool) {
+	if dev, ok := m.Device(); ok {
+		return dev, s.links[dev]
+	}
+	if s.byMAC == nil {
+		s.byMAC = map[string]string{}
+		for n := range s.links {
+			// What is stacked on a card bears its address too, and has no device.
+			if mac := s.attribute(n, "address"); s.byMAC[mac] == "" || s.root.Exists(path.Join(sysClassNet, n, "device")) {
+				s.byMAC[mac] = n
+			}
+		}
+	}
+	dev, ok = s.byMAC[m.MAC]
+	return dev, ok && m.MAC != ""
+}
+
+// facts gathers what the spec says of a link, and what the kernel adds.
+func (s *sysfs) facts(m fib.Match) facts {
 	k := facts{}
 	put := func(key, value string) {
 		if value != "" && !fib.IsGlob(value) && k[key] == nil {
@@ -136,36 +186,19 @@ func factsOf(m fib.Match, root rootfs.Root) facts {
 	put("Driver", m.Driver)
 	put("Path", m.Path)
 	if m.Name == "lo" {
-		put("Type", "loopback")
+		// The same on every host; no value at all is known as well.
+		return facts{"Name": {"lo"}, "MACAddress": {"00:00:00:00:00:00"}, "Type": {"loopback"}, "Driver": {}, "Path": {}, "Kind": {}}
 	}
-
-	const sys = "/sys/class/net"
-	read := func(dev, file string) string {
-		data, err := root.ReadFile(path.Join(sys, dev, file), 4096)
-		if err != nil {
-			return ""
-		}
-		return strings.TrimSpace(string(data))
-	}
-	dev, known := m.Device()
-	if !known && m.MAC != "" {
-		names, _ := root.ReadDir(sys)
-		for _, n := range names {
-			if read(n, "address") == m.MAC {
-				dev, known = n, true
-				break
-			}
-		}
-	}
-	if !known {
+	dev, ok := s.device(m)
+	if !ok {
 		return k
 	}
 	put("Name", dev)
-	put("MACAddress", read(dev, "address"))
-	if target, err := root.Readlink(path.Join(sys, dev, "device/driver")); err == nil {
+	put("MACAddress", s.attribute(dev, "address"))
+	if target, err := s.root.Readlink(path.Join(sysClassNet, dev, "device/driver")); err == nil {
 		put("Driver", path.Base(target))
 	}
-	put("Type", linkType(read(dev, "uevent"), read(dev, "type")))
+	put("Type", linkType(s.attribute(dev, "uevent"), s.attribute(dev, "type")))
 	return k
 }
 
@@ -197,50 +230,93 @@ const (
 	yes
 )
 
+// patterns returns the keys of [Match] that have any value, in their order, with
+// their patterns. As for networkd a key that comes again adds to its list, an empty
+// value clears it, and a leading "!" inverts each word of its line.
+func (f *networkFile) patterns() (keys []string, lists map[string][]string) {
+	lists = map[string][]string{}
+	for _, o := range f.match {
+		if o.Value == "" {
+			delete(lists, o.Name)
+			continue
+		}
+		words, invert := strings.CutPrefix(o.Value, "!")
+		for _, w := range strings.Fields(words) {
+			if invert {
+				w = "!" + w
+			}
+			lists[o.Name] = append(lists[o.Name], w)
+		}
+		if !slices.Contains(keys, o.Name) {
+			keys = append(keys, o.Name)
+		}
+	}
+	return slices.DeleteFunc(keys, func(k string) bool { return lists[k] == nil }), lists
+}
+
 // matches says whether the file's [Match] holds for a link, and where that is
 // unknown, because of which key. All keys must match; networkd ignores a file
 // without any.
 func (f *networkFile) matches(k facts) (v verdict, because string) {
-	v = no
-	if len(f.match) > 0 {
+	keys, lists := f.patterns()
+	if len(keys) > 0 {
 		v = yes
 	}
 	if f.broken != nil {
-		return unknown, f.broken.Error()
+		// What could be read of it still holds.
+		v, because = unknown, f.broken.Error()
 	}
-	for _, o := range f.match {
-		key := o.Name
+	for _, key := range keys {
+		list, fact := lists[key], key
 		if key == "PermanentMACAddress" {
-			key = "MACAddress" // the same but for links whose address was changed
+			fact = "MACAddress" // the same but for links whose address was changed
 		}
-		values, known := k[key]
-		switch {
-		case o.Value == "" || o.Name == "Name" && o.Value == "*":
-		case !known || strings.Contains(o.Value, "%"):
-			if v == yes {
-				v, because = unknown, o.Name+"="
+		if fact == "MACAddress" {
+			for i := range list {
+				list[i] = colonMAC(list[i])
 			}
-		case !listMatches(o.Value, values, key == "MACAddress"):
+		}
+		values, known := k[fact]
+		switch {
+		case key == "Name" && slices.Contains(list, "*"):
+		case !known || slices.ContainsFunc(list, func(p string) bool { return strings.Contains(p, "%") }):
+			if v == yes {
+				v, because = unknown, key+"="
+			}
+		case !listMatches(list, values):
 			return no, ""
 		}
 	}
 	return v, because
 }
 
-// listMatches matches the patterns of a [Match] key, of which one must fit; a
-// leading "!" inverts the whole.
-func listMatches(list string, values []string, foldCase bool) bool {
-	list, invert := strings.CutPrefix(list, "!")
-	if foldCase {
-		list = strings.ToLower(list)
+// colonMAC brings the forms of a hardware address that networkd takes to one:
+// "AA-BB-CC-DD-EE-FF" and "aabb.ccdd.eeff" to "aa:bb:cc:dd:ee:ff".
+func colonMAC(s string) string {
+	s = strings.ReplaceAll(strings.ToLower(s), "-", ":")
+	if len(s) == len("aabb.ccdd.eeff") && s[4] == '.' && s[9] == '.' {
+		s = s[0:2] + ":" + s[2:4] + ":" + s[5:7] + ":" + s[7:9] + ":" + s[10:12] + ":" + s[12:14]
 	}
-	hit := slices.ContainsFunc(strings.Fields(list), func(pattern string) bool {
-		return slices.ContainsFunc(values, func(value string) bool {
-			ok, err := path.Match(strings.ReplaceAll(pattern, "[!", "[^"), value)
+	return s
+}
+
+// listMatches matches the patterns of a [Match] key, of which one must fit, and
+// none of those that begin with "!".
+func listMatches(patterns, values []string) bool {
+	hit, positive := false, false
+	for _, p := range patterns {
+		p, invert := strings.CutPrefix(p, "!")
+		positive = positive || !invert
+		fits := slices.ContainsFunc(values, func(value string) bool {
+			ok, err := path.Match(strings.ReplaceAll(p, "[!", "[^"), value)
 			return err == nil && ok
 		})
-	})
-	return hit != invert
+		if fits && invert {
+			return false
+		}
+		hit = hit || fits
+	}
+	return hit || !positive
 }
 
 // winner returns the first of files that matches the link: networkd uses that one

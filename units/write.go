@@ -15,7 +15,7 @@ import (
 )
 
 // ErrForeign says that a file which is not ours stands where one of ours belongs.
-var ErrForeign = errors.New("is not a file of uplink-generator: move it away")
+var ErrForeign = errors.New("not a file of uplink-generator, but in the place of one: move it away")
 
 // Changes is what Write did, by the host's absolute paths.
 type Changes struct{ Written, Removed []string }
@@ -30,7 +30,7 @@ type Changes struct{ Written, Removed []string }
 // something fails, no file is half-written, and where the disk is full, none is
 // changed. Runs at the same time wait for each other.
 func (t Tree) Write(dir string) (Changes, error) {
-	w := writer{root: rootfs.At(dir)}
+	w := writer{root: rootfs.At(dir), dirs: map[string]string{}}
 	unlock, err := w.lock()
 	if err != nil {
 		return Changes{}, err
@@ -59,8 +59,9 @@ func (t Tree) Write(dir string) (Changes, error) {
 		done.Written = append(done.Written, s.name)
 	}
 	for _, name := range stale {
-		path, err := w.root.Path(name)
-		if err == nil {
+		// Of a link, the link itself goes.
+		path, err := w.root.Path(filepath.Dir(name))
+		if path = filepath.Join(path, filepath.Base(name)); err == nil {
 			err = os.Remove(path)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -79,20 +80,57 @@ func (t Tree) Write(dir string) (Changes, error) {
 const maxOwnSize = 64 << 20
 
 type writer struct {
-	root   rootfs.Root
-	staged []staged
+	root    rootfs.Root
+	staged  []staged
+	dirs    map[string]string // the host's directory → where it is; those that exist
+	modesOK bool              // the umask leaves mode 0644 alone
 }
 
 type staged struct{ name, path, temp string }
 
+// dir returns where a directory of the host is, and makes it if need be.
+func (w *writer) dir(name string) (string, error) {
+	if path, known := w.dirs[name]; known {
+		return path, nil
+	}
+	path, err := w.root.Path(name)
+	if err == nil {
+		err = makeDir(path)
+	}
+	if err != nil {
+		return "", err
+	}
+	w.dirs[name] = path
+	return path, nil
+}
+
+// makeDir is os.MkdirAll, but for the umask: networkd runs as a user of its own and
+// has to get through.
+func makeDir(path string) error {
+	st, err := os.Stat(path)
+	if err == nil && !st.IsDir() {
+		return syscall.ENOTDIR
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(path, 0o755); {
+	case errors.Is(err, fs.ErrExist):
+		return nil // another run was faster
+	case err != nil:
+		return err
+	}
+	return os.Chmod(path, 0o755)
+}
+
 // lock keeps other runs out until unlock is called. The lock is on the directory
 // itself, so that nothing is left behind.
 func (w *writer) lock() (unlock func(), err error) {
-	path, err := w.root.Path(networkDir)
+	path, err := w.dir(networkDir)
 	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, fmt.Errorf("%s: %w", networkDir, bare(err))
 	}
 	d, err := os.Open(path)
@@ -116,40 +154,52 @@ func (w *writer) lock() (unlock func(), err error) {
 // temporary file is in the directory of the real one, for the rename and so that
 // SELinux gives it that directory's label.
 func (w *writer) stage(f File) error {
-	path, err := w.root.Path(f.Path)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Path, bare(err))
-	}
-	old, err := w.root.ReadFile(f.Path, maxOwnSize)
-	switch {
-	case err == nil && !isOurs(old):
-		return fmt.Errorf("%s %w", f.Path, ErrForeign)
-	case err == nil && bytes.Equal(old, f.Data):
-		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: %w", f.Path, bare(err))
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("%s: %w", f.Path, bare(err))
-	}
-	// networkd takes only names that end in .network and .conf.
-	s := staged{f.Path, path, filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")}
-	w.staged = append(w.staged, s)
-	// A leftover of a run that was killed may have any mode, or be a link.
-	if err := os.Remove(s.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", f.Path, bare(err))
-	}
-	out, err := os.OpenFile(s.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Path, bare(err))
-	}
-	_, err = out.Write(f.Data)
-	// networkd runs as a user of its own: whatever the umask, it has to read this.
-	err = errors.Join(err, out.Chmod(0o644), out.Close())
-	if err != nil {
+	if err := w.stageFile(f); err != nil {
 		return fmt.Errorf("%s: %w", f.Path, bare(err))
 	}
 	return nil
+}
+
+func (w *writer) stageFile(f File) error {
+	dir, err := w.dir(filepath.Dir(f.Path))
+	if err != nil {
+		return err
+	}
+	base := filepath.Base(f.Path)
+	path := filepath.Join(dir, base)
+	old, err := rootfs.At("/").ReadFile(path, maxOwnSize)
+	switch {
+	case err == nil && !isOurs(old):
+		return ErrForeign
+	case err == nil && bytes.Equal(old, f.Data):
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	// networkd takes only names that end in .network and .conf.
+	s := staged{f.Path, path, filepath.Join(dir, "."+base+".tmp")}
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	out, err := os.OpenFile(s.temp, flags, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		// The leftover of a run that was killed may have any mode, or be a link.
+		if err := os.Remove(s.temp); err != nil {
+			return err
+		}
+		out, err = os.OpenFile(s.temp, flags, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	w.staged = append(w.staged, s)
+	_, err = out.Write(f.Data)
+	if !w.modesOK {
+		// networkd runs as a user of its own: whatever the umask, it has to read this.
+		st, statErr := out.Stat()
+		if w.modesOK = statErr == nil && st.Mode().Perm() == 0o644; !w.modesOK {
+			err = errors.Join(err, out.Chmod(0o644))
+		}
+	}
+	return errors.Join(err, out.Close())
 }
 
 // discard removes what was written aside and not renamed.
@@ -206,6 +256,9 @@ func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 	}
 	for _, f := range []string{networkdConf, tablesFile} {
 		see(f)
+		if temp := filepath.Join(filepath.Dir(f), "."+filepath.Base(f)+".tmp"); !inUse[filepath.Base(temp)] && w.root.Exists(temp) {
+			names = append(names, temp)
+		}
 	}
 	slices.Sort(names)
 	return names, nil

@@ -28,7 +28,8 @@ Options:
   --root DIR   the host's root directory (default /)
   --version    print the version
 
-Exit status: 0 done or nothing to do, 1 the spec has errors, 2 wrong usage.
+Exit status: 0 done or nothing to do, 1 the spec or the installation has errors,
+2 wrong usage.
 See uplink-generator(8), and uplinkctl(8) for the commands for people.
 `
 

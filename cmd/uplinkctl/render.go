@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/units"
 )
 
 const renderUsage = `Usage: uplinkctl render [--root DIR] [--output DIR] [--systemd-version N]
@@ -37,7 +38,11 @@ func renderCommand() *command {
 		flags: func(f *flag.FlagSet) {
 			f.StringVar(&r.Root, "root", "", "")
 			f.StringVar(&output, "output", "", "")
-			f.StringVar(&r.Version, "systemd-version", "", "")
+			f.Func("systemd-version", "", func(s string) error {
+				r.Version = s
+				_, err := units.ParseVersion(s)
+				return err
+			})
 		},
 		run: func(args []string, stdout, stderr io.Writer) int {
 			if len(args) > 0 {

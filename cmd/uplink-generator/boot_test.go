@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/uplink-generator/uplink-generator"
+
+// build builds a program as it is shipped.
+func build(t *testing.T, dir string) string {
+	t.Helper()
+	program := filepath.Join(dir, "uplink-generator")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	return program
+}
+
+// sandbox runs a command where every mount is read-only but the directory $1. It
+// says so where it has not come about, so that the test cannot pass without it.
+const sandbox = `
+set -e
+writable=$1; shift
+mount --make-rprivate /
+mount --bind "$writable" "$writable"
+while read -r _ _ _ _ point _; do
+	[ "$point" = "$writable" ] || mount -o remount,bind,ro "$point" 2>/dev/null || :
+done < /proc/self/mountinfo
+for dir in / /tmp /run /etc /var /dev/shm "$writable/.."; do
+	if [ -d "$dir" ] && (: > "$dir/uplink-sandbox-probe") 2>/dev/null; then
+		rm -f "$dir/uplink-sandbox-probe"
+		echo "sandbox: $dir can be written" >&2
+		exit 99
+	fi
+done
+: > "$writable/probe"; rm "$writable/probe"
+exec "$@"
+`
+
+func TestTheGeneratorWritesNowhereButIntoItsFirstDirectory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT TESTED: a mount namespace needs root")
+	}
+	if out, err := exec.Command("unshare", "-m", "true").CombinedOutput(); err != nil {
+		t.Skipf("NOT TESTED: no mount namespace here: %v: %s", err, out)
+	}
+	dir := t.TempDir()
+	program := build(t, dir)
+	const spec = "[uplink.isp1]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\n"
+	root := filepath.Join(dir, "root")
+	for name, text := range map[string]string{
+		"good/etc/uplink/uplink.toml": spec, "bad/etc/uplink/uplink.toml": spec + "x = 1\n", "none/etc/passwd": "",
+	} {
+		host, _, _ := strings.Cut(name, "/")
+		for _, file := range []string{name, host + "/usr/lib/systemd/system/uplink-networkd.service", host + "/usr/lib/systemd/system/uplink-apply.service", host + "/usr/lib/systemd/system/uplink-apply@.service"} {
+			path := filepath.Join(root, file)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	early, late := filepath.Join(dir, "early"), filepath.Join(dir, "late")
+	for _, d := range []string{early, late} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name   string
+		root   string
+		status int
+		links  int
+	}{
+		{"a spec", "good", 0, 3},
+		{"a spec with errors", "bad", 1, 2},
+		{"no spec", "none", 0, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			normal := filepath.Join(dir, "normal-"+tt.root)
+			if err := os.Mkdir(normal, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			before, err := treeOf(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("unshare", "-m", "sh", "-c", sandbox, "sh", normal, program, "--root", filepath.Join(root, tt.root), normal, early, late)
+			// Systemd passes little, and no directory for temporary files.
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SYSTEMD_SCOPE=system"}
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			_ = cmd.Run()
+			if got := cmd.ProcessState.ExitCode(); got != tt.status {
+				t.Fatalf("exit status %d, want %d:\n%s", got, tt.status, &stderr)
+			}
+			if tt.status == 0 && stderr.Len() > 0 {
+				t.Errorf("it said:\n%s", &stderr)
+			}
+			links, err := treeOf(normal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(links, " -> /usr/lib/systemd/system/uplink-") != tt.links || strings.Count(links, "\n") != tt.links {
+				t.Errorf("want %d links:\n%s", tt.links, links)
+			}
+			if after, err := treeOf(root); err != nil || after != before {
+				t.Errorf("the root was changed: %v\n%s", err, after)
+			}
+			for _, d := range []string{early, late} {
+				if list, err := treeOf(d); err != nil || list != "" {
+					t.Errorf("%s: %v\n%s", d, err, list)
+				}
+			}
+		})
+	}
+}
+
+// goList returns what each package is built of, by its import path; nil where there
+// is no such package yet.
+func goList(t *testing.T, pattern string) map[string][]string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", pattern)
+	cmd.Dir = "../.."
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v\n%s", pattern, err, &stderr)
+	}
+	packages := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		packages[words[0]] = words[1:]
+	}
+	return packages
+}
+
+// within says whether an import path is one of the packages, or below it.
+func within(path string, packages []string) bool {
+	return slices.ContainsFunc(packages, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
+}
+
+// What starts at boot, for each of systemd's generators' runs, and before anything
+// else is up, must be small and talk to no one.
+func TestTheGeneratorIsBuiltWithoutTheNetwork(t *testing.T) {
+	for path, deps := range goList(t, "./cmd/uplink-generator") {
+		for _, d := range deps {
+			if d == "net" || within(d, []string{"net/http", "os/exec", "os/user", "crypto/tls", "github.com/vishvananda", "github.com/godbus", "github.com/coreos/go-systemd/v22/dbus", module + "/apply"}) {
+				t.Errorf("%s is built with %s", path, d)
+			}
+		}
+	}
+}
+
+// The rules of the design: one way, no cycles, and neither back end knows of TOML or
+// of the other.
+func TestNoPackageKnowsWhatItMustNot(t *testing.T) {
+	const (
+		netlink = "github.com/vishvananda"
+		dbus    = "github.com/godbus"
+		sdDBus  = "github.com/coreos/go-systemd/v22/dbus"
+		toml    = "github.com/BurntSushi/toml"
+		systemd = "github.com/coreos/go-systemd/v22/unit"
+	)
+	rules := []struct {
+		packages string
+		not      []string
+		but      []string // what of these is allowed
+	}{
+		{"./gen/...", []string{module + "/units", module + "/apply", module + "/cmd", module + "/integration", netlink, dbus, sdDBus}, nil},
+		{"./gen/fib/...", []string{module + "/gen", toml, systemd}, []string{module + "/gen/fib"}},
+		{"./gen/rootfs/...", []string{module + "/gen", toml, systemd}, []string{module + "/gen/rootfs"}},
+		{"./gen/spec/...", []string{module + "/gen"}, []string{module + "/gen/spec", module + "/gen/fib", module + "/gen/rootfs"}},
+		{"./units/...", []string{module + "/gen", module + "/apply", module + "/cmd", module + "/integration", netlink, dbus, sdDBus, toml}, []string{module + "/gen/fib", module + "/gen/rootfs"}},
+		{"./apply/...", []string{module + "/gen", module + "/units", module + "/cmd", module + "/integration", toml}, []string{module + "/gen/fib", module + "/gen/rootfs"}},
+		{"./cmd/...", []string{module + "/integration"}, nil},
+	}
+	for _, r := range rules {
+		packages := goList(t, r.packages)
+		if len(packages) == 0 {
+			t.Errorf("there is no package %s", r.packages)
+		}
+		for path, deps := range packages {
+			for _, d := range deps {
+				if within(d, r.not) && !within(d, r.but) {
+					t.Errorf("%s is built with %s", path, d)
+				}
+			}
+		}
+	}
+}

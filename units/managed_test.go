@@ -1,0 +1,74 @@
+package units
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+// TestMain is networkd's stand-in where the test runs itself under its name.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "systemd-networkd" {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// startNetworkd starts a process of networkd's name, and nothing else of it.
+func startNetworkd(t *testing.T) {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "systemd-networkd")
+	if err := os.WriteFile(program, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestALinkIsNetworkdsWhereItSaysSoAndRuns(t *testing.T) {
+	dir := t.TempDir()
+	for index, state := range map[string]string{
+		"2": "# This is private data. Do not parse.\nADMIN_STATE=configured\nOPER_STATE=routable\n",
+		"3": "ADMIN_STATE=unmanaged\n",
+		"4": "ADMIN_STATE=linger\n",
+		"5": "OPER_STATE=routable\n",
+		"6": "",
+		"7": "ADMIN_STATE=configuring\n",
+		"8": "ADMIN_STATE=failed\n",
+	} {
+		putFile(t, dir, "/run/systemd/netif/links/"+index, state)
+	}
+	root := rootfs.At(dir)
+	if networkdRuns() {
+		t.Log("NOT TESTED: networkd runs here, so it cannot be seen that its state alone does not count")
+	} else if ManagedByNetworkd(root, 2) {
+		t.Error("the state of a networkd that has ended counts")
+	}
+	startNetworkd(t)
+	for index, want := range map[int]bool{2: true, 3: false, 4: false, 5: false, 6: false, 7: true, 8: true, 9: false} {
+		if got := ManagedByNetworkd(root, index); got != want {
+			t.Errorf("link %d: %v", index, got)
+		}
+	}
+}
