@@ -139,11 +139,14 @@ func (r Route) Key() RouteKey { return RouteKey{r.Family, r.Table, r.Dst, r.Metr
 // shortest, so that what a gateway needs comes before it, and by metric; then by
 // all that is left but Link and Origin: 0 means the same to the kernel.
 func (r Route) Compare(o Route) int {
+	// What mostly differs first: all the arguments of cmp.Or are worked out.
+	if c := cmp.Or(cmp.Compare(r.Family, o.Family), cmp.Compare(r.Table, o.Table), cmp.Compare(o.Dst.Bits(), r.Dst.Bits())); c != 0 {
+		return c
+	}
+	if c := r.Dst.Addr().Compare(o.Dst.Addr()); c != 0 {
+		return c
+	}
 	return cmp.Or(
-		cmp.Compare(r.Family, o.Family),
-		cmp.Compare(r.Table, o.Table),
-		cmp.Compare(o.Dst.Bits(), r.Dst.Bits()),
-		r.Dst.Addr().Compare(o.Dst.Addr()),
 		cmp.Compare(r.Metric, o.Metric),
 		cmp.Compare(r.Type, o.Type),
 		cmp.Compare(r.Scope, o.Scope),
@@ -164,6 +167,22 @@ func (n Nexthop) Compare(o Nexthop) int {
 		compareBool(n.OnLink, o.OnLink),
 		cmp.Compare(n.Weight, o.Weight),
 	)
+}
+
+// DefaultScope is what ip-route(8) gives an IPv4 route without a scope: link where
+// it is delivered on the link itself, global where a gateway takes it on.
+func (r Route) DefaultScope() Scope {
+	switch r.Type {
+	case Local:
+		return ScopeHost
+	case Broadcast, Multicast, Anycast:
+		return ScopeLink
+	case Unicast:
+		if !slices.ContainsFunc(r.Nexthops, func(n Nexthop) bool { return n.Via.IsValid() }) {
+			return ScopeLink
+		}
+	}
+	return ScopeUniverse
 }
 
 // IsDefault says whether the route is for all destinations of its family.

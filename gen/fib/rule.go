@@ -89,13 +89,24 @@ type Rule struct {
 // Compare orders rules by family and priority, then by all that is left but
 // Link and Origin: 0 means the same rule to the kernel.
 func (r Rule) Compare(o Rule) int {
+	// What mostly differs first: all the arguments of cmp.Or are worked out.
+	if c := cmp.Or(cmp.Compare(r.Family, o.Family), cmp.Compare(r.Priority, o.Priority)); c != 0 {
+		return c
+	}
+	if c := compareSelector(r.From, o.From); c != 0 {
+		return c
+	}
+	if c := compareSelector(r.To, o.To); c != 0 {
+		return c
+	}
+	if c := cmp.Or(cmp.Compare(r.Mark, o.Mark), cmp.Compare(r.Mask, o.Mask), cmp.Compare(r.Table, o.Table), cmp.Compare(r.Action, o.Action)); c != 0 {
+		return c
+	}
+	return r.compareRest(&o)
+}
+
+func (r *Rule) compareRest(o *Rule) int {
 	return cmp.Or(
-		cmp.Compare(r.Family, o.Family),
-		cmp.Compare(r.Priority, o.Priority),
-		compareSelector(r.From, o.From),
-		compareSelector(r.To, o.To),
-		cmp.Compare(r.Mark, o.Mark),
-		cmp.Compare(r.Mask, o.Mask),
 		cmp.Compare(r.IIF, o.IIF),
 		cmp.Compare(r.OIF, o.OIF),
 		compareBool(r.Not, o.Not),
@@ -105,8 +116,6 @@ func (r Rule) Compare(o Rule) int {
 		compareRange(r.DPort, o.DPort),
 		compareOpt(r.UIDRange, o.UIDRange, compareRange[uint32]),
 		compareBool(r.L3MDev, o.L3MDev),
-		cmp.Compare(r.Action, o.Action),
-		cmp.Compare(r.Table, o.Table),
 		cmp.Compare(r.Goto, o.Goto),
 		compareOpt(r.SuppressPrefixLength, o.SuppressPrefixLength, cmp.Compare[uint32]),
 		compareOpt(r.SuppressIfGroup, o.SuppressIfGroup, cmp.Compare[uint32]),
