@@ -119,7 +119,7 @@ func (x Syntax) Route(verb string, r Route) string {
 		w.add("table", x.table(r.Table))
 	}
 	w.add("proto", utoa(Protocol))
-	if r.Scope != ScopeUniverse {
+	if r.Scope != ScopeUniverse || r.Family == Inet && r.DefaultScope() != ScopeUniverse {
 		w.add("scope", r.Scope.String())
 	}
 	if r.Src.IsValid() {
