@@ -33,8 +33,8 @@ func ReadCommandLine(root rootfs.Root) CommandLine {
 // parseCommandLine reads the words that are ours. As for systemd the last one
 // counts, and - and _ are the same in a key.
 func parseCommandLine(s string) (c CommandLine) {
-	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r <= ' ' }) {
-		key, value, given := strings.Cut(strings.ReplaceAll(word, "\"", ""), "=")
+	for _, word := range words(s) {
+		key, value, given := strings.Cut(word, "=")
 		switch strings.ReplaceAll(key, "_", "-") {
 		case "uplink":
 			switch strings.ToLower(value) {
@@ -56,4 +56,29 @@ func parseCommandLine(s string) (c CommandLine) {
 		}
 	}
 	return c
+}
+
+// words splits a command line at its blanks, but not inside of double quotes, and
+// takes these off.
+func words(s string) (list []string) {
+	var word strings.Builder
+	quoted := false
+	end := func() {
+		if word.Len() > 0 {
+			list = append(list, word.String())
+		}
+		word.Reset()
+	}
+	for _, c := range s {
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case c <= ' ' && !quoted:
+			end()
+		default:
+			word.WriteRune(c)
+		}
+	}
+	end()
+	return list
 }

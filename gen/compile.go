@@ -1,6 +1,7 @@
 package gen
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,12 +22,17 @@ func Compile(s *spec.Spec) (fib.State, error) {
 		links:      map[string]int{},
 		waysOut:    map[way]fib.Nexthop{},
 		routes:     make(map[fib.RouteKey]string, 4*len(s.Uplinks)),
+		extraRules: map[int][]string{},
 	}
+	// Most uplinks have two routes and two rules a family.
+	c.state.Routes = make([]fib.Route, 0, 4*len(s.Uplinks))
+	c.state.Rules = make([]fib.Rule, 0, 4*len(s.Uplinks))
 	c.makeLinks()
 	for i := range s.Uplinks {
 		c.uplink(&s.Uplinks[i])
 	}
 	c.sharedDefault()
+	c.failClosed()
 	c.mainFirst()
 	c.distinctRules()
 	if err := s.Err(); err != nil {
@@ -44,7 +50,7 @@ type compiler struct {
 	links      map[string]int          // uplink → its index in state.Links
 	routes     map[fib.RouteKey]string // the uplink that has it
 	waysOut    map[way]fib.Nexthop     // by each uplink's own default route
-	extraRules bool
+	extraRules map[int][]string        // index in state.Rules → where the spec says a [[rule]]
 }
 
 // makeLinks makes one link of all the uplinks that match the same one.
@@ -87,6 +93,11 @@ func (c *compiler) addRoute(u *spec.Uplink, r fib.Route, key ...string) {
 		r.Metric = fib.MetricDefaultInet6
 	}
 	r.Origin = u.Origin
+	if r.Family == fib.Inet6 && len(r.Nexthops) > 1 && slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !n.Via.IsValid() }) {
+		// ip6_route_multipath_add in net/ipv6/route.c.
+		c.spec.Fail("IPv6 does not share traffic between several ways where one has no gateway", "give each its `via`", append([]string{"uplink", u.Name}, key...)...)
+		return
+	}
 	if other, taken := c.routes[r.Key()]; taken {
 		what := r.Dst.String()
 		if r.IsDefault() {
@@ -120,13 +131,15 @@ func (c *compiler) uplink(u *spec.Uplink) {
 	link, table := c.linkOf(u.Name), c.tables[u.Name]
 
 	var defaults []fib.Route
+	subnets := map[netip.Prefix]bool{}
 	for i, p := range u.Addresses {
 		if !u.PolicyOnly {
 			c.state.Addresses = append(c.state.Addresses, fib.Address{Link: link, Prefix: p, Origin: u.Origin})
 		}
-		if p.IsSingleIP() || slices.ContainsFunc(u.Addresses[:i], func(o netip.Prefix) bool { return o.Masked() == p.Masked() }) {
+		if p.IsSingleIP() || subnets[p.Masked()] {
 			continue // no subnet of its own
 		}
+		subnets[p.Masked()] = true
 		r := fib.Route{
 			Family: fib.FamilyOf(p.Addr()), Table: table, Dst: p.Masked(), Type: fib.Unicast,
 			Src: p.Addr(), Nexthops: []fib.Nexthop{{Link: link}}, Link: link,
@@ -153,25 +166,32 @@ func (c *compiler) uplink(u *spec.Uplink) {
 	if u.Metric != 0 {
 		key = "metric"
 	}
-	for _, r := range defaults {
-		c.waysOut[way{u.Name, r.Family}] = r.Nexthops[0]
+	for _, f := range fib.Families {
+		r, ok := best(defaults, f)
+		if !ok {
+			continue
+		}
+		c.waysOut[way{u.Name, f}] = r.Nexthops[0]
 		if u.DefaultRoute {
 			r.Table, r.Metric = fib.TableMain, u.Metric
 			c.addRoute(u, r, key)
 		}
 	}
 
-	own := c.ownRules(u)
+	c.ownRules(u)
 	for i := range u.Rules {
 		c.extraRule(u, i)
 	}
-	if u.Fallthrough != 0 && !c.spec.MainRoutesFirst {
-		for _, f := range fib.Families {
-			if slices.ContainsFunc(own, func(r fib.Rule) bool { return r.Family == f }) || u.Learns(f) {
-				c.addRoute(u, fib.Route{Family: f, Table: table, Dst: f.Any(), Type: u.Fallthrough, Metric: 4294967295}, "fallthrough")
-			}
+}
+
+// best returns the default route of a family that the uplink's table would use.
+func best(defaults []fib.Route, f fib.Family) (r fib.Route, ok bool) {
+	for _, d := range defaults {
+		if d.Family == f && (!ok || d.Metric < r.Metric) {
+			r, ok = d, true
 		}
 	}
+	return r, ok
 }
 
 // extraRoute adds a [[uplink.NAME.route]], and returns it where it is a default
@@ -201,13 +221,13 @@ func (c *compiler) extraRoute(u *spec.Uplink, i int) (defaults []fib.Route) {
 			// Systemd 247 wants the way by the file's own link first.
 			slices.SortStableFunc(r.Nexthops, func(a, b fib.Nexthop) int { return ownFirst(link, a) - ownFirst(link, b) })
 			r.Nexthops = single(r.Nexthops)
-			r.Link = link
+			r.Link = r.Nexthops[0].Link
 		default:
 			r.Nexthops = []fib.Nexthop{{Link: link, Via: e.Via, OnLink: e.Via.IsValid() && (e.OnLink || u.OnLink)}}
 			r.Link = link
 		}
 		if f == fib.Inet {
-			r.Scope = defaultScope(r)
+			r.Scope = r.DefaultScope()
 			if e.Scope.Set {
 				r.Scope = e.Scope.Value
 			}
@@ -235,22 +255,6 @@ func single(hops []fib.Nexthop) []fib.Nexthop {
 	return hops
 }
 
-// defaultScope is what ip-route(8) gives an IPv4 route without a scope: link where
-// it is delivered on the link itself, global where a gateway takes it on.
-func defaultScope(r fib.Route) fib.Scope {
-	switch r.Type {
-	case fib.Local:
-		return fib.ScopeHost
-	case fib.Broadcast, fib.Multicast, fib.Anycast:
-		return fib.ScopeLink
-	case fib.Unicast:
-		if !slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return n.Via.IsValid() }) {
-			return fib.ScopeLink
-		}
-	}
-	return fib.ScopeUniverse
-}
-
 func (c *compiler) table(u *spec.Uplink, t spec.Table) uint32 {
 	switch {
 	case t.Uplink != "":
@@ -261,24 +265,24 @@ func (c *compiler) table(u *spec.Uplink, t spec.Table) uint32 {
 	return c.tables[u.Name]
 }
 
-// ownRules adds the rules that follow from the uplink itself, and returns them.
-func (c *compiler) ownRules(u *spec.Uplink) []fib.Rule {
+// ownRules adds the rules that follow from the uplink itself.
+func (c *compiler) ownRules(u *spec.Uplink) {
 	base := fib.Rule{Action: fib.Lookup, Table: c.tables[u.Name], Link: c.ruleLink(u), Origin: u.Origin}
 	var selected []fib.Rule
-	own := func() (hosts []netip.Prefix) {
-		for _, p := range u.Addresses {
-			if h := netip.PrefixFrom(p.Addr(), p.Addr().BitLen()); !slices.Contains(hosts, h) {
-				hosts = append(hosts, h)
-			}
+	var own []netip.Prefix
+	seen := map[netip.Addr]bool{}
+	for _, p := range u.Addresses {
+		if a := p.Addr(); !seen[a] {
+			seen[a] = true
+			own = append(own, netip.PrefixFrom(a, a.BitLen()))
 		}
-		return hosts
 	}
 	from, to := u.From, u.To
 	if from == nil {
-		from = own()
+		from = own
 	}
 	if to == nil {
-		to = own()
+		to = own
 	}
 	for _, p := range from {
 		r := base
@@ -310,20 +314,61 @@ func (c *compiler) ownRules(u *spec.Uplink) []fib.Rule {
 			c.state.Rules = append(c.state.Rules, r)
 			continue
 		}
-		specific, full, last := r, r, r
+		specific, full := r, r
 		specific.SuppressPrefixLength = fib.Some[uint32](0)
 		full.Priority = priority + fullLookupOffset
 		c.state.Rules = append(c.state.Rules, specific, full)
-		if u.Fallthrough != 0 {
-			// Not a route in the table: the first lookup would find it and stop there,
-			// because an unreachable default is not suppressed (fib_rules_lookup in
-			// net/core/fib_rules.c asks suppress only where there was no error).
-			last.Priority, last.Table = priorityLastResort, 0
-			last.Action = fib.Action(u.Fallthrough) // numbered alike: RTN_* and FR_ACT_*
-			c.state.Rules = append(c.state.Rules, last)
+	}
+}
+
+// failClosed ends every way into the table of an uplink that fails closed, whichever
+// uplink's rule leads there.
+//
+// It is a route of last resort in the table, in each family that is led there. With
+// main-routes-first it is a rule after all others: the first lookup in the table
+// would find the route and stop, because an unreachable default is not suppressed
+// (fib_rules_lookup in net/core/fib_rules.c asks suppress only where there was no
+// error).
+func (c *compiler) failClosed() {
+	closed := map[uint32]*spec.Uplink{}
+	for i := range c.spec.Uplinks {
+		if u := &c.spec.Uplinks[i]; u.Fallthrough != 0 {
+			closed[c.tables[u.Name]] = u
 		}
 	}
-	return selected
+	if len(closed) == 0 {
+		return
+	}
+	led := map[way]bool{}
+	last := map[fib.Rule]bool{}
+	for _, r := range slices.Clone(c.state.Rules) {
+		u := closed[r.Table]
+		if u == nil || r.Action != fib.Lookup || r.L3MDev {
+			continue
+		}
+		led[way{u.Name, r.Family}] = true
+		if !c.spec.MainRoutesFirst || r.SuppressPrefixLength.Set {
+			continue
+		}
+		r.Priority, r.Table, r.Link = priorityLastResort, 0, ""
+		r.Action = fib.Action(u.Fallthrough) // numbered alike: RTN_* and FR_ACT_*
+		r.SuppressIfGroup = fib.Opt[uint32]{}
+		if key := r.Key(); !last[key] {
+			last[key] = true
+			c.state.Rules = append(c.state.Rules, r)
+		}
+	}
+	if c.spec.MainRoutesFirst {
+		return
+	}
+	for i := range c.spec.Uplinks {
+		u := &c.spec.Uplinks[i]
+		for _, f := range fib.Families {
+			if u.Fallthrough != 0 && (led[way{u.Name, f}] || u.Learns(f)) {
+				c.addRoute(u, fib.Route{Family: f, Table: c.tables[u.Name], Dst: f.Any(), Type: u.Fallthrough, Metric: 4294967295}, "fallthrough")
+			}
+		}
+	}
 }
 
 // ruleLink returns the link whose coming and going the uplink's rules follow:
@@ -337,7 +382,6 @@ func (c *compiler) ruleLink(u *spec.Uplink) string {
 
 // extraRule adds a [[uplink.NAME.rule]], one for each of its families.
 func (c *compiler) extraRule(u *spec.Uplink, i int) {
-	c.extraRules = true
 	e := &u.Rules[i]
 	r := fib.Rule{
 		Priority: e.Priority, Not: e.Not, From: e.From, To: e.To, IIF: e.IIF, OIF: e.OIF,
@@ -361,6 +405,7 @@ func (c *compiler) extraRule(u *spec.Uplink, i int) {
 	for _, f := range fib.Families {
 		if e.Families.Has(f) {
 			r.Family = f
+			c.extraRules[len(c.state.Rules)] = []string{"uplink", u.Name, "rule", spec.Element(i)}
 			c.state.Rules = append(c.state.Rules, r)
 		}
 	}
@@ -369,20 +414,26 @@ func (c *compiler) extraRule(u *spec.Uplink, i int) {
 // distinctRules reports a [[rule]] that is the same as another rule: the kernel
 // has each only once.
 func (c *compiler) distinctRules() {
-	if !c.extraRules {
+	if len(c.extraRules) == 0 {
 		return
 	}
-	sorted := slices.Clone(c.state.Rules)
-	slices.SortStableFunc(sorted, fib.Rule.Compare)
+	rules := c.state.Rules
+	sorted := make([]int, len(rules))
+	for i := range sorted {
+		sorted[i] = i
+	}
+	slices.SortFunc(sorted, func(a, b int) int { return cmp.Or(rules[a].Compare(rules[b]), a-b) })
+	x := c.state.Syntax()
 	for i := 1; i < len(sorted); i++ {
-		if a, b := sorted[i-1], sorted[i]; a.Compare(b) == 0 {
-			for n := range c.spec.Uplinks {
-				if u := &c.spec.Uplinks[n]; u.Origin == b.Origin {
-					x := c.state.Syntax()
-					c.spec.Fail("the same rule twice: "+x.Rule("add", b), "", "uplink", u.Name, "rule")
-				}
-			}
+		first, second := sorted[i-1], sorted[i]
+		if rules[first].Compare(rules[second]) != 0 {
+			continue
 		}
+		at, extra := c.extraRules[second]
+		if !extra {
+			at = c.extraRules[first]
+		}
+		c.spec.Fail("the same rule twice: "+x.Rule("add", rules[second]), "", at...)
 	}
 }
 
@@ -426,6 +477,9 @@ func (c *compiler) sharedDefault() {
 				sharing, hops = append(sharing, u), append(hops, hop)
 			}
 		}
+		if c.beforeShared(f, uint32(len(sharing))) {
+			continue
+		}
 		for i, u := range sharing {
 			if f == fib.Inet6 && i > 0 {
 				break
@@ -435,27 +489,35 @@ func (c *compiler) sharedDefault() {
 				Nexthops: single(slices.Concat(hops[i:i+1], hops[:i], hops[i+1:])), Link: hops[i].Link,
 			}
 			if f == fib.Inet {
-				r.Scope = defaultScope(r)
+				r.Scope = r.DefaultScope()
 			}
 			c.addRoute(u, r, "default-route")
 		}
-		c.behindShared(f, uint32(len(sharing)))
 	}
 }
 
-// behindShared reports uplinks whose own default route in main would come before
-// or between those that n uplinks share.
-func (c *compiler) behindShared(f fib.Family, n uint32) {
+// beforeShared reports uplinks whose own default route in main would come before
+// or between those that n uplinks share, and says whether there are any.
+func (c *compiler) beforeShared(f fib.Family, n uint32) (found bool) {
 	if n == 0 {
-		return
+		return false
+	}
+	if f == fib.Inet6 {
+		n = 1 // one route for all
 	}
 	for i := range c.spec.Uplinks {
 		u := &c.spec.Uplinks[i]
-		if _, ok := c.wayOut(u, f); ok && u.DefaultRoute && u.Metric < sharedMetric+n {
+		metric := u.Metric
+		if f == fib.Inet6 && metric == 0 {
+			metric = fib.MetricDefaultInet6
+		}
+		if _, ok := c.wayOut(u, f); (ok || u.Learns(f)) && u.DefaultRoute && metric < sharedMetric+n {
 			c.spec.Fail(fmt.Sprintf("the %s default route of uplink `%s` would come before the one of [multipath]", f, u.Name),
 				fmt.Sprintf("give it a `metric` of at least %d to stand behind, or leave default-route out", sharedMetric+n), "uplink", u.Name, "default-route")
+			found = true
 		}
 	}
+	return found
 }
 
 // way is an uplink and a family.

@@ -100,7 +100,9 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 		linked := map[string]bool{}
 		for _, u := range s.Uplinks {
 			// A link that is known by its name is served whenever its device appears.
-			if dev, literal := u.Match.Device(); literal && !linked[dev] {
+			// An alternative name, which may be longer, has no device unit.
+			const longest = 15 // IFNAMSIZ - 1
+			if dev, literal := u.Match.Device(); literal && len(dev) <= longest && !linked[dev] {
 				linked[dev] = true
 				link(deviceUnit(dev), "uplink-apply@"+unit.UnitNameEscape(dev)+".service", applyTemplate)
 			}

@@ -86,6 +86,19 @@ type Rule struct {
 	Origin Origin
 }
 
+// Key returns the rule without what is not the kernel's, in the form in which equal
+// rules are == and may be a map's key.
+func (r Rule) Key() Rule {
+	r.Link, r.Origin = "", Origin{}
+	if r.From.Bits() <= 0 {
+		r.From = netip.Prefix{}
+	}
+	if r.To.Bits() <= 0 {
+		r.To = netip.Prefix{}
+	}
+	return r
+}
+
 // Compare orders rules by family and priority, then by all that is left but
 // Link and Origin: 0 means the same rule to the kernel.
 func (r Rule) Compare(o Rule) int {

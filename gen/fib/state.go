@@ -219,6 +219,25 @@ func (s *State) Link(name string) (Link, bool) {
 	return s.Links[i], true
 }
 
+// DropLinks takes out of the State what belongs to the links that drop returns true
+// for, and where there is one of them, what belongs to none.
+func (s *State) DropLinks(drop func(link string) bool) {
+	gone := map[string]bool{}
+	s.Links = slices.DeleteFunc(s.Links, func(l Link) bool {
+		gone[l.Name] = drop(l.Name)
+		return gone[l.Name]
+	})
+	for _, is := range gone {
+		gone[""] = gone[""] || is
+	}
+	s.Addresses = slices.DeleteFunc(s.Addresses, func(a Address) bool { return gone[a.Link] })
+	s.Routes = slices.DeleteFunc(s.Routes, func(r Route) bool { return gone[r.Link] })
+	s.Rules = slices.DeleteFunc(s.Rules, func(r Rule) bool { return gone[r.Link] })
+	for i := range s.Routes {
+		s.Routes[i].Nexthops = slices.DeleteFunc(s.Routes[i].Nexthops, func(n Nexthop) bool { return gone[n.Link] })
+	}
+}
+
 // DropFamily takes all of a family out of the State, for a kernel that does not
 // have it, and says whether there was anything.
 func (s *State) DropFamily(f Family) bool {

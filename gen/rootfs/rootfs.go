@@ -14,27 +14,40 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 )
 
-// Root is a host's root directory.
+// Root is a host's root directory. The zero value is the running host's.
 type Root struct{ dir string }
 
 // At returns the root at dir; "" stands for "/".
 func At(dir string) Root {
 	if dir == "" {
-		dir = "/"
+		return Root{}
 	}
-	return Root{filepath.Clean(dir)}
+	// With "..", which a relative path may begin with, SecureJoin refuses to work.
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	if dir = filepath.Clean(dir); dir == "/" {
+		return Root{}
+	}
+	return Root{dir}
 }
 
 // String returns the directory.
-func (r Root) String() string { return r.dir }
+func (r Root) String() string {
+	if r.IsHost() {
+		return "/"
+	}
+	return r.dir
+}
 
 // IsHost says whether this is the running host's own root.
-func (r Root) IsHost() bool { return r.dir == "/" }
+func (r Root) IsHost() bool { return r.dir == "" }
 
 // Path returns where the host's absolute path name really is, with every link in
 // it followed inside the root. The file need not exist.
@@ -153,15 +166,11 @@ func (r Root) Readlink(name string) (string, error) {
 }
 
 // Glob returns the host's absolute paths that match pattern (filepath.Match),
-// sorted. Links in the pattern's own directories are not followed out of the root
-// only where they are relative, so it is for well-known system directories.
+// sorted. A link to an absolute path on the way is followed as this machine would.
 func (r Root) Glob(pattern string) []string {
-	found, _ := filepath.Glob(filepath.Join(r.dir, pattern))
+	found, _ := fs.Glob(os.DirFS(r.String()), strings.TrimPrefix(pattern, "/"))
 	for i, f := range found {
-		found[i] = filepath.Join("/", f[len(filepath.Clean(r.dir)):])
-		if r.IsHost() {
-			found[i] = f
-		}
+		found[i] = "/" + f
 	}
 	return found
 }

@@ -31,6 +31,14 @@ var (
 	}
 )
 
+// Keys returns the keys that a spec may have, by the table in which they stand: ""
+// for the top level, "uplink", "route", "route.multipath", "rule" and "multipath".
+func Keys() map[string][]string {
+	return map[string][]string{
+		"": topKeys, "uplink": uplinkKeys, "route": routeKeys, "route.multipath": nexthopKeys, "rule": ruleKeys, "multipath": multipathKeys,
+	}
+}
+
 // spec reads the whole tree.
 func (d *decoder) spec(tree map[string]any) *Spec {
 	s := &Spec{Backend: Auto, doc: d.doc}
@@ -239,6 +247,7 @@ func (d *decoder) tableRef(v any) Table {
 			return Table{ID: fib.TableDefault}
 		case "local":
 			d.fail("", "table local is the kernel's own")
+			return Table{}
 		}
 		if uplinks, ok := d.doc.tree["uplink"].(map[string]any); ok {
 			if _, ok := uplinks[v]; ok {
@@ -317,12 +326,15 @@ func (d *decoder) route(v any) Route {
 		case "table":
 			r.Table = d.tableRef(v)
 		case "multipath":
+			if isEmpty(v) {
+				d.doc.failKey(d.path, "`multipath` is empty", "")
+			}
 			d.list(v, "tables: { via = …, uplink = …, weight = … }", func(v any) { r.Nexthops = append(r.Nexthops, d.nexthop(v)) })
 		default:
 			d.unknown(" in a route", routeKeys)
 		}
 	})
-	if !toDefault && !r.To.IsValid() && !has(v, "to") {
+	if _, isTable := v.(map[string]any); isTable && !has(v, "to") {
 		d.doc.failKey(d.path, "a route needs `to`", "a prefix, or \"default\"")
 	}
 	return r
@@ -332,6 +344,12 @@ func has(v any, key string) bool {
 	m, _ := v.(map[string]any)
 	_, ok := m[key]
 	return ok
+}
+
+// isEmpty says whether a value is an array of nothing.
+func isEmpty(v any) bool {
+	list, isList := v.([]any)
+	return isList && len(list) == 0
 }
 
 func (d *decoder) scope(v any) fib.Opt[fib.Scope] {
@@ -352,9 +370,11 @@ func (d *decoder) nexthop(v any) Nexthop {
 		case "via":
 			n.Via, _ = d.addr(v)
 		case "uplink":
-			n.Uplink = d.tableRef(v).Uplink
-			if s, ok := v.(string); !ok || n.Uplink != s {
+			if s, ok := v.(string); !ok || s == "main" || s == "default" || s == "local" {
 				d.fail("", "`uplink` takes the name of an uplink")
+			} else {
+				n.Uplink = s
+				d.tableRef(v)
 			}
 		case "weight":
 			n.Weight = uint16(d.number(v, 1, 256))
@@ -388,7 +408,7 @@ func (d *decoder) rule(v any) Rule {
 		case "oif":
 			r.OIF = d.ifname(v, false)
 		case "tos":
-			if r.TOS = uint8(d.number(v, 0, 255)); r.TOS&3 != 0 {
+			if r.TOS = uint8(d.number(v, 4, 255)); r.TOS&3 != 0 {
 				d.fail("leave the two lowest bits 0", "the kernel refuses the ECN bits in a rule's tos")
 			}
 		case "ipproto":

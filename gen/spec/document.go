@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -14,6 +15,7 @@ import (
 type source struct {
 	name string // path as the host sees it
 	data []byte
+	text string // the same; without a byte order mark, once it is parsed
 
 	index   map[string]place // by joinPath; made when the first error needs it
 	origins map[string]int   // line where each uplink is first named
@@ -22,8 +24,14 @@ type source struct {
 // parse decodes the source into a tree of maps, arrays and values. On a syntax
 // error the tree is nil.
 func (s *source) parse() (map[string]any, *Error) {
-	const mark = "\ufeff"
-	s.data = []byte(strings.TrimPrefix(string(s.data), mark))
+	s.data = bytes.TrimPrefix(s.data, []byte("\ufeff"))
+	for _, mark := range []string{"\ufeff", "\xff\xfe", "\xfe\xff"} {
+		// The library would step over it, and the scanner stand elsewhere.
+		if bytes.HasPrefix(s.data, []byte(mark)) {
+			return nil, &Error{File: s.name, Msg: "the file is not UTF-8, or begins with two byte order marks"}
+		}
+	}
+	s.text = string(s.data)
 	s.origins = map[string]int{}
 	line, counted := 1, 0
 	deep := scan(s.data, func(path []string, p place) {
@@ -41,7 +49,7 @@ func (s *source) parse() (map[string]any, *Error) {
 		return nil, s.errorAt(span{deep, deep + 1}, "nested too deeply", "")
 	}
 	tree := map[string]any{}
-	if _, err := toml.Decode(string(s.data), &tree); err != nil {
+	if _, err := toml.Decode(s.text, &tree); err != nil {
 		return nil, s.syntaxError(err)
 	}
 	return tree, nil
@@ -50,12 +58,24 @@ func (s *source) parse() (map[string]any, *Error) {
 func (s *source) syntaxError(err error) *Error {
 	var pe toml.ParseError
 	if !errors.As(err, &pe) {
-		return &Error{File: s.name, Msg: err.Error()}
+		return &Error{File: s.name, Msg: printable(err.Error())}
 	}
 	at := span{pe.Position.Start, pe.Position.Start + pe.Position.Len}
 	msg := strings.TrimSuffix(pe.Message, ".")
 	if msg == "" {
 		msg = strings.TrimPrefix(pe.Error(), "toml: ")
+	}
+	// The library places what is no text one character too early, or where the word
+	// begins that it is in.
+	at.start = min(max(at.start, 0), len(s.text))
+	isBad := func(c rune) bool { return c < ' ' && c != '\t' && c != '\n' || c == 0x7f }
+	if strings.HasPrefix(msg, "invalid UTF-8") {
+		isBad = func(c rune) bool { return c == utf8.RuneError }
+	} else if !strings.Contains(msg, "cannot contain control characters") {
+		isBad = func(rune) bool { return true }
+	}
+	if n := strings.IndexFunc(s.text[at.start:], isBad); n > 0 {
+		at = span{at.start + n, at.start + n + 1}
 	}
 	help := ""
 	if strings.HasSuffix(msg, "has already been defined") {
@@ -65,10 +85,7 @@ func (s *source) syntaxError(err error) *Error {
 }
 
 func (s *source) errorAt(at span, msg, help string) *Error {
-	line, col, text := lineCol(s.data, at.start)
-	end := min(max(at.end, at.start), len(s.data))
-	width := len([]rune(string(s.data[min(at.start, end):end])))
-	return &Error{File: s.name, Line: line, Col: col, Msg: msg, Help: help, source: text, width: width}
+	return &Error{File: s.name, Msg: printable(msg), Help: printable(help), src: s, at: at}
 }
 
 // place finds where a path stands in this source, or else the nearest thing above it.
@@ -77,8 +94,9 @@ func (s *source) place(path []string) (p place, exact bool) {
 		s.index = map[string]place{}
 		scan(s.data, func(path []string, p place) {
 			// What is named twice is a table that several headers or dotted keys
-			// extend: the first one is where it begins.
-			if key := joinPath(path); s.index[key] == (place{}) {
+			// extend: the first one is where it begins, but its own header is better.
+			key := joinPath(path)
+			if old, seen := s.index[key]; !seen || old.implicit && !p.implicit {
 				s.index[key] = p
 			}
 		})
@@ -130,7 +148,7 @@ func (d *document) merge(to, from map[string]any, path []string, s *source) {
 		joined := joinPath(at)
 		if _, wasTable := to[key].(map[string]any); wasTable {
 			// What an earlier drop-in said below this path is gone with it.
-			maps.DeleteFunc(d.over, func(k string, _ *source) bool { return strings.HasPrefix(k, joined+"\x00") })
+			maps.DeleteFunc(d.over, func(k string, _ *source) bool { return strings.HasPrefix(k, joined+separator) })
 		}
 		to[key] = v
 		d.over[joined] = s
@@ -156,6 +174,9 @@ func (d *document) fail(path []string, msg, help string) { d.failAt(path, false,
 func (d *document) failKey(path []string, msg, help string) { d.failAt(path, true, msg, help) }
 
 func (d *document) failAt(path []string, key bool, msg, help string) {
+	if len(d.errs) > 10*maxErrors {
+		return
+	}
 	s := d.source(path)
 	p, exact := s.place(path)
 	at := p.value

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -16,9 +17,16 @@ type Error struct {
 	Msg  string // what is wrong
 	Help string // what would be right; may be empty
 
+	src    *source // nil where the error is the whole file's
+	at     span
 	source string // the line's text
+	before int    // how many of its bytes stand before the place
 	width  int    // characters that the caret marks
 }
+
+// maxErrors bounds how many errors are told: nobody reads more, and a file of
+// nothing but errors must not cost more than any other.
+const maxErrors = 1000
 
 // Error returns "FILE:LINE:COL: what is wrong (what would be right)".
 func (e *Error) Error() string {
@@ -32,9 +40,9 @@ func (e *Error) Error() string {
 // Position returns "FILE:LINE:COL", or "FILE" where the whole file is meant.
 func (e *Error) Position() string {
 	if e.Line == 0 {
-		return e.File
+		return printable(e.File)
 	}
-	return fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Col)
+	return fmt.Sprintf("%s:%d:%d", printable(e.File), e.Line, e.Col)
 }
 
 // Detail returns the error as people want it: the message, the source line with a
@@ -45,7 +53,7 @@ func (e *Error) Detail() string {
 	if e.Line != 0 && e.source != "" {
 		number := fmt.Sprint(e.Line)
 		blank := strings.Repeat(" ", len(number))
-		line, before := excerpt(e.source, e.Col-1)
+		line, before := excerpt(e.source, e.before)
 		width := min(max(e.width, 1), max(utf8.RuneCountInString(line)-before, 1))
 		fmt.Fprintf(&b, "\n %s | %s\n %s | %s%s", number, line, blank, strings.Repeat(" ", before), strings.Repeat("^", width))
 	}
@@ -55,24 +63,37 @@ func (e *Error) Detail() string {
 	return b.String()
 }
 
-// excerpt returns what a terminal can show of a line, and where in it the
-// character at column col (from 0) then stands: control characters become
-// spaces, and of a very long line only the neighbourhood is left.
-func excerpt(line string, col int) (text string, at int) {
-	const most, before = 120, 40
-	r := []rune(line)
-	for i, c := range r {
-		if c < ' ' || c == 0x7f || c == utf8.RuneError {
-			r[i] = ' '
+// excerpt returns what a terminal can show of a line, and how many characters of
+// that stand before the byte at offset: of a very long line only the
+// neighbourhood is left.
+func excerpt(line string, offset int) (text string, before int) {
+	const most, ahead = 120, 40
+	offset = min(offset, len(line))
+	start, end := 0, len(line)
+	if len(line) > most*utf8.UTFMax || utf8.RuneCountInString(line) > most {
+		start = offset
+		for n := 0; n < ahead && start > 0; n++ {
+			_, size := utf8.DecodeLastRuneInString(line[:start])
+			start -= size
+		}
+		end = start
+		for n := 0; n < most && end < len(line); n++ {
+			_, size := utf8.DecodeRuneInString(line[end:])
+			end += size
 		}
 	}
-	col = min(col, len(r))
-	start := 0
-	if len(r) > most {
-		start = max(0, col-before)
-		r = r[start:min(len(r), start+most)]
-	}
-	return strings.TrimRight(string(r), " "), col - start
+	return strings.TrimRight(printable(line[start:end]), " "), utf8.RuneCountInString(line[start:offset])
+}
+
+// printable makes spaces of what a terminal or a log would not show as one
+// character: an error holds words of the file, and the file may hold anything.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c == utf8.RuneError || !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, s)
 }
 
 // Errors is all that is wrong with a spec, in the order of its files.
@@ -96,20 +117,45 @@ func (es Errors) Detail() string {
 	return strings.Join(parts, "\n\n")
 }
 
-// sort puts the errors in the order of the files, then of the lines, and takes
-// out what is said twice.
+// sort puts the errors in the order of the files, then of their places, takes out
+// what is said twice, and finds each one's line.
 func (es Errors) sort(order func(file string) int) Errors {
-	slices.SortStableFunc(es, func(a, b *Error) int {
+	compare := func(a, b *Error) int {
 		return cmp.Or(
 			cmp.Compare(order(a.File), order(b.File)),
-			cmp.Compare(a.Line, b.Line),
-			cmp.Compare(a.Col, b.Col),
+			cmp.Compare(bool2int(a.src != nil), bool2int(b.src != nil)),
+			cmp.Compare(a.at.start, b.at.start),
 			strings.Compare(a.Msg, b.Msg),
+			strings.Compare(a.Help, b.Help),
 		)
+	}
+	slices.SortStableFunc(es, compare)
+	es = slices.CompactFunc(es, func(a, b *Error) bool {
+		return a.File == b.File && a.src == b.src && a.at.start == b.at.start && a.Msg == b.Msg
 	})
-	return slices.CompactFunc(es, func(a, b *Error) bool {
-		return a.File == b.File && a.Line == b.Line && a.Col == b.Col && a.Msg == b.Msg
-	})
+	if len(es) > maxErrors {
+		es = append(es[:maxErrors:maxErrors], &Error{File: es[maxErrors].File, Msg: fmt.Sprintf("more than %d errors: the rest is not shown", maxErrors)})
+	}
+	for _, e := range es {
+		if e.src != nil {
+			e.place()
+		}
+	}
+	return es
+}
+
+// place finds the line and the column of the error.
+func (e *Error) place() {
+	text := e.src.text
+	start := min(max(e.at.start, 0), len(text))
+	line := strings.LastIndexByte(text[:start], '\n') + 1
+	e.source, _, _ = strings.Cut(text[line:], "\n")
+	e.source = strings.TrimSuffix(e.source, "\r")
+	e.Line = 1 + strings.Count(text[:line], "\n")
+	e.Col = 1 + utf8.RuneCountInString(text[line:start])
+	e.before = start - line
+	end := min(max(e.at.end, start), len(text), line+len(e.source))
+	e.width = utf8.RuneCountInString(text[start:max(start, end)])
 }
 
 // didYouMean returns a suggestion for a misspelt word: the nearest of the known

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
@@ -78,6 +79,10 @@ func find(root rootfs.Root) ([]string, error) {
 			return nil, Errors{{File: dir, Msg: fmt.Sprintf("cannot be listed: %v", err)}}
 		}
 		for _, n := range found {
+			if strings.ContainsFunc(n, unicode.IsControl) {
+				// It would end up in the comments of files and in people's terminals.
+				return nil, Errors{{File: dir, Msg: fmt.Sprintf("the file name %q has a control character", n)}}
+			}
 			if _, hidden := where[n]; !hidden && strings.HasSuffix(n, ".toml") {
 				where[n] = path.Join(dir, n)
 				names = append(names, n)
@@ -122,6 +127,7 @@ func load(root rootfs.Root, files []string) (*Spec, error) {
 			err = errors.New("no such file")
 		}
 		if err != nil {
+			d.sources = append(d.sources, &source{name: name})
 			d.errs = append(d.errs, &Error{File: name, Msg: fmt.Sprintf("cannot be read: %v", err)})
 			continue
 		}

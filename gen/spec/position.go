@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // The TOML library tells where a syntax error is, but not where a key or a value
@@ -21,14 +20,25 @@ const maxDepth = 32
 // span is a piece of the source, in bytes.
 type span struct{ start, end int }
 
-// place is where a key and its value stand. A table header is its own value.
-type place struct{ key, value span }
+// place is where a key and its value stand. A table header is its own value, and
+// that of the tables above it as long as they have none (implicit).
+type place struct {
+	key, value span
+	implicit   bool
+}
+
+// What no key can hold, because TOML is UTF-8: it marks an element of an array in
+// a path, and stands between the parts of a path in a map's key.
+const (
+	elementMark = "\xfe"
+	separator   = "\xff"
+)
 
 // element is the path element of the i-th entry of an array.
-func element(i int) string { return "#" + strconv.Itoa(i) }
+func element(i int) string { return elementMark + strconv.Itoa(i) }
 
 // joinPath makes one string of a path, to be used as a map's key.
-func joinPath(path []string) string { return strings.Join(path, "\x00") }
+func joinPath(path []string) string { return strings.Join(path, separator) }
 
 type scanner struct {
 	data   []byte
@@ -76,12 +86,14 @@ func (s *scanner) document() {
 // tables is found under the array's newest element.
 func (s *scanner) header() bool {
 	start := s.i
+	open, end := "[", "]"
 	array := bytes.HasPrefix(s.data[s.i:], []byte("[["))
-	if s.i++; array {
-		s.i++
+	if array {
+		open, end = "[[", "]]"
 	}
+	s.i += len(open)
 	keys, at := s.key(nil)
-	if keys == nil || len(keys) > maxDepth {
+	if keys == nil || len(keys) > maxDepth || !bytes.HasPrefix(s.data[s.i:], []byte(end)) {
 		s.tooDeep(start, len(keys))
 		return false
 	}
@@ -96,14 +108,15 @@ func (s *scanner) header() bool {
 			s.arrays[joined] = last
 			isArray = true
 		}
+		if n < len(keys)-1 || array {
+			s.visit(s.path, place{at, at, true})
+		}
 		if isArray {
 			s.path = append(s.path, element(last))
 		}
 	}
-	if s.i++; array {
-		s.i++
-	}
-	s.visit(s.path, place{at, at})
+	s.i += len(end)
+	s.visit(s.path, place{at, at, false})
 	return true
 }
 
@@ -124,7 +137,7 @@ func (s *scanner) pair() bool {
 	s.space(false)
 	// The parts of a dotted key are tables; the whole key stands for each of them.
 	for n := before + 1; n < len(s.path); n++ {
-		s.visit(s.path[:n], place{at, at})
+		s.visit(s.path[:n], place{at, at, false})
 	}
 	return s.value(at)
 }
@@ -156,7 +169,7 @@ func (s *scanner) value(at span) bool {
 	if at.end == 0 { // an element of an array is its own key
 		at = span{start, s.i}
 	}
-	s.visit(s.path, place{at, span{start, s.i}})
+	s.visit(s.path, place{at, span{start, s.i}, false})
 	return ok
 }
 
@@ -273,10 +286,11 @@ func (s *scanner) key(keys []string) ([]string, span) {
 	return keys, at
 }
 
-// unquote reads a basic string. TOML's escapes are Go's but for \e and \/.
-func unquote(s string) (string, error) {
-	return strconv.Unquote(strings.ReplaceAll(s, `\e`, `\x1b`))
-}
+// unquote reads a basic string. TOML's escapes are Go's but for \e, and for \x,
+// which is a character and not a byte.
+func unquote(s string) (string, error) { return strconv.Unquote(toGo.Replace(s)) }
+
+var toGo = strings.NewReplacer(`\\`, `\\`, `\e`, `\u001b`, `\x`, `\u00`)
 
 // space steps over blanks, and over newlines and comments where they may stand.
 func (s *scanner) space(newlines bool) {
@@ -307,18 +321,4 @@ func (s *scanner) tooDeep(at, depth int) {
 	if depth > maxDepth && s.deep < 0 {
 		s.deep = at
 	}
-}
-
-// lineCol returns the line and the column (in characters) of an offset, both from
-// 1, and the text of that line.
-func lineCol(data []byte, offset int) (line, col int, text string) {
-	offset = min(max(offset, 0), len(data))
-	start := bytes.LastIndexByte(data[:offset], '\n') + 1
-	end := len(data)
-	if n := bytes.IndexByte(data[start:], '\n'); n >= 0 {
-		end = start + n
-	}
-	return 1 + bytes.Count(data[:start], []byte("\n")),
-		1 + utf8.RuneCount(data[start:offset]),
-		strings.TrimSuffix(string(data[start:end]), "\r")
 }

@@ -61,11 +61,14 @@ func (v uplinkChecker) failValue(help, msg string, key ...string) {
 	v.spec.doc.fail(append([]string{"uplink", v.Name}, key...), msg, help)
 }
 
-// given says whether the spec has that key of the uplink, be its value right or
-// wrong: what is wrong was reported already, and must not be called missing.
+// given says whether the spec has that key of the uplink and says something there,
+// be it right or wrong: what is wrong was reported already, and must not be called
+// missing.
 func (v uplinkChecker) given(key string) bool {
 	uplinks, _ := v.spec.doc.tree["uplink"].(map[string]any)
-	return has(uplinks[v.Name], key)
+	uplink, _ := uplinks[v.Name].(map[string]any)
+	value, ok := uplink[key]
+	return ok && !isEmpty(value)
 }
 
 // link checks what concerns the link itself.
@@ -73,10 +76,12 @@ func (v uplinkChecker) link() {
 	if !v.given("interface") && !v.given("mac") && !v.given("driver") && !v.given("path") {
 		v.fail("give `interface`, `mac`, `driver` or `path`; all that are given must match", "uplink `"+v.Name+"` does not say which link it uses")
 	}
+	seen := map[netip.Prefix]bool{}
 	for i, a := range v.Addresses {
-		if slices.Contains(v.Addresses[:i], a) {
+		if seen[a] {
 			v.failValue("", a.String()+" is given twice", "addresses", element(i))
 		}
+		seen[a] = true
 		if a.Addr().Is6() && v.MTU != 0 && v.MTU < 1280 {
 			v.failValue("IPv6 needs at least 1280 (RFC 8200)", "the kernel switches IPv6 off on a link with an MTU of "+strconv.Itoa(int(v.MTU)), "mtu")
 			break
@@ -258,18 +263,31 @@ func (v uplinkChecker) route(i int, r *Route) {
 		v.failValue("the kernel takes only an address that the host has", fmt.Sprintf("%s is no address of any uplink", r.Src), at("src")...)
 	}
 	switch {
-	case !r.Scope.Set:
+	case !r.Scope.Set || !r.Type.HasDevice():
 	case first.IsValid() && first.Is6():
 		v.fail("", "`scope` is IPv4 only", at("scope")...)
+	case r.Scope.Value < leastScope(r.Type):
+		v.failValue("leave `scope` out", fmt.Sprintf("a route of type %s cannot have scope %s", r.Type, r.Scope.Value), at("scope")...)
+	case len(r.Nexthops) > 1 && r.Scope.Value == fib.ScopeHost:
+		v.failValue("leave `scope` out", "a route with several ways cannot have scope host", at("scope")...)
 	case r.Via.IsValid() && r.Scope.Value > fib.ScopeSite:
 		v.failValue("leave `scope` out", "a route through a gateway cannot have scope "+r.Scope.Value.String(), at("scope")...)
 	}
 }
 
-func (v uplinkChecker) multipathRoute(r *Route, at func(key ...string) []string) {
-	if len(r.Nexthops) == 0 {
-		v.fail("", "`multipath` is empty", at("multipath")...)
+// leastScope is the widest scope that the kernel takes for a type of route
+// (fib_props in net/ipv4/fib_semantics.c).
+func leastScope(t fib.RouteType) fib.Scope {
+	switch t {
+	case fib.Local:
+		return fib.ScopeHost
+	case fib.Broadcast, fib.Anycast:
+		return fib.ScopeLink
 	}
+	return fib.ScopeUniverse
+}
+
+func (v uplinkChecker) multipathRoute(r *Route, at func(key ...string) []string) {
 	for n := range r.Nexthops {
 		hop := &r.Nexthops[n]
 		if hop.Uplink == "" {
@@ -350,7 +368,7 @@ func (v uplinkChecker) rule(i int, r *Rule) {
 	case want != Families{}:
 		r.Families = want
 	}
-	if r.Families.Inet && r.TOS&^0x1c != 0 {
+	if r.Families.Inet && r.TOS&3 == 0 && r.TOS&^0x1c != 0 {
 		v.failValue("for IPv4 one of 4, 8, … 28", fmt.Sprintf("the kernel refuses tos %d in an IPv4 rule", r.TOS), at("tos")...)
 	}
 	if most := uint32(32); r.Families.Inet && r.SuppressPrefixLength.Value > most {
@@ -363,7 +381,13 @@ func (s *Spec) unique() {
 	tables := map[uint32]string{}
 	priorities := map[uint32]string{}
 	addresses := map[netip.Addr]string{}
-	selectors := map[[2]any]string{}
+	sharedAddress := map[netip.Addr]bool{} // reported already
+	type selector struct {
+		key    string
+		prefix netip.Prefix
+		mark   Mark
+	}
+	selectors := map[selector]string{}
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		v := uplinkChecker{s, u}
@@ -378,6 +402,7 @@ func (s *Spec) unique() {
 		for n, p := range u.Addresses {
 			if first, taken := addresses[p.Addr()]; taken && first != u.Name {
 				v.failValue("", fmt.Sprintf("%s is uplink `%s`'s as well: packets from it would always leave there", p.Addr(), first), "addresses", element(n))
+				sharedAddress[p.Addr()] = true
 				continue
 			}
 			addresses[p.Addr()] = u.Name
@@ -386,16 +411,23 @@ func (s *Spec) unique() {
 			key  string
 			list []netip.Prefix
 		}{{"from", u.From}, {"to", u.To}} {
+			at := func(n int) []string { return []string{sel.key, element(n)} }
+			if sel.list == nil { // its own addresses then
+				at = func(n int) []string { return []string{"addresses", element(n)} }
+				for _, p := range u.Addresses {
+					sel.list = append(sel.list, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
+				}
+			}
 			for n, p := range sel.list {
-				id := [2]any{sel.key, p}
-				if first, taken := selectors[id]; taken {
-					v.failValue("the second rule would never be asked", fmt.Sprintf("uplink `%s` has %s %s already", first, sel.key, p), sel.key, element(n))
+				id := selector{sel.key, p, Mark{}}
+				if first, taken := selectors[id]; taken && first != u.Name && !sharedAddress[p.Addr()] {
+					v.failValue("the second rule would never be asked", fmt.Sprintf("uplink `%s` has %s %s already", first, sel.key, p), at(n)...)
 				}
 				selectors[id] = u.Name
 			}
 		}
 		if u.Mark.Mask != 0 {
-			id := [2]any{"fwmark", u.Mark}
+			id := selector{key: "fwmark", mark: u.Mark}
 			if first, taken := selectors[id]; taken {
 				v.failValue("the second rule would never be asked", fmt.Sprintf("uplink `%s` has the same fwmark", first), "fwmark")
 			}
@@ -437,6 +469,7 @@ func (s *Spec) sharedLinks() {
 			}
 		}
 	}
+	s.sameDevice()
 	for _, g := range globs {
 		for i := range s.Uplinks {
 			u := &s.Uplinks[i]
@@ -452,12 +485,42 @@ func (s *Spec) sharedLinks() {
 	}
 }
 
+// sameDevice reports two uplinks that are certainly on one card and match it in
+// different ways: networkd would use the file of only one of them.
+func (s *Spec) sameDevice() {
+	type card struct{ name, mac string }
+	first := map[card]*Uplink{}
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		dev, literal := u.Match.Device()
+		if !literal {
+			dev = ""
+		}
+		for _, c := range []struct {
+			card
+			key string
+		}{{card{name: dev}, "interface"}, {card{mac: u.Match.MAC}, "mac"}} {
+			if c.card == (card{}) {
+				continue
+			}
+			if f, taken := first[c.card]; !taken {
+				first[c.card] = u
+			} else if other, named := f.Match.Device(); f.Match != u.Match && (dev == "" || !named || dev == other) {
+				// A VLAN has its card's address: two names are two links.
+				uplinkChecker{s, u}.failValue("networkd uses one file for a link: match it in the same way in both",
+					fmt.Sprintf("uplink `%s` is on this link too, and matches it otherwise", f.Name), c.key)
+			}
+		}
+	}
+}
+
 func (u *Uplink) learnsAny() bool { return u.DHCP != Families{} || u.AcceptRA != Families{} }
 
 // multipath checks that every uplink named in [multipath] has a way out to share.
 func (s *Spec) multipath() {
 	given, _ := s.doc.tree["multipath"].(map[string]any)
-	if given != nil && len(s.Multipath) == 0 {
+	uplinks, isTable := given["uplinks"].(map[string]any)
+	if given != nil && (given["uplinks"] == nil || isTable && len(uplinks) == 0) {
 		s.Fail("[multipath] names no uplink", "like uplinks = { isp1 = 2, rt2 = 1 }", "multipath")
 	}
 	for _, m := range s.Multipath {

@@ -31,7 +31,7 @@ func (d *decoder) fail(help, format string, args ...any) {
 // key returns the name of the key whose value is being read.
 func (d *decoder) key() string {
 	for i := len(d.path) - 1; i >= 0; i-- {
-		if !strings.HasPrefix(d.path[i], "#") {
+		if !strings.HasPrefix(d.path[i], elementMark) {
 			return d.path[i]
 		}
 	}
@@ -260,18 +260,17 @@ func (d *decoder) network(v any) (netip.Prefix, bool) {
 
 // networks reads an array of prefixes; it never returns nil.
 func (d *decoder) networks(v any) []netip.Prefix {
-	list := []netip.Prefix{}
+	list, seen := []netip.Prefix{}, map[netip.Prefix]bool{}
 	d.list(v, "prefixes", func(v any) {
 		p, ok := d.network(v)
 		if !ok {
 			return
 		}
-		for _, o := range list {
-			if o == p {
-				d.fail("", "%s is given twice", p)
-				return
-			}
+		if seen[p] {
+			d.fail("", "%s is given twice", p)
+			return
 		}
+		seen[p] = true
 		list = append(list, p)
 	})
 	return list
@@ -341,10 +340,12 @@ func (d *decoder) ifname(v any, glob bool) string {
 		d.fail("", "%s is longer than an interface name can be (%d)", quote(s), longest)
 	case strings.Contains(s, ":"):
 		d.fail("an alias like eth0:1 is an address of eth0: put the address into `addresses`", "%s is not an interface name", quote(s))
-	case !isWord(s, "/\"'\\;,#!") || !isGlob && strings.ContainsAny(s, "*?[]"):
+	case s[0] == '!' || !isWord(s, "/\"'\\;,#") || !isGlob && strings.ContainsAny(s, "*?[]"):
 		d.fail("", "%s is not an interface name", quote(s))
 	case isGlob && !globOK(s):
 		d.fail("", "%s is not a pattern: a bracket is not closed", quote(s))
+	case glob && matchesLoopback(s):
+		d.fail("lo has rules of its own in networkd's files, and is no way out", "%s matches lo", quote(s))
 	default:
 		return s
 	}
@@ -357,7 +358,7 @@ func (d *decoder) pattern(v any) string {
 	if !ok {
 		return ""
 	}
-	if s == "" || !isWord(s, "\"'\\;!") || !globOK(s) {
+	if s == "" || s[0] == '!' || !isWord(s, "\"'\\;") || !globOK(s) {
 		d.fail("", "%s is not a name or a pattern", quote(s))
 		return ""
 	}
@@ -372,6 +373,11 @@ func isWord(s, without string) bool {
 		}
 	}
 	return true
+}
+
+func matchesLoopback(s string) bool {
+	ok, err := path.Match(strings.ReplaceAll(s, "[!", "[^"), "lo")
+	return ok && err == nil
 }
 
 func globOK(s string) bool {
@@ -402,9 +408,12 @@ func (d *decoder) mac(v any) string {
 // ports reads a port or a range of ports: 80, "80" or "8000-8100".
 func (d *decoder) ports(v any) fib.Range[uint16] {
 	const want = "a port or a range like \"8000-8100\""
+	// The kernel refuses the last port (fib_rule_port_range_valid in
+	// include/net/fib_rules.h).
+	const most = 65534
 	var r fib.Range[uint16]
 	if n, ok := v.(int64); ok {
-		p := uint16(d.number(n, 1, 65535))
+		p := uint16(d.number(n, 1, most))
 		return fib.Range[uint16]{Lo: p, Hi: p}
 	}
 	s, ok := d.str(v, want)
@@ -415,6 +424,9 @@ func (d *decoder) ports(v any) fib.Range[uint16] {
 	if err != nil || lo == 0 {
 		d.fail("", "`%s` takes %s, not %s", d.key(), want, quote(s))
 		return r
+	}
+	if hi > most {
+		d.fail("", "the kernel refuses port %d in a rule: %d is the last", hi, most)
 	}
 	return fib.Range[uint16]{Lo: uint16(lo), Hi: uint16(hi)}
 }

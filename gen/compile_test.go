@@ -1,0 +1,78 @@
+package gen
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// manyUplinks returns a spec with n uplinks of one address each.
+func manyUplinks(n int, head string) []byte {
+	var b strings.Builder
+	b.WriteString(head)
+	for i := range n {
+		fmt.Fprintf(&b, "[uplink.u%05d]\ninterface = \"eth%d\"\naddresses = [\"10.%d.%d.2/24\"]\ngateways = [\"10.%d.%d.1\"]\n", i, i, i>>8, i&255, i>>8, i&255)
+	}
+	return []byte(b.String())
+}
+
+// TestMoreUplinksThanPriorities checks that the last priority is shared once there
+// is none left, that every band stays below main, and that thousands are fast.
+func TestMoreUplinksThanPriorities(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of uplinks")
+	}
+	t.Parallel()
+	for head, last := range map[string]uint32{"": fib.PriorityMain - 1, "main-routes-first = true\n": fib.PriorityMain - 2} {
+		start := time.Now()
+		s, err := spec.Parse("f", manyUplinks(23_000, head))
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := Compile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("%stook %v", head, took)
+		}
+		checkState(t, &state)
+		if got := state.Rules[len(state.Rules)-1].Priority; got != last {
+			t.Errorf("%sthe last rule stands at %d, want %d", head, got, last)
+		}
+		if got := state.Rules[0].Priority; got != firstAuto {
+			t.Errorf("%sthe first rule stands at %d", head, got)
+		}
+	}
+}
+
+// TestCompileTwice checks that errors of Compile are told once, and do not come and go.
+func TestCompileTwice(t *testing.T) {
+	t.Parallel()
+	s, err := spec.Parse("f", []byte("[uplink.a]\ninterface = \"eth0\"\n[[uplink.a.rule]]\npriority = 9\niif = \"x\"\ngoto = 3\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first := Compile(s)
+	_, second := Compile(s)
+	if first == nil || second == nil || first.Error() != second.Error() {
+		t.Errorf("%v\n%v", first, second)
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	data := manyUplinks(1000, "")
+	for b.Loop() {
+		s, err := spec.Parse("f", data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := Compile(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
