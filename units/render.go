@@ -75,15 +75,16 @@ func (e *UnsupportedError) Error() string {
 		e.Origin, e.What, e.Since, e.Version)
 }
 
-// NamelessError says that a link must be given by its name.
-type NamelessError struct {
+// MultipathError says that networkd cannot write a way of a multipath route.
+type MultipathError struct {
 	Origin fib.Origin
 	Link   string // Link.Name
+	Needs  string // what networkd needs for it
 }
 
 // Error returns "FILE:LINE: …" with the remedy.
-func (e *NamelessError) Error() string {
-	return fmt.Sprintf("%s: networkd needs the name of uplink `%s`'s link in a multipath route: give its `interface` without a pattern", e.Origin, e.Link)
+func (e *MultipathError) Error() string {
+	return fmt.Sprintf("%s: in a multipath route through uplink `%s` networkd needs %s", e.Origin, e.Link, e.Needs)
 }
 
 // Render writes a State as files for a host: .network files for systemd-networkd,

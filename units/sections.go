@@ -14,6 +14,8 @@ import (
 type file struct {
 	renderer *renderer
 	sections []*unit.UnitSection
+
+	guessesOnLink bool // networkd decides on GatewayOnLink= where it is not given
 }
 
 // section begins a section; its keys follow with set.
@@ -53,6 +55,9 @@ func (r *renderer) sections(l *fib.Link, b *body) io.Reader {
 		f.link(l, b.addresses)
 	}
 	f.learn(l)
+	// Without an address in the file, networkd takes a gateway for one on the link, and
+	// says so in its log.
+	f.guessesOnLink = len(b.addresses) == 0 && !l.Learn.Any()
 	for _, e := range b.routes {
 		f.route(e)
 	}
@@ -203,8 +208,8 @@ func (f *file) route(r *fib.Route) {
 	}
 	if via {
 		f.set(o, "Gateway", r.Nexthops[0].Via)
-		if r.Nexthops[0].OnLink {
-			f.set(o, "GatewayOnLink", "yes")
+		if r.Nexthops[0].OnLink || f.guessesOnLink {
+			f.set(o, "GatewayOnLink", yesOrNo(r.Nexthops[0].OnLink))
 		}
 	}
 	if multipath {
@@ -233,12 +238,16 @@ func (f *file) route(r *fib.Route) {
 }
 
 // nexthop writes one way of a multipath route. networkd needs the interface's name:
-// without, the route fails or is not complete, on every version.
+// without, the route fails or is not complete, on every version. And it needs a
+// gateway, which newer ones alone can do without.
 func (f *file) nexthop(o fib.Origin, n fib.Nexthop) string {
 	l, _ := f.renderer.state.Link(n.Link)
 	dev, literal := l.Match.Device()
-	if !literal {
-		f.renderer.errs = append(f.renderer.errs, &NamelessError{o, n.Link})
+	switch {
+	case !literal:
+		f.renderer.errs = append(f.renderer.errs, &MultipathError{o, n.Link, "the name of its link: give `interface` without a pattern"})
+	case !n.Via.IsValid():
+		f.renderer.errs = append(f.renderer.errs, &MultipathError{o, n.Link, "a gateway on it"})
 	}
 	return fmt.Sprintf("%s@%s %d", n.Via, dev, n.Weight)
 }

@@ -309,7 +309,7 @@ func TestAMultipathRouteNeedsTheNamesOfItsLinks(t *testing.T) {
 	s := everything()
 	s.Links[0].Match.Name = "eth*"
 	_, _, err := Render(s, Target{Version: newest, Root: rootfs.At(t.TempDir())})
-	var nameless *NamelessError
+	var nameless *MultipathError
 	if !errors.As(err, &nameless) || nameless.Link != "a" || !strings.Contains(err.Error(), "give its `interface` without a pattern") {
 		t.Errorf("got %v", err)
 	}

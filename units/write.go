@@ -29,7 +29,13 @@ type Changes struct{ Written, Removed []string }
 // New content is first written aside, all of it, then renamed, file by file: where
 // something fails, no file is half-written, and where the disk is full, none is
 // changed. Runs at the same time wait for each other.
-func (t Tree) Write(dir string) (Changes, error) {
+func (t Tree) Write(dir string) (Changes, error) { return t.write(dir, true) }
+
+// Add is Write without the removing: of an earlier run's files only those that are
+// in the tree are touched.
+func (t Tree) Add(dir string) (Changes, error) { return t.write(dir, false) }
+
+func (t Tree) write(dir string, remove bool) (Changes, error) {
 	w := writer{root: rootfs.At(dir), dirs: map[string]string{}}
 	unlock, err := w.lock()
 	if err != nil {
@@ -45,9 +51,11 @@ func (t Tree) Write(dir string) (Changes, error) {
 			return Changes{}, err
 		}
 	}
-	stale, err := w.stale(wanted)
-	if err != nil {
-		return Changes{}, err
+	var stale []string
+	if remove {
+		if stale, err = w.stale(wanted); err != nil {
+			return Changes{}, err
+		}
 	}
 	var done Changes
 	for len(w.staged) > 0 {

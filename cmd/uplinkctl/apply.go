@@ -34,9 +34,11 @@ Options:
                     there yet (default 0); without them the others are done
   --dry-run         print what would be done, in the words of ip(8), and do nothing
   --force           even where systemd-networkd manages the links
-  --if-needed       do nothing, and say nothing, where systemd-networkd manages them
+  --if-needed       leave out the links that systemd-networkd manages, unless the
+                    spec says backend = "netlink"; what the units at boot use
 
-Exit status: 0 done, or nothing to do; 1 an error, and nothing was changed; 2 wrong usage.
+Exit status: 0 done, or nothing to do; 1 an error, and no address, route or rule was
+changed; 2 wrong usage.
 
 Examples:
   uplinkctl apply
@@ -112,16 +114,17 @@ func (h *host) close() {
 }
 
 // state reads the host's spec and compiles it, without what the kernel cannot hold.
-func (h *host) state(stderr io.Writer) (fib.State, error) {
-	_, state, err := run.Check(h.root.String())
+func (h *host) state(stderr io.Writer) (fib.State, spec.Backend, error) {
+	backend, state, err := run.State(h.root)
 	if err == nil && !h.kernel.HasInet6() && state.DropFamily(fib.Inet6) {
 		fmt.Fprintln(stderr, "uplinkctl: this kernel has no IPv6: only the IPv4 part of the spec is in effect")
 	}
-	return state, err
+	return state, backend, err
 }
 
-// managed returns the links of a state that networkd has, by name.
-func (h *host) managed(state fib.State) ([]string, error) {
+// managed returns the links of a state that networkd has: interface names by
+// Link.Name.
+func (h *host) managed(state fib.State) (map[string]string, error) {
 	have, err := h.kernel.Observe(apply.Scope{})
 	if err != nil {
 		return nil, err
@@ -130,13 +133,29 @@ func (h *host) managed(state fib.State) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	names := map[string]string{}
 	for _, l := range want.Links {
 		if units.ManagedByNetworkd(h.root, l.Device.Index) {
-			names = append(names, l.Device.Name)
+			names[l.Name] = l.Device.Name
 		}
 	}
 	return names, nil
+}
+
+// withoutManaged takes the links that networkd has out of a state. Links that are
+// not ready are waited for first: networkd may be about to take them.
+func (h *host) withoutManaged(ctx context.Context, state fib.State) (fib.State, error) {
+	for range 2 {
+		managed, err := h.managed(state)
+		if err != nil {
+			return state, err
+		}
+		state.DropLinks(func(link string) bool { return managed[link] != "" })
+		if err := h.WaitForLinks(ctx, state, h.Wait); err != nil {
+			return state, err
+		}
+	}
+	return state, nil
 }
 
 // interruptible returns a context that ends on SIGINT and SIGTERM: what has been
@@ -164,16 +183,26 @@ func applyCommand() *command {
 				return err
 			}
 			defer h.close()
-			state, err := h.state(stderr)
+			state, backend, err := h.state(stderr)
 			if err != nil {
 				return err
 			}
-			if managed, err := h.managed(state); err != nil {
-				return err
-			} else if len(managed) > 0 && ifNeeded {
-				return nil
-			} else if len(managed) > 0 && !force {
-				return fmt.Errorf("systemd-networkd manages %s: it has the state from the files of `uplinkctl render`; with --force it is applied all the same, and networkd may take it away again", managed[0])
+			ctx, stop := interruptible()
+			defer stop()
+			switch {
+			case force || ifNeeded && backend == spec.Netlink:
+			case ifNeeded:
+				if state, err = h.withoutManaged(ctx, state); err != nil {
+					return err
+				}
+			default:
+				managed, err := h.managed(state)
+				if err != nil {
+					return err
+				}
+				for _, name := range managed {
+					return fmt.Errorf("systemd-networkd manages %s: it has the state from the files of `uplinkctl render`; with --force it is applied all the same, and networkd may take it away again", name)
+				}
 			}
 			if dryRun {
 				return printPlan(&h.Applier, state, stdout, stderr)
@@ -181,8 +210,6 @@ func applyCommand() *command {
 			if err := writeTables(h, state); err != nil {
 				fmt.Fprintf(stderr, "uplinkctl: the tables' names are not registered for ip(8): %v\n", err)
 			}
-			ctx, stop := interruptible()
-			defer stop()
 			result, err := h.Apply(ctx, state)
 			for _, w := range result.Waiting {
 				fmt.Fprintf(stderr, "uplinkctl: %s: left out for now\n", w)
@@ -198,7 +225,7 @@ func writeTables(h *host, state fib.State) error {
 	if err != nil {
 		return err
 	}
-	_, err = tree.Write(h.root.String())
+	_, err = tree.Add(h.root.String())
 	return err
 }
 
@@ -231,10 +258,15 @@ func diffCommand() *command {
 				return err
 			}
 			defer h.close()
-			state, err := h.state(stderr)
+			state, _, err := h.state(stderr)
 			if err != nil {
 				return err
 			}
+			managed, err := h.managed(state)
+			if err != nil {
+				return err
+			}
+			h.Adopt = len(managed) > 0
 			out := &counter{w: stdout}
 			if err := printPlan(&h.Applier, state, out, stderr); err != nil {
 				return err

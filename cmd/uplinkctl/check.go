@@ -10,7 +10,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-const checkUsage = `Usage: uplinkctl check [--root DIR] [--state] [FILE…]
+const checkUsage = `Usage: uplinkctl check [--state] [--root DIR | FILE…]
 
 Read the spec, and report everything that is wrong with it, each thing with its
 file, line and column. It needs neither root nor a kernel. With FILEs those are
@@ -38,6 +38,10 @@ func checkCommand() *command {
 			f.BoolVar(&state, "state", false, "")
 		},
 		run: func(files []string, stdout, stderr io.Writer) int {
+			if root != "" && len(files) > 0 {
+				fmt.Fprintf(stderr, "uplinkctl check: --root says where to look, and FILE what to read: give one of them\n%s", checkUsage)
+				return run.ExitUsage
+			}
 			s, st, err := run.Check(root, files...)
 			if errors.Is(err, spec.ErrNone) {
 				fmt.Fprintf(stderr, "uplinkctl: %v\n", err)

@@ -80,6 +80,8 @@ func readPage(t *testing.T, file string) []manSection {
 		switch {
 		case macro == ".EX":
 			example = &strings.Builder{}
+		case macro == ".EE" && example == nil:
+			t.Fatalf("%s: .EE without .EX", file)
 		case macro == ".EE":
 			s.examples = append(s.examples, example.String())
 			example = nil

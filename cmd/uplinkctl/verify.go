@@ -42,7 +42,7 @@ func verifyCommand() *command {
 				return err
 			}
 			defer h.close()
-			state, err := h.state(stderr)
+			state, _, err := h.state(stderr)
 			if err != nil {
 				return err
 			}

@@ -56,24 +56,30 @@ func (r Rendering) Render() (units.Tree, []units.Note, error) {
 	if !known {
 		target.Version = units.Oldest
 	}
-	s, err := spec.Load(root)
+	backend, state, err := State(root)
 	if err != nil {
 		return nil, nil, err
-	}
-	backend := s.Backend
-	if line := gen.ReadCommandLine(root); line.Backend != "" {
-		backend = line.Backend
 	}
 	target.WithoutNetworkd = backend == spec.Netlink
-	state, err := gen.Compile(s)
-	if err != nil {
-		return nil, nil, err
-	}
 	tree, notes, err := units.Render(state, target)
 	if !known && !target.WithoutNetworkd {
 		notes = append(notes, units.Note{Text: fmt.Sprintf("no systemd is installed below %s: rendered for systemd %s, the oldest that is supported; --systemd-version says otherwise", root, target.Version)})
 	}
 	return tree, notes, err
+}
+
+// State reads and compiles the host's spec, and says which back end it is for: what
+// the kernel command line says counts before what the spec says.
+func State(root rootfs.Root) (spec.Backend, fib.State, error) {
+	s, err := spec.Load(root)
+	if err != nil {
+		return "", fib.State{}, err
+	}
+	if line := gen.ReadCommandLine(root); line.Backend != "" {
+		s.Backend = line.Backend
+	}
+	state, err := gen.Compile(s)
+	return s.Backend, state, err
 }
 
 // Check reads and compiles the files, or the host's spec where none is given.
