@@ -46,32 +46,6 @@ type Op struct {
 	tableName func(uint32) string
 }
 
-// Inverse returns the operation that undoes o, and false for one that is not
-// undone: a link that was set up stays up.
-func (o Op) Inverse() (Op, bool) {
-	switch o.Verb {
-	case LinkMTU:
-		o.MTU, o.BeforeMTU = o.BeforeMTU, o.MTU
-	case AddressAdd:
-		o.Verb = AddressDel
-	case AddressDel:
-		o.Verb = AddressAdd
-	case RouteAdd:
-		o.Verb = RouteDel
-	case RouteDel:
-		o.Verb = RouteAdd
-	case RouteReplace:
-		o.Route, o.Before = o.Before, o.Route
-	case RuleAdd:
-		o.Verb = RuleDel
-	case RuleDel:
-		o.Verb = RuleAdd
-	default:
-		return Op{}, false
-	}
-	return o, true
-}
-
 // Batch returns the operation as a line that `ip -batch` reads, or `ip -6 -batch`
 // after a leading "-6 " is taken off: tables by number.
 func (o Op) Batch() string { return o.text(nil) }

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -190,7 +191,12 @@ func (p *planner) addresses(want Resolved, have Snapshot) {
 			p.addressAdd = append(p.addressAdd, p.op(Op{Verb: AddressAdd, Address: a}))
 		}
 	}
-	slices.Reverse(p.addressDel)
+	// In the order in which they come back right when that has to be undone: the kernel
+	// shows a new IPv4 address behind the others, an IPv6 one before them.
+	isInet := func(o Op) bool { return o.Address.Family() == fib.Inet }
+	four := slices.DeleteFunc(slices.Clone(p.addressDel), func(o Op) bool { return !isInet(o) })
+	slices.Reverse(four)
+	p.addressDel = append(four, slices.DeleteFunc(p.addressDel, isInet)...)
 }
 
 func (p *planner) routes(want Resolved, have Snapshot) {
@@ -303,25 +309,31 @@ func sortedRules(rules []fib.Rule) []*fib.Rule {
 	return list
 }
 
+// held is a rule that is there, and where in the kernel's list.
+type held struct {
+	*fib.Rule
+	at int
+}
+
 // rules walks what is wanted and what is there side by side.
 func (p *planner) rules(want Resolved, have Snapshot) {
-	var there []*fib.Rule
+	var there []held
 	for i := range have.Rules {
 		if have.Rules[i].Ours() {
-			there = append(there, &have.Rules[i].Rule)
+			there = append(there, held{&have.Rules[i].Rule, i})
 		}
 	}
-	slices.SortFunc(there, compareRules)
+	slices.SortFunc(there, func(a, b held) int { return compareRules(a.Rule, b.Rule) })
 	later := sortedRules(want.Later.Rules)
 	// What is not wanted goes, unless it waits for a link. Of duplicates, which the
 	// kernel takes without NLM_F_EXCL, one stays.
-	unwanted := func(r *fib.Rule) {
-		if i, waits := slices.BinarySearchFunc(later, r, compareRules); waits {
+	var gone []held
+	unwanted := func(r held) {
+		if i, waits := slices.BinarySearchFunc(later, r.Rule, compareRules); waits {
 			later = slices.Delete(later, i, i+1)
 			return
 		}
-		f := index(r.Family)
-		p.ruleDel[f] = append(p.ruleDel[f], p.op(Op{Verb: RuleDel, Rule: r}))
+		gone = append(gone, r)
 	}
 	for _, w := range sortedRules(want.Rules) {
 		for len(there) > 0 && there[0].Compare(*w) < 0 {
@@ -340,6 +352,13 @@ func (p *planner) rules(want Resolved, have Snapshot) {
 	}
 	for f := range p.ruleAdd {
 		slices.Reverse(p.ruleAdd[f]) // the highest priority number first
+	}
+	// The lowest priority number first. Of one priority the last goes first, so that
+	// they come back in their order when that has to be undone.
+	slices.SortFunc(gone, func(a, b held) int { return cmp.Or(cmp.Compare(a.Priority, b.Priority), b.at-a.at) })
+	for _, r := range gone {
+		f := index(r.Family)
+		p.ruleDel[f] = append(p.ruleDel[f], p.op(Op{Verb: RuleDel, Rule: r.Rule}))
 	}
 }
 

@@ -20,6 +20,10 @@ type Applier struct {
 	// and how long IPv6 addresses may take to pass duplicate address detection.
 	Wait time.Duration
 
+	// Adopt makes Plan compare with what systemd-networkd holds as if it were ours.
+	// It is for looking only.
+	Adopt bool
+
 	// Journal keeps which addresses are ours where the kernel cannot (before 5.18).
 	Journal *Journal
 }
@@ -36,30 +40,57 @@ const settleTime = 5 * time.Second
 
 // Plan says what Apply would do, and does nothing.
 func (a *Applier) Plan(s fib.State) (Plan, Result, error) {
-	plan, want, err := a.plan(s)
+	plan, _, want, err := a.plan(s)
 	return plan, Result{Waiting: want.Later.Links}, err
 }
 
 // plan observes and compares. The routes of others are only looked at where there
 // is something to add: they matter for nothing else, and there may be many.
-func (a *Applier) plan(s fib.State) (Plan, Resolved, error) {
-	have, err := a.observe(Scope{})
+func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
+	have, err := a.observe(Scope{Foreign: a.Adopt})
 	if err != nil {
-		return Plan{}, Resolved{}, err
+		return Plan{}, have, Resolved{}, err
 	}
 	want, err := Resolve(s, have, a.Hardware)
 	if err != nil {
-		return Plan{}, Resolved{}, err
+		return Plan{}, have, Resolved{}, err
+	}
+	if a.Adopt {
+		adopt(want, &have)
 	}
 	plan, err := NewPlan(want, have)
 	if err != nil || !addsRoutes(plan) {
-		return plan, want, err
+		return plan, have, want, err
 	}
 	all, err := a.Kernel.Observe(Scope{Foreign: true, RoutesOnly: true})
 	if err != nil {
-		return Plan{}, Resolved{}, err
+		return Plan{}, have, Resolved{}, err
 	}
-	return plan, want, plan.Conflicts(all.Routes)
+	return plan, have, want, plan.Conflicts(all.Routes)
+}
+
+// adopt gives us what networkd holds in the place of something wanted: its routes
+// and rules bear "static", and its rules nothing before systemd 248.
+func adopt(want Resolved, have *Snapshot) {
+	const unspec, static = 0, 4 // RTPROT_UNSPEC, RTPROT_STATIC
+	keys := make(map[fib.RouteKey]bool, len(want.Routes))
+	for _, r := range want.Routes {
+		keys[r.Key()] = true
+	}
+	for i := range have.Routes {
+		if r := &have.Routes[i]; r.Protocol == static && keys[r.Key()] {
+			r.Protocol = fib.Protocol
+		}
+	}
+	rules := make(map[fib.Rule]bool, len(want.Rules))
+	for _, r := range want.Rules {
+		rules[r.Key()] = true
+	}
+	for i := range have.Rules {
+		if r := &have.Rules[i]; (r.Protocol == static || r.Protocol == unspec) && rules[r.Key()] {
+			r.Protocol = fib.Protocol
+		}
+	}
 }
 
 // observe reads the kernel's state, and which addresses are ours where only the
@@ -83,29 +114,42 @@ func addsRoutes(p Plan) bool {
 // not ready is waited for, and when the time is over the others are done without.
 // At the end the state is read back; what is missing then is a DriftError.
 func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
-	if err := a.waitForLinks(ctx, s); err != nil {
-		return Result{}, err
+	plan, have, want, err := a.plan(s)
+	if wait := a.linkTime(want); err == nil && wait > 0 {
+		if err = a.WaitForLinks(ctx, s, wait); err == nil {
+			plan, have, want, err = a.plan(s)
+		}
 	}
-	plan, want, err := a.plan(s)
 	result := Result{Waiting: want.Later.Links}
-	if err != nil {
+	if err != nil || plan.Len() == 0 {
 		return result, err
 	}
-	if plan.Len() == 0 {
-		return result, nil
-	}
-	if result.Done, err = a.execute(ctx, plan); err != nil {
+	if result.Done, err = a.execute(ctx, plan, have); err != nil {
 		return result, err
 	}
-	return result, a.confirm(want)
+	return result, a.confirm(s)
 }
 
-// waitForLinks sets links up and waits until all are ready, or the time is over.
-func (a *Applier) waitForLinks(ctx context.Context, s fib.State) error {
-	if a.Wait <= 0 || len(s.Links) == 0 {
-		return nil
+// carrierTime is the least that a link which was down has to find its carrier.
+const carrierTime = 3 * time.Second
+
+// linkTime is how long links are waited for.
+func (a *Applier) linkTime(want Resolved) time.Duration {
+	for _, l := range want.Links {
+		if !l.PolicyOnly && !l.Device.Up {
+			return max(a.Wait, carrierTime)
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.Wait)
+	if len(want.Later.Links) > 0 {
+		return a.Wait
+	}
+	return 0
+}
+
+// WaitForLinks sets links up and waits until all are ready, or wait is over: that
+// some are not ready then is no error.
+func (a *Applier) WaitForLinks(ctx context.Context, s fib.State, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	tried := map[string]bool{}
 	for {
@@ -156,12 +200,12 @@ func (a *Applier) Down(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	done, err := a.execute(ctx, plan)
+	done, err := a.execute(ctx, plan, have)
 	return Result{Done: done}, err
 }
 
 // execute carries a plan out, stage by stage, or undoes what it did.
-func (a *Applier) execute(ctx context.Context, plan Plan) (done []Op, err error) {
+func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done []Op, err error) {
 	for _, stage := range slices.Concat(plan.Make, plan.Break) {
 		if err = ctx.Err(); err == nil {
 			err = a.settle(ctx, stage.Settle)
@@ -175,7 +219,7 @@ func (a *Applier) execute(ctx context.Context, plan Plan) (done []Op, err error)
 			done = append(done, carried...)
 		}
 		if err != nil {
-			return nil, errors.Join(err, a.undo(done))
+			return nil, errors.Join(err, a.undo(plan, have))
 		}
 	}
 	if a.Journal != nil {
@@ -191,40 +235,11 @@ func (a *Applier) stage(ops []Op) (carried []Op, err error) {
 		switch {
 		case answer == nil:
 			carried = append(carried, ops[i])
-		case isGone(ops[i], answer):
-		default:
-			if errors.Is(answer, ErrUnanswered) {
-				carried = append(carried, ops[i]) // perhaps: undoing it then is harmless
-			}
-			if err == nil {
-				err = answer
-			}
+		case err == nil && !isGone(ops[i], answer):
+			err = answer
 		}
 	}
 	return carried, err
-}
-
-// undo takes operations back, the last one first. It goes on after an error.
-func (a *Applier) undo(done []Op) error {
-	var back []Op
-	for _, o := range slices.Backward(done) {
-		if i, ok := o.Inverse(); ok {
-			back = append(back, i)
-		}
-	}
-	var errs []error
-	// What depends on each other's answers is kept apart by kind.
-	for len(back) > 0 {
-		n := 1
-		for n < len(back) && back[n].Verb == back[0].Verb {
-			n++
-		}
-		if _, err := a.stage(back[:n]); err != nil {
-			errs = append(errs, fmt.Errorf("while undoing what was done: %w", err))
-		}
-		back = back[n:]
-	}
-	return errors.Join(errs...)
 }
 
 // settle waits until the addresses have passed duplicate address detection.
@@ -265,9 +280,13 @@ func (e *DriftError) Error() string {
 	return fmt.Sprintf("read back, the kernel lacks %d of the changes (the first: ip %s): something else changes routes or rules", len(e.Missing), e.Missing[0])
 }
 
-// confirm reads the state back.
-func (a *Applier) confirm(want Resolved) error {
+// confirm reads the state back. A link that is no longer ready by now is no drift.
+func (a *Applier) confirm(s fib.State) error {
 	have, err := a.observe(Scope{})
+	if err != nil {
+		return err
+	}
+	want, err := Resolve(s, have, a.Hardware)
 	if err != nil {
 		return err
 	}

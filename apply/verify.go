@@ -111,8 +111,12 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	for _, t := range want.Tables {
 		names[t.ID] = t.Name
 	}
+	held := make(map[netip.Addr]bool, len(have.Addresses))
+	for _, a := range have.Addresses {
+		held[a.Prefix.Addr()] = true
+	}
 	for _, r := range want.Rules {
-		for _, c := range questions(r, want, tables[r.Table]) {
+		for _, c := range questions(r, held, tables[r.Table]) {
 			c.Uplink = names[r.Table]
 			if c.Have, c.Err = a.Kernel.RouteGet(c.Packet); c.Err == nil {
 				c.Why = c.Have.differs(c.Want)
@@ -127,15 +131,15 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 }
 
 // questions returns what to ask of one rule: the packets that it is for. Rules that
-// no address of the host's own can be asked with are left out.
-func questions(r fib.Rule, want Resolved, table []fib.Route) []Check {
+// no address which the host holds can be asked with are left out.
+func questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Route) []Check {
 	if r.Action != fib.Lookup || r.L3MDev || r.Not || r.SuppressPrefixLength.Set || r.SuppressIfGroup.Set || r.Table == fib.TableMain ||
 		r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 || r.UIDRange.Set || r.OIF != "" || r.TOS != 0 || r.IIF != "" || r.To.Bits() > 0 {
 		return nil
 	}
 	base := Packet{Mark: r.Mark}
 	if r.From.Bits() > 0 {
-		if !r.From.IsSingleIP() || !slices.ContainsFunc(want.Addresses, func(a fib.Address) bool { return a.Prefix.Addr() == r.From.Addr() }) {
+		if !r.From.IsSingleIP() || !held[r.From.Addr()] {
 			return nil
 		}
 		base.From = r.From.Addr()

@@ -44,7 +44,10 @@ func NewFake(links ...string) *Fake {
 
 // Observe implements apply.Kernel.
 func (f *Fake) Observe(scope apply.Scope) (apply.Snapshot, error) {
-	s := apply.Snapshot{Links: slices.Clone(f.Links), Addresses: slices.Clone(f.Addresses), Rules: slices.Clone(f.Rules)}
+	var s apply.Snapshot
+	if !scope.RoutesOnly {
+		s = apply.Snapshot{Links: slices.Clone(f.Links), Addresses: slices.Clone(f.Addresses), Rules: slices.Clone(f.Rules)}
+	}
 	for _, r := range f.Routes {
 		if scope.Foreign || r.Ours() {
 			r.Nexthops = slices.Clone(r.Nexthops)
@@ -98,13 +101,13 @@ func (f *Fake) execute(o apply.Op) (string, syscall.Errno) {
 			l.MTU = o.MTU
 		}
 	case apply.AddressAdd:
-		return f.addressAdd(o.Address)
+		return f.addressAdd(*o.Address)
 	case apply.AddressDel:
-		return f.addressDel(o.Address)
+		return f.addressDel(*o.Address)
 	case apply.RouteAdd, apply.RouteReplace:
-		return f.routeAdd(o.Route, o.Verb == apply.RouteReplace)
+		return f.routeAdd(*o.Route, o.Verb == apply.RouteReplace)
 	case apply.RouteDel:
-		return f.routeDel(o.Route)
+		return f.routeDel(*o.Route)
 	case apply.RuleAdd:
 		// Behind all that have the same priority.
 		at := len(f.Rules)
@@ -114,9 +117,9 @@ func (f *Fake) execute(o apply.Op) (string, syscall.Errno) {
 				break
 			}
 		}
-		f.Rules = slices.Insert(f.Rules, at, apply.Rule{Rule: plainRule(o.Rule), Protocol: fib.Protocol})
+		f.Rules = slices.Insert(f.Rules, at, apply.Rule{Rule: plainRule(*o.Rule), Protocol: fib.Protocol})
 	case apply.RuleDel:
-		i := slices.IndexFunc(f.Rules, func(r apply.Rule) bool { return r.Ours() && r.Compare(o.Rule) == 0 })
+		i := slices.IndexFunc(f.Rules, func(r apply.Rule) bool { return r.Ours() && r.Compare(*o.Rule) == 0 })
 		if i < 0 {
 			return "", syscall.ENOENT
 		}
@@ -152,8 +155,8 @@ func (f *Fake) addressAdd(a fib.Address) (string, syscall.Errno) {
 	return "", 0
 }
 
-// addressDel takes the routes along that have the address as their source; IPv6 ones
-// only lose it.
+// addressDel takes the routes of main along that have the address as their source; IPv6
+// ones only lose it, in all tables.
 func (f *Fake) addressDel(a fib.Address) (string, syscall.Errno) {
 	a.Origin = fib.Origin{}
 	i := slices.IndexFunc(f.Addresses, func(h apply.Address) bool { return h.Address == a })
@@ -165,7 +168,7 @@ func (f *Fake) addressDel(a fib.Address) (string, syscall.Errno) {
 	}
 	f.Addresses = slices.Delete(f.Addresses, i, i+1)
 	src := a.Prefix.Addr()
-	f.Routes = slices.DeleteFunc(f.Routes, func(r apply.Route) bool { return r.Family == fib.Inet && r.Src == src })
+	f.Routes = slices.DeleteFunc(f.Routes, func(r apply.Route) bool { return r.Family == fib.Inet && r.Table == fib.TableMain && r.Src == src })
 	for i := range f.Routes {
 		if f.Routes[i].Src == src {
 			f.Routes[i].Src = netip.Addr{}

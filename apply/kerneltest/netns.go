@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -85,6 +86,13 @@ func (n *Namespace) Do(f func() error) error {
 // Kernel opens the real kernel in the namespace.
 func (n *Namespace) Kernel() *rtnl.Kernel {
 	n.t.Helper()
+	k := n.open()
+	n.t.Cleanup(k.Close)
+	return k
+}
+
+func (n *Namespace) open() *rtnl.Kernel {
+	n.t.Helper()
 	var k *rtnl.Kernel
 	err := n.Do(func() (err error) {
 		k, err = rtnl.New()
@@ -93,7 +101,6 @@ func (n *Namespace) Kernel() *rtnl.Kernel {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.t.Cleanup(k.Close)
 	return k
 }
 
@@ -167,7 +174,8 @@ func (n *Namespace) Card(names ...string) {
 // carrier waits until links carry: the kernel says so a moment after both ends are up.
 func (n *Namespace) carrier(names []string) {
 	n.t.Helper()
-	k := n.Kernel()
+	k := n.open()
+	defer k.Close()
 	for range 1000 {
 		have, err := k.Observe(apply.Scope{})
 		if err != nil {
@@ -184,6 +192,28 @@ func (n *Namespace) carrier(names []string) {
 		}
 	}
 	n.t.Fatalf("no carrier: %v", names)
+}
+
+// Settle waits until no address is tentative: even without duplicate address detection
+// an IPv6 one is for a moment.
+func (n *Namespace) Settle() {
+	n.t.Helper()
+	k := n.open()
+	defer k.Close()
+	if err := settle(k); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func settle(k apply.Kernel) error {
+	for range 3000 {
+		have, err := k.Observe(apply.Scope{})
+		if err != nil || !slices.ContainsFunc(have.Addresses, func(a apply.Address) bool { return a.Tentative }) {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("an address is tentative for ever")
 }
 
 // Dump returns all that ip(8) shows of the namespace's rules, routes and addresses.
@@ -229,8 +259,20 @@ func Diff(before, after string) string {
 		}
 	}
 	if len(lines) == 0 {
-		return "the same lines in another order:\n" + before + "---\n" + after
+		return "the same lines in another order:\n" + otherOrder(before, after)
 	}
 	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[2:], b[2:]) })
 	return strings.Join(lines, "")
+}
+
+// otherOrder returns the part of two texts in which they differ.
+func otherOrder(before, after string) string {
+	b, a := strings.SplitAfter(before, "\n"), strings.SplitAfter(after, "\n")
+	for b[0] == a[0] {
+		b, a = b[1:], a[1:]
+	}
+	for b[len(b)-1] == a[len(a)-1] {
+		b, a = b[:len(b)-1], a[:len(a)-1]
+	}
+	return "- " + strings.Join(b, "- ") + "+ " + strings.Join(a, "+ ")
 }

@@ -84,8 +84,9 @@ func (r Random) prefix(f fib.Family, shortest int) netip.Prefix {
 }
 
 func (r Random) ports() fib.Range[uint16] {
-	lo := uint16(r.IntN(65535) + 1)
-	return fib.Range[uint16]{Lo: lo, Hi: lo + uint16(r.IntN(int(65535-lo)+1))}
+	const most = 65534 // the kernel takes no 65535 (fib_rule_port_range_valid, include/net/fib_rules.h)
+	lo := uint16(r.IntN(most) + 1)
+	return fib.Range[uint16]{Lo: lo, Hi: lo + uint16(r.IntN(int(most-lo)+1))}
 }
 
 func (r Random) opt() fib.Opt[uint32] { return fib.Some(r.Uint32() >> (1 + r.IntN(31))) }
@@ -163,7 +164,7 @@ func (r Random) Route() fib.Route {
 		e.Src = host(subnet(f, at), 10+byte(r.IntN(2)))
 	}
 	if r.seldom() {
-		e.MTU = 1280 + uint32(r.IntN(60000))
+		e.MTU = 1280 + uint32(r.IntN(65520-1280))
 	}
 	if r.seldom() {
 		e.AdvMSS = 1 + uint32(r.IntN(65000))

@@ -1,0 +1,96 @@
+package apply_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// noHardware is a host of which nothing but rtnetlink's answers is known.
+type noHardware struct{}
+
+func (noHardware) Driver(apply.Link) string             { return "" }
+func (noHardware) Path(apply.Link) string               { return "" }
+func (noHardware) Sysctl(family, link, n string) string { return "" }
+
+// state compiles a spec. Uplinks of card0 and so on are what kerneltest.Links are for.
+func state(t testing.TB, text string) fib.State {
+	t.Helper()
+	if strings.TrimSpace(text) == "" {
+		return fib.State{}
+	}
+	file := filepath.Join(t.TempDir(), "uplink.toml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, err := spec.LoadFiles(rootfs.At(""), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := gen.Compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// on returns an Applier for a fake.
+func on(k apply.Kernel) *apply.Applier { return &apply.Applier{Kernel: k, Hardware: noHardware{}} }
+
+// bring makes a kernel hold a spec.
+func bring(t testing.TB, a *apply.Applier, text string) apply.Result {
+	t.Helper()
+	r, err := a.Apply(context.Background(), state(t, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// lines is what ip(8) would be given for the operations.
+func lines(ops []apply.Op) string {
+	var b strings.Builder
+	for _, o := range ops {
+		fmt.Fprintln(&b, o.Batch())
+	}
+	return b.String()
+}
+
+// Specs that several tests use.
+const (
+	recipe = `
+[uplink.isp1]
+interface = "card0"
+addresses = ["192.0.2.10/24"]
+gateways  = ["192.0.2.1"]
+
+[uplink.rt2]
+interface = "card1"
+table     = 1
+addresses = ["198.51.100.10/24"]
+gateways  = ["198.51.100.1"]
+`
+	dualStack = `
+[uplink.isp1]
+interface     = "card0"
+addresses     = ["192.0.2.10/24", "2001:db8:1::10/64"]
+gateways      = ["192.0.2.1", "2001:db8:1::1"]
+default-route = true
+metric        = 100
+
+[uplink.rt2]
+interface = "card1"
+table     = 1
+addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
+gateways  = ["198.51.100.1", "2001:db8:2::1"]
+`
+)
