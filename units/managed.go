@@ -44,7 +44,9 @@ func networkdRuns() bool {
 		if err != nil || string(comm) != "systemd-network\n" {
 			continue
 		}
-		if ns, err := os.Readlink("/proc/" + p.Name() + "/ns/net"); err == nil && ns == self {
+		// Whose namespace it is in is only told to who may trace it (CAP_SYS_PTRACE);
+		// one that does not tell may well be ours.
+		if ns, err := os.Readlink("/proc/" + p.Name() + "/ns/net"); err != nil || ns == self {
 			return true
 		}
 	}
