@@ -13,6 +13,6 @@ require (
 require github.com/BurntSushi/toml v1.6.0
 
 require (
-	github.com/rogpeppe/go-internal v1.16.0 // indirect
+	github.com/rogpeppe/go-internal v1.16.0
 	golang.org/x/tools v0.26.0 // indirect
 )

@@ -1,0 +1,99 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/integration/lab"
+)
+
+// TestEveryCardMayFail takes the carrier of each of three cards away and gives it back.
+// Whatever is left carries all traffic, and afterwards everything is as before.
+func TestEveryCardMayFail(t *testing.T) {
+	t.Parallel()
+	require(t, lab.NeedNetworkd)
+	e := find(t, "three-providers")
+	ctx, h := boot(t, e)
+	// Many destinations, for a flow's way is chosen by its addresses.
+	to := []netip.Addr{h.ClientAddr(false), h.ClientAddr(true)}
+	for i := range 24 {
+		for _, p := range prefixes(fmt.Sprintf("203.0.113.%d/24", 100+i), fmt.Sprintf("2001:db8:ffff::1:%x/64", i)) {
+			ip(ctx, t, h.Client, "address add "+p.String()+" dev eth0")
+			to = append(to, p.Addr())
+		}
+	}
+	h.startNetworkd(ctx, t, h.tree(ctx, t))
+	h.quiet(t)
+
+	use := h.spread(ctx, t, to)
+	t.Logf("all cards: %v", use)
+	if use["eth0"] == 0 || use["eth1"] == 0 || use["eth2"] != 0 {
+		t.Errorf("%v; want it shared by eth0 and eth1", use)
+	}
+	for i := range h.lab.Providers {
+		port, card := fmt.Sprintf("p%d", i+1), h.lab.Providers[i].Cards[0].Name
+		// Or the provider would lose its IPv6 addresses for good.
+		if err := h.Router.Sysctl("net.ipv6.conf."+port+".keep_addr_on_down", "1"); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		ip(ctx, t, h.Router, "link set "+port+" down")
+		use := h.spread(ctx, t, to)
+		t.Logf("without %s, after %v: %v", card, time.Since(start).Round(time.Millisecond), use)
+		if use[card] != 0 {
+			t.Errorf("without %s: %v", card, use)
+		}
+		start = time.Now()
+		ip(ctx, t, h.Router, "link set "+port+" up")
+		h.converged(ctx, t)
+		use = h.spread(ctx, t, to)
+		t.Logf("with %s again, after %v: %v", card, time.Since(start).Round(time.Millisecond), use)
+		if use["eth0"] == 0 || use["eth1"] == 0 || use["eth2"] != 0 {
+			t.Errorf("%v; want it shared by eth0 and eth1", use)
+		}
+	}
+
+	// Both that share the traffic: the third takes over what it can carry.
+	ip(ctx, t, h.Router, "link set p1 down", "link set p2 down")
+	only4 := slices.DeleteFunc(slices.Clone(to), netip.Addr.Is6)
+	if use := h.spread(ctx, t, only4); use["eth2"] != len(only4) {
+		t.Errorf("only eth2 is left: %v", use)
+	}
+	ip(ctx, t, h.Router, "link set p1 up", "link set p2 up")
+	h.converged(ctx, t)
+	if use := h.spread(ctx, t, to); use["eth0"] == 0 || use["eth1"] == 0 || use["eth2"] != 0 {
+		t.Errorf("%v; want it shared by eth0 and eth1 again", use)
+	}
+	h.quiet(t)
+}
+
+// spread waits until packets to all those addresses arrive, and returns how
+// many left by each card.
+func (h *host) spread(ctx context.Context, t *testing.T, to []netip.Addr) map[string]int {
+	t.Helper()
+	var use map[string]int
+	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	eventually(limit, t, func() (string, error) {
+		use = map[string]int{}
+		var lost []string
+		for _, a := range to {
+			d, err := h.LeavesBy(ctx, 100*time.Millisecond, lab.Flow{Destination: a})
+			if err != nil {
+				return "", err
+			}
+			if !d.Arrived {
+				lost = append(lost, fmt.Sprintf("to %s: %s", a, d))
+				break
+			}
+			use[d.Card]++
+		}
+		return strings.Join(lost, "\n"), nil
+	})
+	return use
+}

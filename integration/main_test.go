@@ -1,0 +1,128 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
+	"github.com/uplink-generator/uplink-generator/integration/lab"
+)
+
+// parallel is how many tests run at once: they mostly wait.
+const parallel = "4"
+
+// TestMain runs the tests and fails when they leave a namespace behind.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", parallel); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	if lab.Require() == nil {
+		if err := lab.RemoveStale(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "before the tests:", err)
+		}
+	}
+	code := m.Run()
+	if dir, err := built(); err == nil {
+		os.RemoveAll(dir)
+	}
+	if left, _ := filepath.Glob(fmt.Sprintf("/run/netns/uplink-%d-*", os.Getpid())); len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "left behind:", strings.Join(left, ", "))
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// built builds the programs when the first test needs them, and returns where they are.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "uplink-programs-")
+	if err != nil {
+		return "", err
+	}
+	return dir, programs.Build(context.Background(), dir)
+})
+
+// run runs one of the built programs, which must succeed, and returns what it wrote.
+func run(ctx context.Context, t *testing.T, program string, args ...string) (stdout, stderr string) {
+	t.Helper()
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, filepath.Join(dir, program), args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", program, strings.Join(args, " "), err, errs.String())
+	}
+	return out.String(), errs.String()
+}
+
+// require skips the test on a machine that cannot run it. Where CI is set it fails
+// instead: a test that is skipped there is one that nobody runs.
+func require(t *testing.T, needs ...lab.Need) {
+	t.Helper()
+	switch err := lab.Require(needs...); {
+	case err == nil:
+	case os.Getenv("CI") != "":
+		t.Fatal(err)
+	default:
+		t.Skip("NOT TESTED: ", err)
+	}
+}
+
+// open makes a lab that lasts as long as the test, and a context for it.
+func open(t *testing.T, opts lab.Options) (context.Context, *lab.Lab) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	l, err := lab.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return ctx, l
+}
+
+// ip runs `ip` in a namespace, once for each line.
+func ip(ctx context.Context, t *testing.T, n *lab.Namespace, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if _, err := n.Run(ctx, "ip", strings.Fields(line)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// eventually waits until nothing is missing any more. What cond returns says what
+// still is; it is shown where the wait is in vain.
+func eventually(ctx context.Context, t *testing.T, cond func() (missing string, err error)) {
+	t.Helper()
+	var broken error
+	err := lab.Poll(ctx, func() (bool, string) {
+		missing, err := cond()
+		broken = err
+		return missing == "" || err != nil, "\n" + missing
+	})
+	if err := errors.Join(broken, err); err != nil {
+		t.Fatal(err)
+	}
+}
