@@ -35,6 +35,8 @@ func Compile(s *spec.Spec) (fib.State, error) {
 	c.failClosed()
 	c.mainFirst()
 	c.distinctRules()
+	c.dropHidden()
+	c.excuseGateways()
 	if err := s.Err(); err != nil {
 		return fib.State{}, err
 	}
@@ -214,8 +216,9 @@ func (c *compiler) extraRoute(u *spec.Uplink, i int) (defaults []fib.Route) {
 		case !e.Type.HasDevice():
 		case e.Nexthops != nil:
 			for _, h := range e.Nexthops {
+				other := c.spec.Uplink(h.Uplink)
 				r.Nexthops = append(r.Nexthops, fib.Nexthop{
-					Link: c.linkOf(h.Uplink), Via: h.Via, Weight: h.Weight, OnLink: h.Via.IsValid() && (h.OnLink || c.spec.Uplink(h.Uplink).OnLink),
+					Link: c.linkOf(h.Uplink), Via: h.Via, Weight: h.Weight, OnLink: h.Via.IsValid() && (h.OnLink || other.OnLink) && (len(e.Nexthops) == 1 || !connected(other, h.Via)),
 				})
 			}
 			// Systemd 247 wants the way by the file's own link first.
@@ -238,6 +241,12 @@ func (c *compiler) extraRoute(u *spec.Uplink, i int) (defaults []fib.Route) {
 		c.addRoute(u, r, "route", spec.Element(i))
 	}
 	return defaults
+}
+
+// connected says whether a gateway lies in a subnet of the uplink's, so that it can do
+// without onlink: networkd has no such thing in a multipath route.
+func connected(u *spec.Uplink, gateway netip.Addr) bool {
+	return gateway.Is6() && gateway.IsLinkLocalUnicast() || slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Contains(gateway) })
 }
 
 func ownFirst(link string, n fib.Nexthop) int {
@@ -325,10 +334,10 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 // uplink's rule leads there.
 //
 // It is a route of last resort in the table, in each family that is led there. With
-// main-routes-first it is a rule after all others: the first lookup in the table
-// would find the route and stop, because an unreachable default is not suppressed
-// (fib_rules_lookup in net/core/fib_rules.c asks suppress only where there was no
-// error).
+// main-routes-first it is a rule right behind the full lookup, before any other
+// uplink's: the first lookup in the table would find the route and stop, because an
+// unreachable default is not suppressed (fib_rules_lookup in net/core/fib_rules.c
+// asks suppress only where there was no error).
 func (c *compiler) failClosed() {
 	closed := map[uint32]*spec.Uplink{}
 	for i := range c.spec.Uplinks {
@@ -350,7 +359,7 @@ func (c *compiler) failClosed() {
 		if !c.spec.MainRoutesFirst || r.SuppressPrefixLength.Set {
 			continue
 		}
-		r.Priority, r.Table, r.Link = priorityLastResort, 0, ""
+		r.Priority, r.Table, r.Link = r.Priority+1, 0, ""
 		r.Action = fib.Action(u.Fallthrough) // numbered alike: RTN_* and FR_ACT_*
 		r.SuppressIfGroup = fib.Opt[uint32]{}
 		if key := r.Key(); !last[key] {
@@ -401,6 +410,12 @@ func (c *compiler) extraRule(u *spec.Uplink, i int) {
 	}
 	if r.Action == fib.Goto && r.Goto <= r.Priority {
 		c.spec.Fail(fmt.Sprintf("the rule stands at priority %d, and `goto` only goes forward", r.Priority), "", "uplink", u.Name, "rule", spec.Element(i), "goto")
+	}
+	if c.spec.MainRoutesFirst && r.Priority == fib.PriorityMain-1 && slices.ContainsFunc(c.spec.Uplinks, func(o spec.Uplink) bool {
+		return o.Fallthrough != 0 && c.tables[o.Name] == r.Table
+	}) {
+		c.spec.Fail(fmt.Sprintf("a rule into a table that fails closed stands at %d at most with main-routes-first: what refuses comes right behind it", r.Priority-1), "",
+			"uplink", u.Name, "rule", spec.Element(i), "priority")
 	}
 	for _, f := range fib.Families {
 		if e.Families.Has(f) {
@@ -479,6 +494,9 @@ func (c *compiler) sharedDefault() {
 		}
 		if c.beforeShared(f, uint32(len(sharing))) {
 			continue
+		}
+		for i, u := range sharing {
+			hops[i].OnLink = hops[i].OnLink && (len(hops) == 1 || !connected(u, hops[i].Via))
 		}
 		for i, u := range sharing {
 			if f == fib.Inet6 && i > 0 {

@@ -11,12 +11,11 @@ const firstAuto = 10000
 
 // The bands of main-routes-first. Each uplink's rules stand at its priority, with
 // the defaults of its table suppressed; then comes one rule for main with its
-// defaults suppressed; then the uplink's rules again, in full; and at the very
-// end those that fail closed.
+// defaults suppressed; then the uplink's rules again, in full, and, where it fails
+// closed, right behind them those that refuse.
 const (
 	priorityMainSpecific = spec.MaxPriorityMainRoutesFirst + 1
 	fullLookupOffset     = spec.MaxPriorityMainRoutesFirst + 2
-	priorityLastResort   = fib.PriorityMain - 1
 )
 
 // tables gives each uplink its table's number: the given one, or the lowest free
@@ -50,29 +49,52 @@ func tables(s *spec.Spec) map[string]uint32 {
 // priorities gives each uplink the priority of its rules: the given one, or the
 // lowest free number from firstAuto up, in order of the names. Once they have run
 // out the last one is shared, which disjoint selectors allow.
+//
+// Uplinks that fail closed come before the others: a packet can be both, of their
+// mark and of another uplink's address, and must not slip out by the other. The
+// kernel itself makes such packets: where an IPv6 lookup without a source ends in
+// "unreachable" it picks a source and asks again (ip6_dst_lookup_tail). With
+// main-routes-first each of them takes two numbers, see failClosed.
 func priorities(s *spec.Spec) map[string]uint32 {
 	last := uint32(fib.PriorityMain - 1)
 	if s.MainRoutesFirst {
 		last = spec.MaxPriorityMainRoutesFirst
 	}
+	numbers := func(u *spec.Uplink) uint32 {
+		if s.MainRoutesFirst && u.Fallthrough != 0 {
+			return 2
+		}
+		return 1
+	}
 	used := map[uint32]bool{}
-	for _, u := range s.Uplinks {
-		used[u.Priority] = true
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		for n := range numbers(u) {
+			used[u.Priority+n] = true
+		}
 		for _, r := range u.Rules {
 			used[r.Priority] = true
 		}
 	}
-	numbers := make(map[string]uint32, len(s.Uplinks))
+	given := make(map[string]uint32, len(s.Uplinks))
 	next := uint32(firstAuto)
-	for _, u := range s.Uplinks {
-		if u.Priority == 0 {
-			for used[next] && next < last {
+	for _, closed := range []bool{true, false} {
+		for i := range s.Uplinks {
+			u := &s.Uplinks[i]
+			switch {
+			case (u.Fallthrough != 0) != closed:
+				continue
+			case u.Priority != 0:
+				given[u.Name] = u.Priority
+				continue
+			}
+			n := numbers(u)
+			for next < last && (used[next] || n == 2 && used[next+1]) {
 				next++
 			}
-			u.Priority = next
-			next = min(next+1, last)
+			given[u.Name] = next
+			next = min(next+n, last)
 		}
-		numbers[u.Name] = u.Priority
 	}
-	return numbers
+	return given
 }

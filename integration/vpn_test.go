@@ -29,10 +29,18 @@ const vpnPort = 6666
 // It begins once networkd is done. While it starts it brings all links up side by side,
 // and eth0 may have its routes some milliseconds before lo has the rules.
 func TestTunnelFailsClosed(t *testing.T) {
+	for name, first := range map[string]string{"as in the example": "", "with main's routes first": "main-routes-first = true\n"} {
+		t.Run(name, func(t *testing.T) { tunnelFailsClosed(t, first) })
+	}
+}
+
+func tunnelFailsClosed(t *testing.T, first string) {
 	t.Parallel()
 	require(t, lab.NeedNetworkd)
 	e := find(t, "vpn-fail-closed")
 	ctx, h := boot(t, e)
+	h.root = edited(t, h.root, "[uplink.isp]", first+"[uplink.isp]")
+	h.compile(t)
 	eth0, err := watch(h.Router, "p1")
 	if err != nil {
 		t.Fatal(err)

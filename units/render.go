@@ -159,15 +159,24 @@ func (r *renderer) network() error {
 // nexthop: the kernel joins routes of one metric, and with a link only its part
 // goes and comes. In one file networkd loses parts of it whenever a link flaps
 // (247, 252). IPv4 routes of one metric would not be joined.
-func split(r *fib.Route) []*fib.Route {
+func split(r *fib.Route) (parts []*fib.Route) {
 	if r.Family != fib.Inet6 || len(r.Nexthops) < 2 {
 		return []*fib.Route{r}
 	}
-	parts := make([]*fib.Route, len(r.Nexthops))
-	for i, n := range r.Nexthops {
+	weighted := map[string]*fib.Route{} // by link
+	for _, n := range r.Nexthops {
+		// To networkd, MultiPathRoute= makes no difference between two routes (252):
+		// a link has one section for all its ways that need it.
+		if first, ok := weighted[n.Link]; ok && n.Weight > 1 {
+			first.Nexthops = append(first.Nexthops, n)
+			continue
+		}
 		part := *r
 		part.Link, part.Nexthops = n.Link, []fib.Nexthop{n}
-		parts[i] = &part
+		if n.Weight > 1 {
+			weighted[n.Link] = &part
+		}
+		parts = append(parts, &part)
 	}
 	return parts
 }

@@ -67,6 +67,10 @@ func (r *renderer) sections(l *fib.Link, b *body) io.Reader {
 	return unit.SerializeSections(f.sections)
 }
 
+// minMTU6 is what IPv6 needs (RFC 8200). Below it the kernel has no IPv6 on a link;
+// networkd raises the MTU instead, unless it has nothing to do with IPv6 there.
+const minMTU6 = 1280
+
 // link writes [Match], [Link] and [Network] of a link that is ours.
 func (f *file) link(l *fib.Link, addresses []*fib.Address) {
 	var o fib.Origin
@@ -109,6 +113,9 @@ func (f *file) link(l *fib.Link, addresses []*fib.Address) {
 	f.set(o, "DHCP", dhcp[[2]bool{l.Learn.DHCP4, l.Learn.DHCP6}])
 	// Both have defaults that put routes into main: what is not asked for is switched off.
 	f.set(o, "IPv6AcceptRA", yesOrNo(l.Learn.RA))
+	if l.MTU != 0 && l.MTU < minMTU6 {
+		f.set(o, "LinkLocalAddressing", "no")
+	}
 	if loopback {
 		f.set(o, "LinkLocalAddressing", "no")
 		// Without it a reload takes 127.0.0.1 and ::1 away (247), and leaves stale rules
@@ -248,6 +255,8 @@ func (f *file) nexthop(o fib.Origin, n fib.Nexthop) string {
 		f.renderer.errs = append(f.renderer.errs, &MultipathError{o, n.Link, "the name of its link: give `interface` without a pattern"})
 	case !n.Via.IsValid():
 		f.renderer.errs = append(f.renderer.errs, &MultipathError{o, n.Link, "a gateway on it"})
+	case n.OnLink:
+		f.renderer.errs = append(f.renderer.errs, &MultipathError{o, n.Link, "a gateway in one of its subnets: there is no onlink"})
 	}
 	return fmt.Sprintf("%s@%s %d", n.Via, dev, n.Weight)
 }

@@ -306,10 +306,11 @@ func (d *decoder) route(v any) Route {
 			r.Src, _ = d.addr(v)
 		case "metric":
 			r.Metric = d.number(v, 1, 4294967295)
+		// The kernel takes more, and keeps these (ip_metrics_convert in net/ipv4/metrics.c).
 		case "mtu":
-			r.MTU = d.number(v, 68, 65535)
+			r.MTU = d.number(v, 68, 65520)
 		case "advmss":
-			r.AdvMSS = d.number(v, 1, 65535)
+			r.AdvMSS = d.number(v, 1, 65495)
 		case "initcwnd":
 			r.InitCwnd = d.number(v, 1, 1023)
 		case "initrwnd":

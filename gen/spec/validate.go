@@ -13,8 +13,8 @@ import (
 
 // MaxPriorityMainRoutesFirst is the highest priority that an uplink may be given
 // with main-routes-first. Its rules then stand at that priority and once more in
-// an upper band; between the two is the rule for main, and above them one number
-// is left for the rules that fail closed, all below fib.PriorityMain.
+// an upper band, with one number behind for what refuses where it fails closed;
+// between the two bands is the rule for main, and all are below fib.PriorityMain.
 const MaxPriorityMainRoutesFirst = fib.PriorityMain/2 - 2
 
 // validate checks what no single value shows. It looks at one uplink after the
@@ -121,7 +121,7 @@ func (v uplinkChecker) gateways() {
 			v.failValue("leave one of the two out", fmt.Sprintf("the %s gateway is learned, because of `%s`, and given here as well", f, key), "gateways", element(i))
 			continue
 		}
-		v.reachable(gw, v.OnLink, "gateways", element(i))
+		v.reachable(v, gw, v.OnLink, "gateways", element(i))
 	}
 	if v.DefaultRoute && !v.given("gateways") && !v.Learns(fib.Inet) && !v.Learns(fib.Inet6) && !v.hasDefault() {
 		v.fail("give `gateways`, or a [[uplink."+v.Name+".route]] with to = \"default\"", "there is no default route that could stand in main too", "default-route")
@@ -150,10 +150,10 @@ func (r Route) IsUplinkDefault() bool {
 
 // reachable checks a gateway as the kernel will (fib_check_nh in
 // net/ipv4/fib_semantics.c, ip6_route_check_nh in net/ipv6/route.c).
-func (v uplinkChecker) reachable(gw netip.Addr, onlink bool, key ...string) {
+func (v uplinkChecker) reachable(at uplinkChecker, gw netip.Addr, onlink bool, key ...string) {
 	f := fib.FamilyOf(gw)
 	if gw.IsUnspecified() || gw.IsMulticast() || gw.IsLoopback() {
-		v.failValue("", gw.String()+" cannot be a gateway", key...)
+		at.failValue("", gw.String()+" cannot be a gateway", key...)
 		return
 	}
 	reached := onlink || gw.Is6() && gw.IsLinkLocalUnicast() || v.Learns(f) || v.given("addresses") && v.Addresses == nil
@@ -161,10 +161,10 @@ func (v uplinkChecker) reachable(gw netip.Addr, onlink bool, key ...string) {
 	for _, p := range v.Addresses {
 		switch {
 		case p.Addr() == gw:
-			v.failValue("", fmt.Sprintf("%s is the uplink's own address", gw), key...)
+			at.failValue("", fmt.Sprintf("%s is the uplink's own address", gw), key...)
 			return
 		case gw.Is4() && p.Addr().Is4() && p.Bits() < 31 && gw == broadcast(p):
-			v.failValue("", fmt.Sprintf("%s is the broadcast address of %s", gw, p.Masked()), key...)
+			at.failValue("", fmt.Sprintf("%s is the broadcast address of %s", gw, p.Masked()), key...)
 			return
 		case p.Contains(gw):
 			reached = true
@@ -179,7 +179,7 @@ func (v uplinkChecker) reachable(gw netip.Addr, onlink bool, key ...string) {
 	if len(near) > 0 {
 		why = "it lies outside of " + strings.Join(near, " and ")
 	}
-	v.failValue("correct one of them, or set onlink = true if the gateway really is on the link", fmt.Sprintf("gateway %s cannot be reached: %s", gw, why), key...)
+	at.failValue("correct one of them, or set onlink = true if the gateway really is on the link", fmt.Sprintf("gateway %s cannot be reached: %s", gw, why), key...)
 }
 
 // Families returns the families that the uplink has to do with at all.
@@ -255,7 +255,7 @@ func (v uplinkChecker) route(i int, r *Route) {
 		}
 		v.multipathRoute(r, at)
 	case r.Via.IsValid():
-		v.reachable(r.Via, r.OnLink || v.OnLink, at("via")...)
+		v.reachable(v, r.Via, r.OnLink || v.OnLink, at("via")...)
 	case r.OnLink:
 		v.fail("give the gateway in `via`", "`onlink` is about a gateway, and there is none", at("onlink")...)
 	}
@@ -297,19 +297,11 @@ func (v uplinkChecker) multipathRoute(r *Route, at func(key ...string) []string)
 		if other := v.spec.Uplink(hop.Uplink); other == nil {
 			continue // reported where it was read
 		} else if hop.Via.IsValid() {
-			uplinkChecker{v.spec, other}.reachableFrom(v, hop, append(key, "via"))
+			uplinkChecker{v.spec, other}.reachable(v, hop.Via, hop.OnLink || other.OnLink, append(key, "via")...)
 		} else if hop.OnLink {
 			v.fail("give the gateway in `via`", "`onlink` is about a gateway, and there is none", append(key, "onlink")...)
 		}
 	}
-}
-
-// reachableFrom checks a gateway behind uplink v that a route of another uplink
-// names, and reports at that route.
-func (v uplinkChecker) reachableFrom(route uplinkChecker, hop *Nexthop, key []string) {
-	as := *v.Uplink
-	as.Name = route.Name
-	uplinkChecker{v.spec, &as}.reachable(hop.Via, hop.OnLink || v.OnLink, key...)
 }
 
 // mayHave says whether the host may have an address: it is given, or it may be
@@ -395,10 +387,18 @@ func (s *Spec) unique() {
 			v.failValue("each uplink needs a table of its own; leave `table` out for a free number", fmt.Sprintf("table %d is uplink `%s`'s", u.Table, first), "table")
 		}
 		tables[u.Table] = u.Name
-		if first, taken := priorities[u.Priority]; taken && u.Priority != 0 {
-			v.failValue("give another, or leave `priority` out for a free number", fmt.Sprintf("priority %d is uplink `%s`'s", u.Priority, first), "priority")
+		own := []uint32{u.Priority}
+		if s.MainRoutesFirst && u.Fallthrough != 0 {
+			own = append(own, u.Priority+1) // what refuses comes right behind
 		}
-		priorities[u.Priority] = u.Name
+		for _, p := range own {
+			if first, taken := priorities[p]; taken && u.Priority != 0 {
+				v.failValue("give another, or leave `priority` out for a free number", fmt.Sprintf("priority %d is uplink `%s`'s", p, first), "priority")
+			}
+			if u.Priority != 0 {
+				priorities[p] = u.Name
+			}
+		}
 		for n, p := range u.Addresses {
 			if first, taken := addresses[p.Addr()]; taken && first != u.Name {
 				v.failValue("", fmt.Sprintf("%s is uplink `%s`'s as well: packets from it would always leave there", p.Addr(), first), "addresses", element(n))

@@ -1,0 +1,87 @@
+package gen
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// dropHidden drops rules that select a part of what another one selects, with the same
+// outcome at the same priority. They change nothing, and hide the other one: to the
+// kernel a new rule that leaves from, to or tos open is there already when one is
+// that does not (fib4_rule_compare in net/ipv4/fib_rules.c, fib6_rule_compare). networkd,
+// which adds them in no order, then takes it for granted.
+func (c *compiler) dropHidden() {
+	selectsAll := func(r fib.Rule) bool { return r.From.Bits() <= 0 && r.To.Bits() <= 0 && r.Mask == 0 }
+	if len(c.extraRules) == 0 && !slices.ContainsFunc(c.state.Rules, selectsAll) {
+		return // those of each uplink differ in what they select
+	}
+	there := make(map[fib.Rule]bool, len(c.state.Rules))
+	for _, r := range c.state.Rules {
+		there[plain(r)] = true
+	}
+	c.distinctToTheKernel(there)
+	hidden := map[fib.Rule]bool{}
+	for r := range there {
+		for w := range opened(r) {
+			switch {
+			case w == r || !there[w]:
+			case r.Not: // then the open one selects less
+				hidden[w] = true
+			default:
+				hidden[r] = true
+			}
+		}
+	}
+	c.state.Rules = slices.DeleteFunc(c.state.Rules, func(r fib.Rule) bool { return hidden[plain(r)] })
+}
+
+// distinctToTheKernel reports two rules of which one has `not` and that are the same
+// to the kernel otherwise: it does not look at that (rule_exists in
+// net/core/fib_rules.c).
+func (c *compiler) distinctToTheKernel(there map[fib.Rule]bool) {
+	for i, r := range c.state.Rules {
+		at, extra := c.extraRules[i]
+		for w := range opened(plain(r)) {
+			if w.Not = !w.Not; extra && there[w] {
+				c.spec.Fail("the kernel takes this rule and one with the opposite `not` at the same priority for the same", "give one of them another `priority`", at...)
+				break
+			}
+		}
+	}
+}
+
+// opened returns a rule, and it with from, to and tos left open.
+func opened(r fib.Rule) iter.Seq[fib.Rule] {
+	return func(yield func(fib.Rule) bool) {
+		for open := range 8 {
+			w := r
+			if open&1 != 0 {
+				w.From = netip.Prefix{}
+			}
+			if open&2 != 0 {
+				w.To = netip.Prefix{}
+			}
+			if open&4 != 0 {
+				w.TOS = 0
+			}
+			if !yield(w) {
+				return
+			}
+		}
+	}
+}
+
+// plain returns a rule as a map's key.
+func plain(r fib.Rule) fib.Rule {
+	r.Link, r.Origin = "", fib.Origin{}
+	if r.From.Bits() <= 0 {
+		r.From = netip.Prefix{}
+	}
+	if r.To.Bits() <= 0 {
+		r.To = netip.Prefix{}
+	}
+	return r
+}

@@ -1,0 +1,60 @@
+package gen
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// excuseGateways marks gateways as onlink where a rule of the spec would spoil the
+// kernel's check of them. The kernel looks a gateway up before it takes a route, in the
+// route's own table and then through the rules, as a packet without source or mark
+// (fib_check_nh in net/ipv4/fib_semantics.c, ip6_route_check_nh in net/ipv6/route.c).
+// Where such a rule is there before the subnet's route is in that table, as with
+// networkd, or with the oneshot from the second run on, a right gateway is refused, and
+// networkd gives the link up for it. That an address reaches the gateway was checked
+// already.
+func (c *compiler) excuseGateways() {
+	var rules []fib.Rule
+	hosts := map[netip.Addr]bool{}
+	for _, r := range c.state.Rules {
+		switch {
+		case r.Action == fib.Nop || !r.Not && asksForMore(r):
+		case !r.Not && r.To.IsSingleIP():
+			hosts[r.To.Addr()] = true // each uplink has such rules
+		default:
+			rules = append(rules, r)
+		}
+	}
+	slices.SortStableFunc(rules, fib.Rule.Compare)
+	for i := range c.state.Routes {
+		if r := &c.state.Routes[i]; len(r.Nexthops) == 1 && r.Nexthops[0].Via.IsValid() {
+			n := &r.Nexthops[0]
+			if n.Via.Is6() && n.Via.IsLinkLocalUnicast() {
+				continue // never looked up
+			}
+			n.OnLink = n.OnLink || hosts[n.Via] || caught(rules, n.Via)
+		}
+	}
+}
+
+// caught says whether the lookup of a gateway meets one of the rules before one that
+// leads it to table main, which has the subnets of all addresses.
+func caught(rules []fib.Rule, gateway netip.Addr) bool {
+	for _, r := range rules {
+		matches := !asksForMore(r) && (r.To.Bits() <= 0 || r.To.Contains(gateway))
+		if r.Family == fib.FamilyOf(gateway) && matches != r.Not {
+			return r.Action != fib.Lookup || r.Table != fib.TableMain
+		}
+	}
+	return false
+}
+
+// asksForMore says whether a rule selects by something that a packet with nothing but a
+// destination does not have.
+func asksForMore(r fib.Rule) bool {
+	return r.From.Bits() > 0 && !r.From.Contains(netip.IPv4Unspecified()) || r.Mark != 0 ||
+		r.IIF != "" && r.IIF != "lo" || r.TOS != 0 || r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 ||
+		r.UIDRange.Value.Lo > 0 || r.L3MDev
+}
