@@ -37,6 +37,7 @@ func Compile(s *spec.Spec) (fib.State, error) {
 	c.distinctRules()
 	c.dropHidden()
 	c.excuseGateways()
+	c.enoughForInet6()
 	if err := s.Err(); err != nil {
 		return fib.State{}, err
 	}
@@ -247,6 +248,23 @@ func (c *compiler) extraRoute(u *spec.Uplink, i int) (defaults []fib.Route) {
 // without onlink: networkd has no such thing in a multipath route.
 func connected(u *spec.Uplink, gateway netip.Addr) bool {
 	return gateway.Is6() && gateway.IsLinkLocalUnicast() || slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Contains(gateway) })
+}
+
+// enoughForInet6 reports a link that is to carry IPv6 with an MTU that is too low for
+// it: the kernel has no IPv6 there then.
+func (c *compiler) enoughForInet6() {
+	for _, u := range c.spec.Uplinks {
+		if u.MTU == 0 || u.MTU >= 1280 {
+			continue
+		}
+		link := c.linkOf(u.Name)
+		if slices.ContainsFunc(c.state.Addresses, func(a fib.Address) bool { return a.Link == link && a.Family() == fib.Inet6 }) ||
+			slices.ContainsFunc(c.state.Routes, func(r fib.Route) bool {
+				return r.Family == fib.Inet6 && slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return n.Link == link })
+			}) {
+			c.spec.Fail(fmt.Sprintf("the kernel switches IPv6 off on a link with an MTU of %d, and there are IPv6 addresses or routes for it", u.MTU), "IPv6 needs at least 1280 (RFC 8200)", "uplink", u.Name, "mtu")
+		}
+	}
 }
 
 func ownFirst(link string, n fib.Nexthop) int {

@@ -32,6 +32,8 @@ type Generator struct {
 	Root rootfs.Root
 	// Log takes one line for people, with a priority as in syslog(3).
 	Log func(priority int, line string)
+
+	found map[string]string // unit files, by name; "" for one that is not installed
 }
 
 // The priorities that are used, as in syslog(3).
@@ -45,6 +47,7 @@ const (
 // spec with errors is logged, and the services are hooked in all the same: they
 // fail then, which is how it shows in systemctl --failed, and leave what there is.
 func (g Generator) Run(normal string) error {
+	g.found = map[string]string{}
 	line := ReadCommandLine(g.Root)
 	if line.Bad != "" {
 		g.Log(LogWarning, "kernel command line: "+line.Bad+" is not understood")
@@ -118,21 +121,32 @@ func deviceUnit(dev string) string {
 
 // link makes dir/name a link to an installed unit file.
 func (g Generator) link(dir, name, installed string) error {
-	target := ""
-	for _, d := range unitPath {
-		if file := filepath.Join(d, installed); g.Root.Exists(file) {
-			target = file
-			break
-		}
-	}
-	if target == "" {
+	target, ok := g.installed(installed)
+	if !ok {
 		return fmt.Errorf("%s is not installed", installed)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	if err := os.Symlink(target, filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	return nil
+}
+
+// installed finds a unit file; what was found is not looked for again.
+func (g Generator) installed(name string) (file string, ok bool) {
+	if file, ok = g.found[name]; ok {
+		return file, file != ""
+	}
+	for _, d := range unitPath {
+		if f := filepath.Join(d, name); g.Root.Exists(f) {
+			file = f
+			break
+		}
+	}
+	g.found[name] = file
+	return file, file != ""
 }

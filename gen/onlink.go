@@ -27,7 +27,6 @@ func (c *compiler) excuseGateways() {
 			rules = append(rules, r)
 		}
 	}
-	slices.SortStableFunc(rules, fib.Rule.Compare)
 	for i := range c.state.Routes {
 		if r := &c.state.Routes[i]; len(r.Nexthops) == 1 && r.Nexthops[0].Via.IsValid() {
 			n := &r.Nexthops[0]
@@ -39,16 +38,14 @@ func (c *compiler) excuseGateways() {
 	}
 }
 
-// caught says whether the lookup of a gateway meets one of the rules before one that
-// leads it to table main, which has the subnets of all addresses.
+// caught says whether one of the rules can lead the lookup of a gateway elsewhere than
+// to table main, which has the subnets of all addresses. That another rule for main
+// comes first is no help: to networkd they come in no order.
 func caught(rules []fib.Rule, gateway netip.Addr) bool {
-	for _, r := range rules {
+	return slices.ContainsFunc(rules, func(r fib.Rule) bool {
 		matches := !asksForMore(r) && (r.To.Bits() <= 0 || r.To.Contains(gateway))
-		if r.Family == fib.FamilyOf(gateway) && matches != r.Not {
-			return r.Action != fib.Lookup || r.Table != fib.TableMain
-		}
-	}
-	return false
+		return r.Family == fib.FamilyOf(gateway) && matches != r.Not && (r.Action != fib.Lookup || r.Table != fib.TableMain)
+	})
 }
 
 // asksForMore says whether a rule selects by something that a packet with nothing but a

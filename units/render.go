@@ -118,7 +118,8 @@ type renderer struct {
 	notes []Note
 	errs  []error
 
-	others []networkFile // .network files that are not ours
+	others []networkFile   // .network files that are not ours
+	admin  map[string]bool // what is in /etc/systemd/network
 	sysfs  *sysfs
 }
 
@@ -129,6 +130,11 @@ func (r *renderer) network() error {
 		return err
 	}
 	r.sysfs = newSysfs(r.Root)
+	r.admin = map[string]bool{}
+	names, _ := r.Root.ReadDir(networkPath[0]) // read without an error just now
+	for _, n := range names {
+		r.admin[n] = true
+	}
 	r.tableNames()
 	byLink := map[string]*body{"": {}}
 	for i := range r.state.Links {
@@ -216,7 +222,8 @@ func (r *renderer) link(l *fib.Link, b *body) {
 
 // linkFile adds a file in networkDir.
 func (r *renderer) linkFile(name string, from []fib.Named, body io.Reader) {
-	if hidden := path.Join(networkPath[0], name); r.Root.Exists(hidden) {
+	first, _, _ := strings.Cut(name, "/")
+	if hidden := path.Join(networkPath[0], name); r.admin[first] && r.Root.Exists(hidden) {
 		r.note(from[0].Origin, "%s hides the file of that name in %s: networkd reads only the first. Move it away", hidden, networkDir)
 	}
 	r.file(path.Join(networkDir, name), from, body)

@@ -310,7 +310,7 @@ func TestAMultipathRouteNeedsTheNamesOfItsLinks(t *testing.T) {
 	s.Links[0].Match.Name = "eth*"
 	_, _, err := Render(s, Target{Version: newest, Root: rootfs.At(t.TempDir())})
 	var nameless *MultipathError
-	if !errors.As(err, &nameless) || nameless.Link != "a" || !strings.Contains(err.Error(), "give its `interface` without a pattern") {
+	if !errors.As(err, &nameless) || nameless.Link != "a" || !strings.Contains(err.Error(), "give `interface` without a pattern") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -186,28 +186,51 @@ func (w *writer) stageFile(f File) error {
 	}
 	// networkd takes only names that end in .network and .conf.
 	s := staged{f.Path, path, filepath.Join(dir, "."+base+".tmp")}
-	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	out, err := os.OpenFile(s.temp, flags, 0o644)
-	if errors.Is(err, fs.ErrExist) {
+	fd, err := create(s.temp)
+	if err == syscall.EEXIST {
 		// The leftover of a run that was killed may have any mode, or be a link.
 		if err := os.Remove(s.temp); err != nil {
 			return err
 		}
-		out, err = os.OpenFile(s.temp, flags, 0o644)
+		fd, err = create(s.temp)
 	}
 	if err != nil {
 		return err
 	}
 	w.staged = append(w.staged, s)
-	_, err = out.Write(f.Data)
-	if !w.modesOK {
-		// networkd runs as a user of its own: whatever the umask, it has to read this.
-		st, statErr := out.Stat()
-		if w.modesOK = statErr == nil && st.Mode().Perm() == 0o644; !w.modesOK {
-			err = errors.Join(err, out.Chmod(0o644))
+	return errors.Join(w.fill(fd, f.Data), syscall.Close(fd))
+}
+
+// create makes a new file. Like fill it does without os.File, which would make the
+// runtime's poller look at each of ten thousand files first.
+func create(path string) (fd int, err error) {
+	for {
+		fd, err = syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o644)
+		if err != syscall.EINTR {
+			return fd, err
 		}
 	}
-	return errors.Join(err, out.Close())
+}
+
+// fill writes a file's content and sees to its mode.
+func (w *writer) fill(fd int, data []byte) error {
+	for len(data) > 0 {
+		n, err := syscall.Write(fd, data)
+		if err != nil && err != syscall.EINTR {
+			return err
+		}
+		data = data[max(n, 0):]
+	}
+	if w.modesOK {
+		return nil
+	}
+	// networkd runs as a user of its own: whatever the umask, it has to read this.
+	var st syscall.Stat_t
+	err := syscall.Fstat(fd, &st)
+	if w.modesOK = err == nil && st.Mode&0o777 == 0o644; w.modesOK {
+		return nil
+	}
+	return syscall.Fchmod(fd, 0o644)
 }
 
 // discard removes what was written aside and not renamed.

@@ -39,8 +39,10 @@ See uplink-generator(8), and uplinkctl(8) for the commands for people.
 const deadline = 5 * time.Second
 
 func main() {
-	// The process is short: with few collections it is done sooner.
+	// The process is short: with few collections it is done sooner, as long as the spec
+	// is of a size that people write.
 	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(64 << 20)
 	os.Exit(generator(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -10,7 +10,6 @@ package rootfs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -78,38 +77,61 @@ func (r Root) ReadFile(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
+	data, err := read(path, limit)
+	if errors.Is(err, fs.ErrNotExist) && r.isLink(name) {
+		return nil, ErrDangling
+	}
+	return data, err
+}
+
+// read reads a regular file. It does without os.File, which would make the runtime's
+// poller look at each of ten thousand files first.
+func read(path string, limit int64) ([]byte, error) {
+	var fd int
 	// O_NONBLOCK: opening a FIFO must not wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC|syscall.O_NOCTTY, 0)
+	err := retry(func() (err error) {
+		fd, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC|syscall.O_NOCTTY, 0)
+		return err
+	})
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) && r.isLink(name) {
-			return nil, ErrDangling
-		}
-		return nil, bare(err)
+		return nil, err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, bare(err)
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return nil, err
 	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w but a %s", ErrNotRegular, kind(st.Mode()))
+	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
+		return nil, fmt.Errorf("%w but a %s", ErrNotRegular, kind(st.Mode))
 	}
 	// Files in /proc say that they are empty: read up to the limit whatever the size.
-	data := make([]byte, 0, min(st.Size(), limit)+512)
+	data := make([]byte, 0, min(st.Size, limit)+512)
 	for {
-		n, err := f.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		if int64(len(data)) > limit {
-			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
-		}
-		if err == io.EOF {
-			return data, nil
-		}
+		n := 0
+		err := retry(func() (err error) {
+			n, err = syscall.Read(fd, data[len(data):cap(data)])
+			return err
+		})
 		if err != nil {
-			return nil, bare(err)
+			return nil, err
 		}
-		if len(data) == cap(data) {
+		data = data[:len(data)+n]
+		switch {
+		case int64(len(data)) > limit:
+			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+		case n == 0:
+			return data, nil
+		case len(data) == cap(data):
 			data = append(data, 0)[:len(data)]
+		}
+	}
+}
+
+// retry calls a system call again while a signal interrupts it.
+func retry(call func() error) error {
+	for {
+		if err := call(); err != syscall.EINTR {
+			return err
 		}
 	}
 }
@@ -202,15 +224,15 @@ func bare(err error) error {
 	return err
 }
 
-func kind(m fs.FileMode) string {
-	switch {
-	case m.IsDir():
+func kind(mode uint32) string {
+	switch mode & syscall.S_IFMT {
+	case syscall.S_IFDIR:
 		return "directory"
-	case m&fs.ModeNamedPipe != 0:
+	case syscall.S_IFIFO:
 		return "FIFO"
-	case m&fs.ModeSocket != 0:
+	case syscall.S_IFSOCK:
 		return "socket"
-	case m&fs.ModeDevice != 0:
+	case syscall.S_IFCHR, syscall.S_IFBLK:
 		return "device"
 	}
 	return "special file"
