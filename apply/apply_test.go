@@ -94,3 +94,22 @@ addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
 gateways  = ["198.51.100.1", "2001:db8:2::1"]
 `
 )
+
+// manyUplinks is a spec of n uplinks on one card.
+func manyUplinks(n int, gateway func(i int) string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "[uplink.u%04d]\ninterface = \"card0\"\naddresses = [\"192.0.%d.%d/32\"]\ngateways = [%q]\nonlink = true\n", i, 3+i/250, 1+i%250, gateway(i))
+	}
+	return b.String()
+}
+
+// journal returns an empty Journal.
+func journal(t testing.TB) *apply.Journal {
+	t.Helper()
+	j, err := apply.OpenJournal(filepath.Join(t.TempDir(), "run", "addresses"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}

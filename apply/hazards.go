@@ -39,7 +39,7 @@ func earlierRules(want Resolved, have Snapshot) (list []Hazard) {
 	}
 	for _, r := range have.Rules {
 		limit, ok := first[r.Family]
-		if !ok || r.Priority == 0 || r.Priority >= limit || r.Ours() {
+		if !ok || r.Priority >= limit || r.Ours() || r.Priority == 0 && r.Table == fib.TableLocal {
 			continue
 		}
 		if _, same := slices.BinarySearchFunc(ours, &r.Rule, compareRules); same {

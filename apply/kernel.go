@@ -40,9 +40,10 @@ type Neighbour struct {
 type Scope struct {
 	// Foreign asks for the routes of others as well, of all tables but local.
 	Foreign bool
-	// RoutesOnly leaves out all but the routes; the links stay those of the last
-	// Observe.
-	RoutesOnly bool
+	// RoutesOnly leaves out all but the routes, AddressesOnly all but the addresses; the
+	// links stay those of the last Observe.
+	RoutesOnly    bool
+	AddressesOnly bool
 }
 
 // Snapshot is what the kernel holds.
@@ -71,6 +72,7 @@ type Address struct {
 	fib.Address
 	Ours      bool
 	Tentative bool // duplicate address detection is not done, or has failed
+	Duplicate bool // it has failed: another host has this address
 }
 
 // Route is a route with its owner.

@@ -21,6 +21,7 @@ type Verb uint8
 const (
 	LinkUp Verb = iota + 1
 	LinkMTU
+	LinkPromote // whether the next IPv4 address of a subnet follows when the first goes
 	AddressAdd
 	RouteAdd
 	RouteReplace // of a route of ours with the same key
@@ -38,6 +39,7 @@ type Op struct {
 	Route   *fib.Route
 	Rule    *fib.Rule
 	MTU     uint32
+	Promote bool
 
 	// What RouteReplace and LinkMTU replace.
 	BeforeMTU uint32
@@ -48,7 +50,12 @@ type Op struct {
 
 // Batch returns the operation as a line that `ip -batch` reads, or `ip -6 -batch`
 // after a leading "-6 " is taken off: tables by number.
-func (o Op) Batch() string { return o.text(nil) }
+func (o Op) Batch() string {
+	if o.Verb == LinkPromote {
+		return "# " + o.text(nil) // which ip(8) cannot say
+	}
+	return o.text(nil)
+}
 
 // String returns the operation in the words of ip(8), tables by name.
 func (o Op) String() string { return o.text(o.tableName) }
@@ -60,8 +67,18 @@ func (o Op) text(table func(uint32) string) string {
 		return "link set dev " + o.Link + " up"
 	case LinkMTU:
 		return "link set dev " + o.Link + " mtu " + strconv.FormatUint(uint64(o.MTU), 10)
+	case LinkPromote:
+		value := "0"
+		if o.Promote {
+			value = "1"
+		}
+		return "sysctl net.ipv4.conf." + o.Link + ".promote_secondaries=" + value
 	case AddressAdd:
-		return x.Address("add", *o.Address)
+		line := x.Address("add", *o.Address)
+		if o.Address.Family() == fib.Inet && o.Address.Prefix.Bits() < 31 {
+			line += " brd +" // ip(8) does not set it by itself
+		}
+		return line
 	case AddressDel:
 		return x.Address("del", *o.Address)
 	case RouteAdd:

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -106,7 +105,8 @@ func NewPlan(want Resolved, have Snapshot) (Plan, error) {
 }
 
 // Conflicts returns a ForeignError for each route of others that is in the place of
-// one that the plan adds, all of them joined.
+// one that the plan adds or replaces, all of them joined: of two with one key the kernel
+// replaces the first, whose ever it is.
 func (p Plan) Conflicts(routes []Route) error {
 	var added map[fib.RouteKey]Op
 	var errs []error
@@ -118,7 +118,7 @@ func (p Plan) Conflicts(routes []Route) error {
 			added = map[fib.RouteKey]Op{}
 			for _, s := range p.Make {
 				for _, o := range s.Ops {
-					if o.Verb == RouteAdd {
+					if o.Verb == RouteAdd || o.Verb == RouteReplace {
 						added[o.Route.Key()] = o
 					}
 				}
@@ -191,12 +191,7 @@ func (p *planner) addresses(want Resolved, have Snapshot) {
 			p.addressAdd = append(p.addressAdd, p.op(Op{Verb: AddressAdd, Address: a}))
 		}
 	}
-	// In the order in which they come back right when that has to be undone: the kernel
-	// shows a new IPv4 address behind the others, an IPv6 one before them.
-	isInet := func(o Op) bool { return o.Address.Family() == fib.Inet }
-	four := slices.DeleteFunc(slices.Clone(p.addressDel), func(o Op) bool { return !isInet(o) })
-	slices.Reverse(four)
-	p.addressDel = append(four, slices.DeleteFunc(p.addressDel, isInet)...)
+	slices.Reverse(p.addressDel)
 }
 
 func (p *planner) routes(want Resolved, have Snapshot) {
@@ -224,10 +219,6 @@ func (p *planner) routes(want Resolved, have Snapshot) {
 		whole := later[r.Key()]
 		switch {
 		case same(h, r) || whole != nil && same(h, whole):
-		case r.Family == fib.Inet6 && (len(r.Nexthops) > 1 || len(h.Nexthops) > 1 || r.Type != h.Type):
-			// Replacing an IPv6 multipath route leaves what the new one has not
-			// (ip6_route_multipath_add, net/ipv6/route.c): out and in, in one stage.
-			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteDel, Route: h}), p.op(Op{Verb: RouteAdd, Route: r}))
 		default:
 			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteReplace, Route: r, Before: h}))
 		}
@@ -246,15 +237,15 @@ func (p *planner) routes(want Resolved, have Snapshot) {
 	for f := range p.routeAdd {
 		// What a gateway is reached by comes before it: the wanted routes are in that
 		// order within a table, but a route may rest on one of another table.
-		p.routeAdd[f] = ranked(p.routeAdd[f], Op.rank)
+		p.routeAdd[f] = ranked(p.routeAdd[f], func(o Op) int { return viaGateway(o.Route) })
 		p.routeDel[f] = ranked(p.routeDel[f], func(o Op) int { return 1 - viaGateway(o.Route) })
 	}
 }
 
-// ranked returns the operations by rank, -1 to 1, and otherwise in their order.
+// ranked returns the operations by rank, 0 or 1, and otherwise in their order.
 func ranked(ops []Op, rank func(Op) int) []Op {
 	sorted := make([]Op, 0, len(ops))
-	for n := -1; n <= 1; n++ {
+	for n := range 2 {
 		for _, o := range ops {
 			if rank(o) == n {
 				sorted = append(sorted, o)
@@ -262,15 +253,6 @@ func ranked(ops []Op, rank func(Op) int) []Op {
 		}
 	}
 	return sorted
-}
-
-// rank orders the operations that make routes: a route that has to go first for
-// another, then those on the link, then those through a gateway.
-func (o Op) rank() int {
-	if o.Verb == RouteDel {
-		return -1
-	}
-	return viaGateway(o.Route)
 }
 
 func viaGateway(r *fib.Route) int {
@@ -309,31 +291,25 @@ func sortedRules(rules []fib.Rule) []*fib.Rule {
 	return list
 }
 
-// held is a rule that is there, and where in the kernel's list.
-type held struct {
-	*fib.Rule
-	at int
-}
-
 // rules walks what is wanted and what is there side by side.
 func (p *planner) rules(want Resolved, have Snapshot) {
-	var there []held
+	var there []*fib.Rule
 	for i := range have.Rules {
 		if have.Rules[i].Ours() {
-			there = append(there, held{&have.Rules[i].Rule, i})
+			there = append(there, &have.Rules[i].Rule)
 		}
 	}
-	slices.SortFunc(there, func(a, b held) int { return compareRules(a.Rule, b.Rule) })
+	slices.SortFunc(there, compareRules)
 	later := sortedRules(want.Later.Rules)
 	// What is not wanted goes, unless it waits for a link. Of duplicates, which the
 	// kernel takes without NLM_F_EXCL, one stays.
-	var gone []held
-	unwanted := func(r held) {
-		if i, waits := slices.BinarySearchFunc(later, r.Rule, compareRules); waits {
+	unwanted := func(r *fib.Rule) {
+		if i, waits := slices.BinarySearchFunc(later, r, compareRules); waits {
 			later = slices.Delete(later, i, i+1)
 			return
 		}
-		gone = append(gone, r)
+		f := index(r.Family)
+		p.ruleDel[f] = append(p.ruleDel[f], p.op(Op{Verb: RuleDel, Rule: r}))
 	}
 	for _, w := range sortedRules(want.Rules) {
 		for len(there) > 0 && there[0].Compare(*w) < 0 {
@@ -352,13 +328,6 @@ func (p *planner) rules(want Resolved, have Snapshot) {
 	}
 	for f := range p.ruleAdd {
 		slices.Reverse(p.ruleAdd[f]) // the highest priority number first
-	}
-	// The lowest priority number first. Of one priority the last goes first, so that
-	// they come back in their order when that has to be undone.
-	slices.SortFunc(gone, func(a, b held) int { return cmp.Or(cmp.Compare(a.Priority, b.Priority), b.at-a.at) })
-	for _, r := range gone {
-		f := index(r.Family)
-		p.ruleDel[f] = append(p.ruleDel[f], p.op(Op{Verb: RuleDel, Rule: r.Rule}))
 	}
 }
 
@@ -404,7 +373,7 @@ func settling(routes, added []Op, have Snapshot) []netip.Addr {
 	}
 	var list []netip.Addr
 	for _, o := range routes {
-		if src := o.Route.Src; o.Verb != RouteDel && src.IsValid() && fresh[src] {
+		if src := o.Route.Src; src.IsValid() && fresh[src] {
 			delete(fresh, src)
 			list = append(list, src)
 		}

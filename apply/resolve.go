@@ -50,7 +50,14 @@ type Waiting struct {
 	fib.Link
 	Device string // "" while there is none
 	Why    string
+
+	// Inet6 says that only its IPv6 part waits, because IPv6 is switched off there.
+	// Nobody waits for that.
+	Inet6 bool
 }
+
+// waits says whether it is worth waiting for.
+func (w Waiting) waits() bool { return !w.Inet6 }
 
 // String returns "uplink rt2: eth1 has no carrier".
 func (w Waiting) String() string { return "uplink " + w.Name + ": " + w.Why }
@@ -93,9 +100,9 @@ func matches(m fib.Match, l Link, hw Hardware) bool {
 // not ready: networkd would wait for it as well.
 func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 	r := Resolved{Tables: s.Tables, Routes: make([]fib.Route, 0, len(s.Routes)), Rules: make([]fib.Rule, 0, len(s.Rules))}
-	links, lacks := have.Links, lacking(s, have)
+	links, lacks, inet6 := have.Links, lacking(s, have), withInet6(s)
 	device := map[string]string{} // of a link of the State, if there is one
-	ready := map[string]bool{"": true}
+	ready := readiness{all: map[string]bool{"": true}, inet6Off: map[string]bool{}}
 	byName := make(map[string]*Link, len(links))
 	for i := range links {
 		byName[links[i].Name] = &links[i]
@@ -132,13 +139,20 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 		if why != "" {
 			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Device: found[0].Name, Why: found[0].Name + " " + why})
 		} else {
-			ready[l.Name] = true
+			ready.all[l.Name] = true
+			if inet6[l.Name] && hw.Sysctl("ipv6", found[0].Name, "disable_ipv6") == "1" {
+				ready.inet6Off[l.Name] = true
+				r.Later.Links = append(r.Later.Links, Waiting{
+					Link: l, Device: found[0].Name, Inet6: true,
+					Why: found[0].Name + " has IPv6 switched off (net.ipv6.conf." + found[0].Name + ".disable_ipv6)",
+				})
+			}
 		}
 		r.Links = append(r.Links, ResolvedLink{l, found[0]})
 	}
 	for _, a := range s.Addresses {
 		to := &r.Addresses
-		if !ready[a.Link] {
+		if !ready.has(a.Link, a.Family()) {
 			to = &r.Later.Addresses
 		}
 		if a.Link = device[a.Link]; a.Link != "" {
@@ -150,7 +164,7 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 	}
 	for _, e := range s.Rules {
 		to := &r.Rules
-		if !ready[e.Link] {
+		if !ready.has(e.Link, e.Family) {
 			to = &r.Later.Rules
 		}
 		e.Link = device[e.Link]
@@ -159,15 +173,40 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 	return r, nil
 }
 
+// readiness says which links of a State can hold something now.
+type readiness struct{ all, inet6Off map[string]bool }
+
+func (r readiness) has(link string, f fib.Family) bool {
+	return r.all[link] && (f == fib.Inet || !r.inet6Off[link])
+}
+
+// withInet6 returns the links that have something of IPv6.
+func withInet6(s fib.State) map[string]bool {
+	links := map[string]bool{}
+	for i := range s.Addresses {
+		if a := &s.Addresses[i]; a.Prefix.Addr().Is6() {
+			links[a.Link] = true
+		}
+	}
+	for i := range s.Routes {
+		if r := &s.Routes[i]; r.Family == fib.Inet6 {
+			for _, n := range r.Nexthops {
+				links[n.Link] = true
+			}
+		}
+	}
+	return links
+}
+
 // route puts a route where it belongs: with all its ways ready it is wanted; with
 // some, those are wanted and the whole of it is not taken away where it is there.
-func (r *Resolved) route(e fib.Route, device map[string]string, ready map[string]bool) {
-	whole := ready[e.Link]
+func (r *Resolved) route(e fib.Route, device map[string]string, ready readiness) {
+	whole := ready.has(e.Link, e.Family)
 	e.Link = device[e.Link]
 	all := make([]fib.Nexthop, len(e.Nexthops))
 	n, known := 0, true
 	for i, hop := range e.Nexthops {
-		if ready[hop.Link] {
+		if ready.has(hop.Link, e.Family) {
 			n++
 		}
 		hop.Link = device[hop.Link]
@@ -189,7 +228,7 @@ func (r *Resolved) route(e fib.Route, device map[string]string, ready map[string
 	}
 	now := make([]fib.Nexthop, 0, n)
 	for i, hop := range e.Nexthops {
-		if ready[hop.Link] {
+		if ready.has(hop.Link, e.Family) {
 			now = append(now, all[i])
 		}
 	}

@@ -59,8 +59,12 @@ func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
 		adopt(want, &have)
 	}
 	plan, err := NewPlan(want, have)
-	if err != nil || !addsRoutes(plan) {
+	if err != nil {
 		return plan, have, want, err
+	}
+	a.keepSecondaries(&plan, have)
+	if !addsRoutes(plan) {
+		return plan, have, want, nil
 	}
 	all, err := a.Kernel.Observe(Scope{Foreign: true, RoutesOnly: true})
 	if err != nil {
@@ -93,6 +97,58 @@ func adopt(want Resolved, have *Snapshot) {
 	}
 }
 
+// keepSecondaries puts a stage before and one after the removal of addresses where that
+// would take others along: with the first IPv4 address of a subnet the kernel deletes
+// all others of it, but on links with promote_secondaries, which systemd sets on most
+// hosts (__inet_del_ifa, net/ipv4/devinet.c).
+func (a *Applier) keepSecondaries(plan *Plan, have Snapshot) {
+	if len(plan.Break) == 0 {
+		return
+	}
+	last := plan.Break[len(plan.Break)-1]
+	type subnet struct {
+		link   string
+		prefix netip.Prefix
+	}
+	in := func(h *fib.Address) subnet { return subnet{h.Link, h.Prefix.Masked()} }
+	gone, kept := map[fib.Address]bool{}, map[subnet]bool{}
+	for _, o := range last.Ops {
+		if o.Verb == AddressDel && o.Address.Family() == fib.Inet {
+			gone[*o.Address] = true
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	for i := range have.Addresses {
+		if h := &have.Addresses[i].Address; !gone[*h] {
+			kept[in(h)] = true
+		}
+	}
+	for _, s := range plan.Make {
+		for _, o := range s.Ops {
+			if o.Verb == AddressAdd {
+				kept[in(o.Address)] = true
+			}
+		}
+	}
+	seen := map[string]bool{}
+	var on, off []Op
+	for _, o := range last.Ops {
+		if link := o.Address.Link; gone[*o.Address] && kept[in(o.Address)] && !seen[link] {
+			seen[link] = true
+			all, own := a.Hardware.Sysctl("ipv4", "all", "promote_secondaries"), a.Hardware.Sysctl("ipv4", link, "promote_secondaries")
+			if max(all, own) == "0" {
+				on, off = append(on, Op{Verb: LinkPromote, Link: link, Promote: true}), append(off, Op{Verb: LinkPromote, Link: link})
+			}
+		}
+	}
+	if len(on) > 0 {
+		plan.Break = slices.Insert(plan.Break, len(plan.Break)-1, Stage{Ops: on})
+		plan.Break = append(plan.Break, Stage{Ops: off})
+	}
+}
+
 // observe reads the kernel's state, and which addresses are ours where only the
 // journal knows.
 func (a *Applier) observe(scope Scope) (Snapshot, error) {
@@ -105,7 +161,7 @@ func (a *Applier) observe(scope Scope) (Snapshot, error) {
 
 func addsRoutes(p Plan) bool {
 	return slices.ContainsFunc(p.Make, func(s Stage) bool {
-		return slices.ContainsFunc(s.Ops, func(o Op) bool { return o.Verb == RouteAdd })
+		return slices.ContainsFunc(s.Ops, func(o Op) bool { return o.Verb == RouteAdd || o.Verb == RouteReplace })
 	})
 }
 
@@ -115,8 +171,8 @@ func addsRoutes(p Plan) bool {
 // At the end the state is read back; what is missing then is a DriftError.
 func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 	plan, have, want, err := a.plan(s)
-	if wait := a.linkTime(want); err == nil && wait > 0 {
-		if err = a.WaitForLinks(ctx, s, wait); err == nil {
+	if err == nil && a.mayWait(want) {
+		if err = a.WaitForLinks(ctx, s, a.Wait); err == nil {
 			plan, have, want, err = a.plan(s)
 		}
 	}
@@ -133,25 +189,16 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 // carrierTime is the least that a link which was down has to find its carrier.
 const carrierTime = 3 * time.Second
 
-// linkTime is how long links are waited for.
-func (a *Applier) linkTime(want Resolved) time.Duration {
-	for _, l := range want.Links {
-		if !l.PolicyOnly && !l.Device.Up {
-			return max(a.Wait, carrierTime)
-		}
-	}
-	if len(want.Later.Links) > 0 {
-		return a.Wait
-	}
-	return 0
+// mayWait says whether there is a link to set up, or one to wait for.
+func (a *Applier) mayWait(want Resolved) bool {
+	return a.Wait > 0 && slices.ContainsFunc(want.Later.Links, Waiting.waits) ||
+		slices.ContainsFunc(want.Links, func(l ResolvedLink) bool { return !l.PolicyOnly && !l.Device.Up })
 }
 
 // WaitForLinks sets links up and waits until all are ready, or wait is over: that
 // some are not ready then is no error.
 func (a *Applier) WaitForLinks(ctx context.Context, s fib.State, wait time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	tried := map[string]bool{}
+	start, tried := time.Now(), map[string]bool{}
 	for {
 		have, err := a.Kernel.Observe(Scope{})
 		if err != nil {
@@ -161,7 +208,10 @@ func (a *Applier) WaitForLinks(ctx context.Context, s fib.State, wait time.Durat
 		if err != nil {
 			return err
 		}
-		waiting := len(want.Later.Links) > 0
+		since := time.Since(start)
+		waiting := slices.ContainsFunc(want.Later.Links, func(w Waiting) bool {
+			return w.waits() && (since < wait || tried[w.Device] && since < carrierTime)
+		})
 		for _, l := range want.Links {
 			if !l.PolicyOnly && !l.Device.Up && !tried[l.Device.Name] {
 				tried[l.Device.Name], waiting = true, true
@@ -176,18 +226,10 @@ func (a *Applier) WaitForLinks(ctx context.Context, s fib.State, wait time.Durat
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctxParent(ctx))
+			return interrupted(ctx)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// ctxParent keeps our own deadline from being an error: only the caller's counts.
-func ctxParent(ctx context.Context) context.Context {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return context.Background()
-	}
-	return ctx
 }
 
 // Down takes away all that is ours. Links stay up.
@@ -200,6 +242,7 @@ func (a *Applier) Down(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	a.keepSecondaries(&plan, have)
 	done, err := a.execute(ctx, plan, have)
 	return Result{Done: done}, err
 }
@@ -207,7 +250,9 @@ func (a *Applier) Down(ctx context.Context) (Result, error) {
 // execute carries a plan out, stage by stage, or undoes what it did.
 func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done []Op, err error) {
 	for _, stage := range slices.Concat(plan.Make, plan.Break) {
-		if err = ctx.Err(); err == nil {
+		if ctx.Err() != nil {
+			err = interrupted(ctx)
+		} else {
 			err = a.settle(ctx, stage.Settle)
 		}
 		if err == nil && a.Journal != nil {
@@ -228,6 +273,8 @@ func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done [
 	return done, err
 }
 
+func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w", context.Cause(ctx)) }
+
 // stage sends operations, and returns those that were carried out and the first
 // error. That something to be removed is gone already is none.
 func (a *Applier) stage(ops []Op) (carried []Op, err error) {
@@ -247,25 +294,34 @@ func (a *Applier) settle(ctx context.Context, addrs []netip.Addr) error {
 	if len(addrs) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(a.Wait, settleTime))
+	limit, cancel := context.WithTimeout(ctx, max(a.Wait, settleTime))
 	defer cancel()
 	for {
-		have, err := a.Kernel.Observe(Scope{})
+		// Without the links: the names in a plan mean those that there were.
+		have, err := a.Kernel.Observe(Scope{AddressesOnly: true})
 		if err != nil {
 			return err
 		}
-		var left []netip.Addr
+		var left []Address
 		for _, h := range have.Addresses {
 			if h.Tentative && slices.Contains(addrs, h.Prefix.Addr()) {
-				left = append(left, h.Prefix.Addr())
+				left = append(left, h)
 			}
 		}
 		if len(left) == 0 {
 			return nil
 		}
+		for _, h := range left {
+			if h.Duplicate {
+				return fmt.Errorf("%v on %s: another host has this address (duplicate address detection has failed)", h.Prefix.Addr(), h.Link)
+			}
+		}
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%v: duplicate address detection has not ended: another host may have this address, or the link carries nothing", left[0])
+		case <-limit.Done():
+			if ctx.Err() != nil {
+				return interrupted(ctx)
+			}
+			return fmt.Errorf("%v on %s: duplicate address detection has not ended: the link carries nothing", left[0].Prefix.Addr(), left[0].Link)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

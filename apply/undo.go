@@ -27,6 +27,7 @@ func (a *Applier) undo(done Plan, have Snapshot) error {
 	}
 	back, err := NewPlan(before(done, have, now), now)
 	failed(err)
+	a.keepSecondaries(&back, now)
 	back.Make = append(back.Make, Stage{}) // rules are put in order before anything goes
 	for i, stage := range slices.Concat(back.Make, back.Break) {
 		if i == len(back.Make)-1 {
@@ -42,6 +43,12 @@ func (a *Applier) undo(done Plan, have Snapshot) error {
 		}
 		_, err := a.stage(stage.Ops)
 		failed(err)
+	}
+	for _, o := range done.Ops() {
+		if o.Verb == LinkPromote && !o.Promote {
+			_, err := a.stage([]Op{o})
+			failed(err)
+		}
 	}
 	if a.Journal != nil {
 		failed(a.Journal.after(back))

@@ -27,6 +27,7 @@ func Run(t *testing.T, newKernel func(t *testing.T) apply.Kernel) {
 	}{
 		{"Links", (*contract).links},
 		{"Addresses", (*contract).addresses},
+		{"PrimaryAddress", (*contract).primaryAddress},
 		{"RoutesByTable", (*contract).routeTable},
 		{"RoutesAtRandom", (*contract).routesAtRandom},
 		{"RouteErrors", (*contract).routeErrors},
@@ -221,6 +222,30 @@ func (c *contract) addresses() {
 	c.refused(inverse(addressAdd("absent0", "192.0.2.1/24")), syscall.ENODEV, "")
 }
 
+// primaryAddress takes the first address of a subnet away, without and with promotion.
+func (c *contract) primaryAddress() {
+	first, second, other := addressAdd("card0", "192.0.2.10/24"), addressAdd("card0", "192.0.2.11/24"), addressAdd("card0", "192.0.2.12/25")
+	for _, promote := range []bool{false, true} {
+		c.do(first, second, other, apply.Op{Verb: apply.LinkPromote, Link: "card0", Promote: promote}, inverse(first))
+		var have []netip.Prefix
+		for _, a := range c.observe().Addresses {
+			if a.Link == "card0" && a.Prefix.Addr().Is4() {
+				have = append(have, a.Prefix)
+			}
+		}
+		want := []netip.Prefix{other.Address.Prefix}
+		if promote {
+			want = []netip.Prefix{second.Address.Prefix, other.Address.Prefix}
+		}
+		slices.SortFunc(have, netip.Prefix.Compare)
+		slices.SortFunc(want, netip.Prefix.Compare)
+		if !slices.Equal(have, want) {
+			c.Errorf("promotion %t: %v, want %v", promote, have, want)
+		}
+		c.do(inverse(other))
+	}
+}
+
 // roundTrip adds a route, wants to read it back exactly, and deletes it.
 func (c *contract) roundTrip(r fib.Route) {
 	c.Helper()
@@ -407,14 +432,26 @@ func (c *contract) routeReplace() {
 		only(a)
 		c.do(inverse(routeAdd(a)), replace) // where there is none it is added
 		only(b)
-		if f == fib.Inet { // a plan never does so for IPv6, see planner.routes
-			several := a
-			several.Nexthops = []fib.Nexthop{{Link: "card0", Via: host(subnet(f, 0), 1), Weight: 2}, {Link: "card1", Via: host(subnet(f, 1), 1), Weight: 1}}
-			replace := apply.Op{Verb: apply.RouteReplace, Route: &several, Before: &b}
-			c.do(replace)
-			only(several)
-			c.do(inverse(replace))
-			only(b)
+		// From each kind to each other.
+		hop := func(i int, weight uint16) fib.Nexthop {
+			return fib.Nexthop{Link: Links[i], Via: host(subnet(f, i), 1), Weight: weight}
+		}
+		kinds := []fib.Route{b, b, b, b, b}
+		kinds[0].Nexthops = []fib.Nexthop{hop(0, 0)}
+		kinds[1].Nexthops = []fib.Nexthop{hop(0, 2), hop(1, 1)}
+		kinds[2].Nexthops = []fib.Nexthop{hop(0, 2), hop(1, 3), hop(2, 1)}
+		kinds[3].Type, kinds[3].Nexthops, kinds[3].MTU, kinds[3].Scope = fib.RouteUnreachable, nil, 0, 0
+		kinds[4].Nexthops, kinds[4].Scope = []fib.Nexthop{{Link: "card2"}}, 0
+		if f == fib.Inet {
+			kinds[4].Scope = fib.ScopeLink
+		}
+		for i := range kinds {
+			for j := range kinds {
+				if i != j {
+					c.do(apply.Op{Verb: apply.RouteReplace, Route: &kinds[i], Before: &b}, apply.Op{Verb: apply.RouteReplace, Route: &kinds[j], Before: &kinds[i]})
+					only(kinds[j])
+				}
+			}
 		}
 	}
 }

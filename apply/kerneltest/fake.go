@@ -21,6 +21,8 @@ type Fake struct {
 
 	// Sent counts the changes that were requested.
 	Sent int
+
+	promotes map[string]bool
 }
 
 // NewFake returns a kernel with links that are up and have a carrier, and lo.
@@ -45,7 +47,11 @@ func NewFake(links ...string) *Fake {
 // Observe implements apply.Kernel.
 func (f *Fake) Observe(scope apply.Scope) (apply.Snapshot, error) {
 	var s apply.Snapshot
-	if !scope.RoutesOnly {
+	switch {
+	case scope.AddressesOnly:
+		s.Addresses = slices.Clone(f.Addresses)
+		return s, nil
+	case !scope.RoutesOnly:
 		s = apply.Snapshot{Links: slices.Clone(f.Links), Addresses: slices.Clone(f.Addresses), Rules: slices.Clone(f.Rules)}
 	}
 	for _, r := range f.Routes {
@@ -100,6 +106,14 @@ func (f *Fake) execute(o apply.Op) (string, syscall.Errno) {
 		default:
 			l.MTU = o.MTU
 		}
+	case apply.LinkPromote:
+		if f.link(o.Link) == nil {
+			return "", syscall.ENODEV
+		}
+		if f.promotes == nil {
+			f.promotes = map[string]bool{}
+		}
+		f.promotes[o.Link] = o.Promote
 	case apply.AddressAdd:
 		return f.addressAdd(*o.Address)
 	case apply.AddressDel:
@@ -155,7 +169,8 @@ func (f *Fake) addressAdd(a fib.Address) (string, syscall.Errno) {
 	return "", 0
 }
 
-// addressDel takes the routes of main along that have the address as their source; IPv6
+// addressDel takes the others of an IPv4 subnet along with its first one, unless the link
+// promotes them. It takes the routes of main along that have the address as their source; IPv6
 // ones only lose it, in all tables.
 func (f *Fake) addressDel(a fib.Address) (string, syscall.Errno) {
 	a.Origin = fib.Origin{}
@@ -166,7 +181,12 @@ func (f *Fake) addressDel(a fib.Address) (string, syscall.Errno) {
 		}
 		return "", syscall.EADDRNOTAVAIL
 	}
+	same := func(h apply.Address) bool { return h.Link == a.Link && h.Prefix.Masked() == a.Prefix.Masked() }
+	first := slices.IndexFunc(f.Addresses, same) == i
 	f.Addresses = slices.Delete(f.Addresses, i, i+1)
+	if first && a.Family() == fib.Inet && !f.promotes[a.Link] {
+		f.Addresses = slices.DeleteFunc(f.Addresses, same)
+	}
 	src := a.Prefix.Addr()
 	f.Routes = slices.DeleteFunc(f.Routes, func(r apply.Route) bool { return r.Family == fib.Inet && r.Table == fib.TableMain && r.Src == src })
 	for i := range f.Routes {

@@ -168,30 +168,33 @@ func (n *Namespace) Card(names ...string) {
 		n.IP("link add "+name+" type veth peer name "+name+".peer",
 			"link set "+name+".peer addrgenmode none up", "link set "+name+" addrgenmode none up")
 	}
-	n.carrier(names)
+	n.Carrier(names...)
 }
 
-// carrier waits until links carry: the kernel says so a moment after both ends are up.
-func (n *Namespace) carrier(names []string) {
+// Carrier waits until the kernel has acted on the carrier of links, a moment after both
+// ends are up: the last that it does is to give them a route for multicast.
+func (n *Namespace) Carrier(names ...string) {
 	n.t.Helper()
-	k := n.open()
-	defer k.Close()
+	var missing []string
 	for range 1000 {
-		have, err := k.Observe(apply.Scope{})
+		routes, err := n.Run("", "ip", "-6", "route", "show", "table", "local", "type", "multicast")
 		if err != nil {
 			n.t.Fatal(err)
 		}
-		up := 0
-		for _, l := range have.Links {
-			if l.Carrier && slices.Contains(names, l.Name) {
-				up++
-			}
+		links, err := n.Run("", "ip", "-o", "link", "show", "up")
+		if err != nil {
+			n.t.Fatal(err)
 		}
-		if up == len(names) {
+		missing = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+			return strings.Contains(routes, " dev "+name+" ") && strings.Contains(routes, " dev "+name+".peer ") && strings.Contains(links, ": "+name+"@") &&
+				strings.Count(links, "LOWER_UP") == strings.Count(links, "\n")
+		})
+		if len(missing) == 0 {
 			return
 		}
+		time.Sleep(time.Millisecond)
 	}
-	n.t.Fatalf("no carrier: %v", names)
+	n.t.Fatalf("no carrier: %v", missing)
 }
 
 // Settle waits until no address is tentative: even without duplicate address detection

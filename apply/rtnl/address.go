@@ -76,6 +76,7 @@ func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
 		err = errMalformed
 	}
 	a.Prefix = netip.PrefixFrom(local, bits)
+	a.Duplicate = flags&unix.IFA_F_DADFAILED != 0
 	a.Tentative = flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 && flags&unix.IFA_F_OPTIMISTIC == 0
 	return a, err
 }

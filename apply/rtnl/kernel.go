@@ -1,8 +1,8 @@
 // Package rtnl is the running kernel behind apply.Kernel: rtnetlink(7), for the
 // network namespace of the thread that made it.
 //
-// Links come from github.com/vishvananda/netlink; rules, routes and addresses have
-// codecs of our own, each file says why. Requests are pipelined: many are sent at
+// Neighbours come from github.com/vishvananda/netlink; rules, routes, addresses and
+// links have codecs of our own, each file says why. Requests are pipelined: many are sent at
 // once, an acknowledgement is asked for the last one alone, and since the kernel
 // answers every request that it refuses, each error finds its operation.
 package rtnl
@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +24,6 @@ import (
 // Kernel is an apply.Kernel. It is not safe for concurrent use.
 type Kernel struct {
 	socket *socket
-	links  *netlink.Handle
 	byName map[string]uint32 // as of the last Observe
 	byID   map[uint32]string
 
@@ -38,19 +36,11 @@ func New() (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		s.close()
-		return nil, fmt.Errorf("netlink socket: %w", err)
-	}
-	return &Kernel{socket: s, links: links, byName: map[string]uint32{}, byID: map[uint32]string{}}, nil
+	return &Kernel{socket: s, byName: map[string]uint32{}, byID: map[uint32]string{}}, nil
 }
 
-// Close closes the sockets.
-func (k *Kernel) Close() {
-	k.socket.close()
-	k.links.Close()
-}
+// Close closes the socket.
+func (k *Kernel) Close() { k.socket.close() }
 
 // Sent counts the changes that were requested of the kernel so far.
 func (k *Kernel) Sent() int { return k.sent }
@@ -96,6 +86,10 @@ func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 		s.Routes, err = k.allRoutes(scope.Foreign)
 		return s, err
 	}
+	if scope.AddressesOnly {
+		s.Addresses, err = k.addresses()
+		return s, err
+	}
 	if s.Links, err = k.observeLinks(); err != nil {
 		return s, fmt.Errorf("read the links: %w", err)
 	}
@@ -130,43 +124,10 @@ func isNoFamily(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPFNOSUPPORT)
 }
 
-func (k *Kernel) observeLinks() ([]apply.Link, error) {
-	found, err := k.links.LinkList()
-	for range dumpTries {
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-		found, err = k.links.LinkList()
-	}
-	if err != nil {
-		return nil, err
-	}
-	clear(k.byName)
-	clear(k.byID)
-	list := make([]apply.Link, 0, len(found))
-	for _, f := range found {
-		a := f.Attrs()
-		l := apply.Link{
-			Index: a.Index, Name: a.Name, AltNames: a.AltNames, MTU: uint32(a.MTU),
-			MAC: strings.ToLower(a.HardwareAddr.String()), Kind: f.Type(),
-			Up: a.RawFlags&unix.IFF_UP != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
-			Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
-		}
-		if l.Kind == "device" { // the library's word for a link without a kind
-			l.Kind = ""
-		}
-		k.byName[l.Name] = uint32(l.Index)
-		k.byID[uint32(l.Index)] = l.Name
-		list = append(list, l)
-	}
-	slices.SortFunc(list, func(a, b apply.Link) int { return a.Index - b.Index })
-	return list, nil
-}
-
 // Neighbours implements apply.Kernel.
 func (k *Kernel) Neighbours() (list []apply.Neighbour, err error) {
 	for _, f := range fib.Families {
-		found, err := k.links.NeighList(0, int(f))
+		found, err := netlink.NeighList(0, int(f))
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return nil, fmt.Errorf("read the %s neighbours: %w", f, err)
 		}
@@ -265,6 +226,9 @@ func (k *Kernel) encode(e *encoder, o apply.Op, flags uint16, seq uint32) {
 		if e.bytes(header...); o.Verb == apply.LinkMTU {
 			e.attr32(unix.IFLA_MTU, o.MTU)
 		}
+	case apply.LinkPromote:
+		e.begin(unix.RTM_NEWLINK, flags, seq)
+		e.encodePromote(k.index(o.Link), o.Promote)
 	case apply.AddressAdd:
 		e.begin(unix.RTM_NEWADDR, flags|add, seq)
 		e.encodeAddress(o.Address, false, k.index)
@@ -290,4 +254,28 @@ func (k *Kernel) encode(e *encoder, o apply.Op, flags uint16, seq uint32) {
 		e.encodeRule(o.Rule)
 	}
 	e.end()
+}
+
+// encodePromote writes the payload of the RTM_NEWLINK that sets promote_secondaries:
+// what sysctl does, but in the namespace and to the link that the socket means
+// (inet_set_link_af, net/ipv4/devinet.c).
+func (e *encoder) encodePromote(index uint32, on bool) {
+	const (
+		inetConf = 1  // IFLA_INET_CONF, include/uapi/linux/if_link.h
+		promote  = 20 // IPV4_DEVCONF_PROMOTE_SECONDARIES, include/uapi/linux/ip.h
+	)
+	header := make([]byte, unix.SizeofIfInfomsg)
+	native.PutUint32(header[4:], index)
+	e.bytes(header...)
+	spec := e.nest(unix.IFLA_AF_SPEC)
+	inet := e.nest(unix.AF_INET)
+	conf := e.nest(inetConf)
+	value := uint32(0)
+	if on {
+		value = 1
+	}
+	e.attr32(promote, value)
+	e.unnest(conf)
+	e.unnest(inet)
+	e.unnest(spec)
 }

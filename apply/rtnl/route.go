@@ -220,21 +220,48 @@ func decodeMetrics(r *fib.Route, b []byte) error {
 	return cmp.Or(err, a.err)
 }
 
+// foreignTypes are the types of others' routes that are looked at, each by a dump of
+// its own where the kernel filters: most of what a host with many addresses has is
+// local and broadcast, which are nobody's way out.
+var foreignTypes = []fib.RouteType{
+	fib.Unicast, fib.Anycast, fib.Multicast, fib.RouteBlackhole, fib.RouteUnreachable, fib.RouteProhibit, fib.Throw,
+}
+
 // routes reads the routes of a family: those of ours, filtered in the kernel, or all.
 // A kernel before 4.20 does not filter; what is not asked for is then left out here.
-func (k *Kernel) routes(f fib.Family, foreign bool) (routes []apply.Route, err error) {
+func (k *Kernel) routes(f fib.Family, foreign bool) (all []apply.Route, err error) {
 	header := make([]byte, routeHeaderLen)
 	header[0] = uint8(f)
 	if !foreign {
 		header[5] = fib.Protocol
+		return k.dumpRoutes(header)
 	}
+	if !k.socket.strict {
+		return k.dumpRoutes(header)
+	}
+	for _, t := range foreignTypes {
+		header[7] = uint8(t)
+		routes, err := k.dumpRoutes(header)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, routes...)
+	}
+	return all, nil
+}
+
+// dumpRoutes reads the routes that have what the header has.
+func (k *Kernel) dumpRoutes(header []byte) (routes []apply.Route, err error) {
 	err = k.socket.dump(unix.RTM_GETROUTE, header, func() { routes = routes[:0] }, func(b []byte) error {
 		const rtmCloned = 0x200 // RTM_F_CLONED: a cached entry, no route
-		if len(b) >= routeHeaderLen && (!foreign && b[5] != fib.Protocol || native.Uint32(b[8:])&rtmCloned != 0 || b[4] == unix.RT_TABLE_LOCAL) {
+		if len(b) < routeHeaderLen {
+			return errMalformed
+		}
+		if header[5] != 0 && b[5] != header[5] || native.Uint32(b[8:])&rtmCloned != 0 || b[4] == unix.RT_TABLE_LOCAL {
 			return nil
 		}
 		r, err := decodeRoute(b, k.name)
-		if err == nil && r.Family == f {
+		if err == nil && uint8(r.Family) == header[0] {
 			routes = append(routes, r)
 		}
 		return err

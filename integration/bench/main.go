@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,7 @@ func main() {
 	most := flag.Int("most", 10000, "the largest number of uplinks")
 	check := flag.Bool("check", false, "exit with 1 where a target is missed")
 	flag.Parse()
+	debug.SetGCPercent(400) // as in the programs
 	// Whoever stops it, or reads only its beginning, must not be left with what it made.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -68,6 +70,9 @@ func bench(ctx context.Context, on string, runs, most int) (missed bool, err err
 		return false, err
 	}
 	if err := b.growth(ctx, most); err != nil {
+		return false, err
+	}
+	if err := b.kernel(ctx, most); err != nil {
 		return false, err
 	}
 	return b.missed, nil

@@ -1,0 +1,129 @@
+package apply_test
+
+import (
+	"context"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// unmarked is a kernel before 5.18: it does not keep the owner of an address.
+type unmarked struct{ apply.Kernel }
+
+func (u unmarked) Observe(scope apply.Scope) (apply.Snapshot, error) {
+	s, err := u.Kernel.Observe(scope)
+	for i := range s.Addresses {
+		s.Addresses[i].Ours = false
+	}
+	return s, err
+}
+
+// TestJournal brings states about on a kernel that does not know whose an address is,
+// each run as a process of its own.
+func TestJournal(t *testing.T) {
+	fake := kerneltest.NewFake(kerneltest.Links...)
+	file := filepath.Join(t.TempDir(), "run", "uplink", "addresses")
+	faulty := &kerneltest.Faulty{Kernel: unmarked{fake}}
+	process := func() *apply.Applier {
+		t.Helper()
+		j, err := apply.OpenJournal(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := on(faulty)
+		a.Journal = j
+		return a
+	}
+	others := apply.Address{Address: fib.Address{Link: "card0", Prefix: netip.MustParsePrefix("192.0.2.99/24")}}
+	fake.Addresses = append(fake.Addresses, others)
+	has := func(what string, want ...string) {
+		t.Helper()
+		var have []string
+		for _, a := range fake.Addresses {
+			have = append(have, a.Prefix.String())
+		}
+		if got := strings.Join(have, " "); got != strings.Join(want, " ") {
+			t.Errorf("%s: the addresses are %s, want %s", what, got, strings.Join(want, " "))
+		}
+	}
+	bring(t, process(), recipe)
+	has("recipe", "192.0.2.99/24", "192.0.2.10/24", "198.51.100.10/24")
+	fake.Sent = 0
+	bring(t, process(), recipe)
+	if fake.Sent != 0 {
+		t.Errorf("a second run sent %d changes", fake.Sent)
+	}
+	bring(t, process(), recipe[:strings.Index(recipe, "[uplink.rt2]")])
+	has("one uplink", "192.0.2.99/24", "192.0.2.10/24")
+
+	// What was removed and is added by somebody else is somebody else's.
+	fake.Addresses = append(fake.Addresses, apply.Address{Address: fib.Address{Link: "card1", Prefix: netip.MustParsePrefix("198.51.100.10/24")}})
+	if _, err := process().Down(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	has("down", "192.0.2.99/24", "198.51.100.10/24")
+
+	// So is one that was added, and taken back because something was refused.
+	faulty.Seen, faulty.At, faulty.Fault = nil, 4, kerneltest.Refuse
+	if _, err := process().Apply(context.Background(), state(t, dualStack)); err == nil {
+		t.Fatal("nothing was refused")
+	}
+	faulty.Fault = kerneltest.None
+	has("undone", "192.0.2.99/24", "198.51.100.10/24")
+	fake.Addresses = append(fake.Addresses, apply.Address{Address: fib.Address{Link: "card0", Prefix: netip.MustParsePrefix("192.0.2.10/24")}})
+	if _, err := process().Down(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	has("down after an undone run", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24")
+
+	// A kill between the journal and the kernel, and after the kernel.
+	bring(t, process(), "")
+	a := process()
+	plan, _, err := a.Plan(state(t, dualStack))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Journal.Before(plan.Ops()); err != nil {
+		t.Fatal(err)
+	}
+	fake.Execute(plan.Ops()[:1])
+	bring(t, process(), dualStack)
+	if _, err := process().Down(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	has("down after a kill", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24")
+}
+
+// TestLock wants one holder at a time, and the lock to be free after the first.
+func TestLock(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "run", "uplink", "lock")
+	unlock, err := apply.Lock(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var second atomic.Bool
+	done := make(chan error)
+	go func() {
+		unlock, err := apply.Lock(file)
+		second.Store(true)
+		if err == nil {
+			unlock()
+		}
+		done <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	if second.Load() {
+		t.Error("two have the lock")
+	}
+	unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,277 @@
+package apply_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
+)
+
+// foreign is what others have on a host, of every kind and owner, in the tables that
+// full and changed use as well. FIRST is a gateway of the table's, OTHER not.
+var foreign = func() (ip []string) {
+	add := func(format string, args ...any) { ip = append(ip, fmt.Sprintf(format, args...)) }
+	add("address add 172.20.0.1/24 dev card0")
+	add("address add 172.20.0.2/24 dev card0 label card0:old")
+	add("address add 172.20.1.1 peer 172.20.1.2/32 dev card0")
+	add("address add 172.20.2.1/24 brd + dev card1 scope link valid_lft 3000 preferred_lft 3000 noprefixroute")
+	add("address add 172.20.3.1/32 dev lo")
+	add("-6 address add fd20::1/64 dev card0")
+	add("-6 address add fd20::2/128 dev card0 noprefixroute")
+	add("-6 address add fd20:1::1 peer fd20:1::2/128 dev card1")
+	add("-6 address add fd20:2::1/64 dev card2 valid_lft 3000 preferred_lft 0")
+	protocols := []string{"boot", "static", "kernel", "ra", "redirect", "dhcp", "zebra", "bird", "babel", "bgp", "77", "117", "119", "255"}
+	for i, protocol := range protocols {
+		for _, table := range []int{101, 10000, 254, 777} {
+			add("route add 172.21.%d.0/24 via 172.20.0.9 dev card0 table %d proto %s metric %d", i, table, protocol, 5+i)
+			add("-6 route add fd21:%d::/64 via fd20::9 dev card0 table %d proto %s metric %d", i, table, protocol, 5+i)
+		}
+		add("rule add priority %d from 172.22.%d.0/24 lookup %d protocol %s", 100*i+50, i, 10000, protocol)
+		add("-6 rule add priority %d from fd22:%d::/64 lookup %d protocol %s", 100*i+50, i, 101, protocol)
+	}
+	for i, kind := range []string{"blackhole", "unreachable", "prohibit", "throw"} {
+		add("route add %s 172.23.%d.0/24 table 101", kind, i)
+		add("-6 route add %s fd23:%d::/64 table 101", kind, i)
+	}
+	add("route add local 172.24.0.0/24 dev lo table 101 scope host")
+	add("route add broadcast 172.24.1.255 dev card0 table 101 scope link")
+	add("route add multicast 224.9.0.0/16 dev card0 table 101")
+	add("route add 172.24.2.0/24 dev card0 table 101 scope link src 172.20.0.1 mtu lock 1400 advmss 1300 hoplimit 9 rtt 10ms initcwnd 9 quickack 1 realm 7 tos 0x10")
+	add("route add 172.24.3.0/24 table 10000 nexthop via 172.20.0.9 dev card0 weight 3 nexthop via 172.20.2.9 dev card1 onlink weight 5")
+	add("route add 172.24.4.0/24 via inet6 fd20::9 dev card0 table 101")
+	add("nexthop add id 5 via 172.20.0.9 dev card0")
+	add("route add 172.24.5.0/24 nhid 5 table 101")
+	add("-6 route add fd24::/64 dev card0 table 101 pref high")
+	add("-6 route add fd24:1::/64 from fd99::/64 dev card0 table 101")
+	add("-6 route add fd24:2::/64 table 101 nexthop via fd20::9 dev card0 nexthop via fd20::8 dev card0")
+	add("-6 route add default via fd20::9 dev card0 metric 99 proto ra expires 3000")
+	add("route add default via 172.20.0.9 dev card0 metric 99 proto dhcp src 172.20.0.2")
+	// Of ours but for the owner, or for one word.
+	add("rule add priority 10000 from 192.0.2.10 lookup 101 protocol static")
+	add("rule add priority 10000 from 192.0.2.10 lookup 102 protocol boot")
+	add("-6 rule add priority 10000 from 2001:db8:1::10 lookup 101 protocol static")
+	add("rule add priority 2000 not from 172.22.0.0/16 to 172.25.0.0/16 fwmark 0x1/0xff iif card0 oif card1 tos 0x10 ipproto tcp sport 1-9 dport 80 uidrange 1-2 lookup 101 suppress_prefixlength 3 suppress_ifgroup 4")
+	add("rule add priority 2001 from 172.25.0.0/16 goto 32766")
+	add("rule add priority 2002 from 172.25.0.0/16 prohibit")
+	add("rule add priority 2003 from 172.25.0.0/16 nop")
+	add("rule add priority 2004 from 172.25.0.0/16 lookup 9 realms 3/4")
+	add("-6 rule add priority 2005 from fd25::/64 blackhole")
+	return ip
+}()
+
+// ip feeds lines to ip(8) as the dry run says: those that begin with "-6 " without it
+// to ip -6, in their order.
+func ip(t *testing.T, n *kerneltest.Namespace, lines []string) {
+	t.Helper()
+	for len(lines) > 0 {
+		six := strings.HasPrefix(lines[0], "-6 ")
+		k := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "-6 ") != six })
+		if k < 0 {
+			k = len(lines)
+		}
+		batch, argv := "", []string{"ip", "-batch", "-"}
+		if six {
+			argv = []string{"ip", "-6", "-batch", "-"}
+		}
+		for _, l := range lines[:k] {
+			batch += strings.TrimPrefix(l, "-6 ") + "\n"
+		}
+		lines = lines[k:]
+		if _, err := n.Run(batch, argv...); err != nil {
+			t.Fatalf("%v\n%s", err, batch)
+		}
+		n.Settle()
+	}
+}
+
+// lasting takes from a dump what runs by itself: the seconds that are left of a lifetime.
+func lasting(dump string) string {
+	var b strings.Builder
+	for line := range strings.Lines(dump) {
+		words := strings.Fields(line)
+		for i := 1; i < len(words); i++ {
+			if w := words[i]; w != "0sec" && strings.HasSuffix(w, "sec") {
+				line = strings.Replace(line, w, "Nsec", 1)
+			}
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// missing returns the lines of a dump that another lacks.
+func missing(before, after string) string {
+	var b strings.Builder
+	for line := range strings.Lines(kerneltest.Diff(before, after)) {
+		if strings.HasPrefix(line, "- ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// TestNothingOfOthersIsTouched has others' routes, rules and addresses of all kinds on
+// the host: all of them are there, byte for byte, after apply, re-apply, changes, a
+// refused change, and down, which leaves nothing else.
+func TestNothingOfOthersIsTouched(t *testing.T) {
+	t.Parallel()
+	n := kerneltest.NewNamespace(t)
+	n.Card(kerneltest.Links...)
+	ip(t, n, foreign)
+	dump := func() string { n.Settle(); return lasting(n.Dump()) }
+	before := dump()
+	k := &kerneltest.Faulty{Kernel: n.Kernel()}
+	a := &apply.Applier{Kernel: k, Hardware: n.Hardware()}
+	untouched := func(what string) {
+		t.Helper()
+		if lost := missing(before, dump()); lost != "" {
+			t.Fatalf("%s lost:\n%s", what, lost)
+		}
+	}
+	full := strings.Replace(full, "mtu       = 1400", "", 1) // the link's MTU is in its line
+	changed := strings.Replace(changed, "mtu       = 1500", "", 1)
+	for i, spec := range []string{full, full, changed, full, recipe, dualStack, changed} {
+		bring(t, a, spec)
+		untouched(fmt.Sprintf("step %d", i))
+	}
+	k.Seen, k.At, k.Fault = nil, 20, kerneltest.Refuse
+	if _, err := a.Apply(context.Background(), state(t, full)); err == nil {
+		t.Fatal("nothing was refused")
+	}
+	untouched("undoing")
+	k.Fault = kerneltest.None
+	bring(t, a, full)
+	if _, err := a.Down(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if d := kerneltest.Diff(before, dump()); d != "" {
+		t.Errorf("down left the kernel different:\n%s", d)
+	}
+}
+
+// TestForeignRouteInTheWayOfTheKernel is TestForeignRouteInTheWay on the real one, for
+// every owner in both families.
+func TestForeignRouteInTheWayOfTheKernel(t *testing.T) {
+	t.Parallel()
+	n := kerneltest.NewNamespace(t)
+	n.Card(kerneltest.Links...)
+	n.IP("address add 172.20.0.1/24 dev card2", "-6 address add fd20::1/64 dev card2")
+	n.Settle()
+	a := &apply.Applier{Kernel: n.Kernel(), Hardware: n.Hardware()}
+	for _, line := range []string{
+		"route add default via 172.20.0.9 dev card2 table 1 proto static",
+		"route add 198.51.100.0/24 dev card2 table 1 proto dhcp",
+		"route add blackhole default table 1 proto bird",
+		"route add default table 1 proto 99 nexthop via 172.20.0.9 dev card2 nexthop via 172.20.0.8 dev card2",
+		"route add default via 172.20.0.9 dev card2 metric 100 proto kernel",
+		"-6 route add default via fd20::9 dev card2 table 1 proto static",
+		"-6 route add 2001:db8:2::/64 dev card2 table 1 proto ra metric 1024",
+		"-6 route add prohibit default table 1 proto boot metric 1024",
+	} {
+		n.IP(line)
+		before := n.Dump()
+		_, err := a.Apply(context.Background(), state(t, dualStack))
+		if !errors.Is(err, apply.ErrForeign) {
+			t.Errorf("%s: %v, want a ForeignError", line, err)
+		}
+		if d := kerneltest.Diff(before, n.Dump()); d != "" {
+			t.Errorf("%s: something was changed:\n%s", line, d)
+		}
+		n.IP(strings.Replace(line, " add ", " del ", 1))
+	}
+	bring(t, a, dualStack)
+}
+
+// TestBatchReachesTheSame feeds the dry run to the real ip(8), from nothing and for a
+// change: afterwards nothing differs, but that iproute2 cannot mark addresses as ours.
+func TestBatchReachesTheSame(t *testing.T) {
+	t.Parallel()
+	specs := []string{full, changed, dualStack, recipe, full}
+	applied, fed := kerneltest.NewNamespace(t), kerneltest.NewNamespace(t)
+	var a [2]*apply.Applier
+	for i, n := range []*kerneltest.Namespace{applied, fed} {
+		n.Card(kerneltest.Links...)
+		a[i] = &apply.Applier{Kernel: n.Kernel(), Hardware: n.Hardware()}
+	}
+	a[1].Journal = journal(t) // says which addresses are ours
+	for i, spec := range specs {
+		bring(t, a[0], spec)
+		plan, _, err := a[1].Plan(state(t, spec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a[1].Journal.Before(plan.Ops()); err != nil {
+			t.Fatal(err)
+		}
+		ip(t, fed, strings.Split(strings.TrimSpace(lines(plan.Ops())), "\n"))
+		plan, _, err = a[1].Plan(state(t, spec))
+		if err != nil || plan.Len() > 0 {
+			t.Errorf("step %d: %v, and there is still to do:\n%s", i, err, lines(plan.Ops()))
+		}
+		applied.Settle()
+		if d := kerneltest.Diff(neutral(applied.Dump()), neutral(fed.Dump())); d != "" {
+			t.Errorf("step %d: - applied, + fed to ip -batch:\n%s", i, d)
+		}
+	}
+}
+
+// neutral is a dump without what differs from namespace to namespace, and in order.
+func neutral(dump string) string {
+	var b []string
+	for line := range strings.Lines(dump) {
+		if strings.Contains(line, "link/") {
+			continue // hardware addresses
+		}
+		b = append(b, line)
+	}
+	return sorted(strings.Join(b, ""))
+}
+
+// TestStatesInTurn brings states about one after the other on one kernel. Each is the
+// same as on a fresh one, a second run sends nothing, and down leaves nothing.
+func TestStatesInTurn(t *testing.T) {
+	t.Parallel()
+	n := kerneltest.NewNamespace(t)
+	n.Card(kerneltest.Links...)
+	k := n.Kernel()
+	a := &apply.Applier{Kernel: k, Hardware: n.Hardware()}
+	empty := n.Dump()
+	fresh := map[string]string{}
+	specs := []string{recipe, dualStack, full, changed, dualStack, changed, recipe, full, manyUplinks(50, func(int) string { return "192.0.2.1" }), dualStack}
+	for i, spec := range specs {
+		bring(t, a, spec)
+		n.Settle()
+		have := neutral(n.Dump())
+		if fresh[spec] == "" {
+			other := kerneltest.NewNamespace(t)
+			other.Card(kerneltest.Links...)
+			bring(t, &apply.Applier{Kernel: other.Kernel(), Hardware: noHardware{}}, spec)
+			other.Settle()
+			fresh[spec] = neutral(other.Dump())
+		}
+		if d := kerneltest.Diff(unset(fresh[spec]), unset(have)); d != "" {
+			t.Errorf("step %d: - on a fresh kernel, + here:\n%s", i, d)
+		}
+		sent := k.Sent()
+		if r := bring(t, a, spec); k.Sent() != sent || len(r.Done) != 0 {
+			t.Errorf("step %d: a second run sent %d changes:\n%s", i, k.Sent()-sent, lines(r.Done))
+		}
+	}
+	if _, err := a.Down(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	n.IP("link set card0 mtu 1500") // which no spec gives back
+	if d := kerneltest.Diff(empty, n.Dump()); d != "" {
+		t.Errorf("down left the kernel different:\n%s", d)
+	}
+}
+
+// unset takes the MTU out of a dump: a spec that leaves it out leaves it alone.
+func unset(dump string) string {
+	return strings.NewReplacer("mtu 1400 qdisc", "mtu 1500 qdisc", "mtu 1400 state", "mtu 1500 state").Replace(dump)
+}
