@@ -18,9 +18,9 @@ import (
 // noHardware is a host of which nothing but rtnetlink's answers is known.
 type noHardware struct{}
 
-func (noHardware) Driver(apply.Link) string             { return "" }
-func (noHardware) Path(apply.Link) string               { return "" }
-func (noHardware) Sysctl(family, link, n string) string { return "" }
+func (noHardware) Driver(apply.Link) string     { return "" }
+func (noHardware) Path(apply.Link) string       { return "" }
+func (noHardware) Sysctl(_, _, _ string) string { return "" }
 
 // state compiles a spec. Uplinks of card0 and so on are what kerneltest.Links are for.
 func state(t testing.TB, text string) fib.State {

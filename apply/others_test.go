@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
 // foreign is what others have on a host, of every kind and owner, in the tables that
@@ -274,4 +277,125 @@ func TestStatesInTurn(t *testing.T) {
 // unset takes the MTU out of a dump: a spec that leaves it out leaves it alone.
 func unset(dump string) string {
 	return strings.NewReplacer("mtu 1400 qdisc", "mtu 1500 qdisc", "mtu 1400 state", "mtu 1500 state").Replace(dump)
+}
+
+// randomState returns a State of routes and rules at random. Its rules are for marked
+// packets, so that the kernel does not look gateways up through them, and many have
+// the same priority.
+func randomState(r kerneltest.Random) fib.State {
+	s := fib.State{}
+	for i, name := range kerneltest.Links {
+		s.Links = append(s.Links, fib.Link{Name: name, Match: fib.Match{Name: name}, Uplinks: []fib.Named{{Name: name}}})
+		for _, p := range kerneltest.Setup(i) {
+			if p.Addr().As16()[15] == 10 || r.IntN(2) == 0 {
+				s.Addresses = append(s.Addresses, fib.Address{Link: name, Prefix: p})
+			}
+		}
+	}
+	has := func(src netip.Addr) bool {
+		return !src.IsValid() || slices.ContainsFunc(s.Addresses, func(a fib.Address) bool { return a.Prefix.Addr() == src })
+	}
+	keys := map[fib.RouteKey]bool{}
+	for range 30 {
+		e := r.Route()
+		ways := map[netip.Addr]bool{}
+		for _, n := range e.Nexthops {
+			ways[n.Via] = true
+		}
+		e.Table = [...]uint32{7, 8, 10000, fib.TableMain}[r.IntN(4)]
+		if !keys[e.Key()] && has(e.Src) && len(ways) == len(e.Nexthops) {
+			keys[e.Key()] = true
+			s.Routes = append(s.Routes, e)
+		}
+	}
+	rules := map[string]bool{}
+	for range 30 {
+		u := r.Rule()
+		u.Priority, u.Not = 100+uint32(r.IntN(4)), false
+		u.Mask, u.Mark = 0xff, 1+uint32(r.IntN(2))
+		u.From, u.To = u.From.Masked(), netip.Prefix{}
+		if u.Table != 0 {
+			u.Table = 7 + uint32(r.IntN(2))
+		}
+		if u.Goto != 0 {
+			u.Goto = 200
+		}
+		if text := fmt.Sprint(u); !rules[text] {
+			rules[text] = true
+			s.Rules = append(s.Rules, u)
+		}
+	}
+	s.Sort()
+	return s
+}
+
+// TestRandomStates brings states at random about in turn. Before each change one is
+// refused at a random point; then each is as on a fresh kernel.
+func TestRandomStates(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %#x", seed)
+	r := kerneltest.NewRandom(seed, kerneltest.Links...)
+	n := kerneltest.NewNamespace(t)
+	n.Card(kerneltest.Links...)
+	// As systemd has it on most hosts.
+	n.Sysctl("net/ipv4/conf/all/promote_secondaries", "1")
+	real := n.Kernel()
+	k := &kerneltest.Faulty{Kernel: real}
+	a := &apply.Applier{Kernel: k, Hardware: n.Hardware()}
+	do := func(a *apply.Applier, s fib.State) {
+		t.Helper()
+		if _, err := a.Apply(context.Background(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 12 {
+		s := randomState(r)
+		plan, _, err := a.Plan(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Settle()
+		before := n.Dump()
+		k.Seen, k.At, k.Fault = nil, 1+r.IntN(plan.Len()), kerneltest.Fault(1+r.IntN(4))
+		if _, err := a.Apply(context.Background(), s); err == nil || strings.Contains(err.Error(), "undoing") {
+			t.Errorf("step %d: operation %d of %d refused: %v", i, k.At, plan.Len(), err)
+		}
+		n.Settle()
+		after := n.Dump()
+		if verb := k.Seen[k.At-1].Verb; (verb == apply.AddressDel || verb == apply.LinkPromote) && sorted(before) == sorted(after) {
+			before = after
+		}
+		if d := kerneltest.Diff(before, after); d != "" {
+			t.Fatalf("step %d: operation %d of %d went wrong (%d):\n%s\nthe operations:\n%s", i, k.At, plan.Len(), k.Fault, d, lines(k.Seen))
+		}
+		k.Fault = kerneltest.None
+		do(a, s)
+		n.Settle()
+		fresh := kerneltest.NewNamespace(t)
+		fresh.Card(kerneltest.Links...)
+		do(&apply.Applier{Kernel: fresh.Kernel(), Hardware: fresh.Hardware()}, s)
+		fresh.Settle()
+		if d := kerneltest.Diff(primary(neutral(fresh.Dump())), primary(neutral(n.Dump()))); d != "" {
+			t.Fatalf("step %d: - on a fresh kernel, + here:\n%s", i, d)
+		}
+		sent := real.Sent()
+		do(a, s)
+		if real.Sent() != sent {
+			t.Errorf("step %d: a second run sent %d changes", i, real.Sent()-sent)
+		}
+	}
+}
+
+// primary leaves out of a dump which address of a subnet is its first.
+func primary(dump string) string {
+	var b strings.Builder
+	for line := range strings.Lines(dump) {
+		if strings.Contains(line, " proto 2 ") {
+			line, _, _ = strings.Cut(line, " src ")
+			line = strings.TrimSpace(line) + "\n"
+		}
+		b.WriteString(strings.ReplaceAll(line, "secondary ", ""))
+	}
+	return b.String()
 }

@@ -180,11 +180,37 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 	if err != nil || plan.Len() == 0 {
 		return result, err
 	}
-	if result.Done, err = a.execute(ctx, plan, have); err != nil {
-		return result, err
+	// Not every removal takes away just what it names: with the last IPv4 address of a
+	// link the kernel drops all IPv4 routes by it (fib_inetaddr_event in
+	// net/ipv4/fib_frontend.c), and of a rule that leaves a selector open it takes the
+	// first that the rest fits, be it a wanted one (fib_nl_delrule in
+	// net/core/fib_rules.c). What has gone too much comes back in a second round.
+	var before []func() error
+	for round := 1; ; round++ {
+		done, err := a.execute(ctx, plan, have)
+		if err != nil {
+			result.Done = nil
+			for _, undo := range slices.Backward(before) {
+				err = errors.Join(err, undo())
+			}
+			return result, err
+		}
+		result.Done = append(result.Done, done...)
+		var drift *DriftError
+		if err = a.confirm(s); round == rounds || !errors.As(err, &drift) {
+			return result, err
+		}
+		p, h := plan, have
+		before = append(before, func() error { return a.undo(p, h) })
+		if plan, have, _, err = a.plan(s); err != nil {
+			return result, err
+		}
 	}
-	return result, a.confirm(s)
 }
+
+// rounds is how often Apply tries before it takes what is missing for somebody else's
+// doing.
+const rounds = 3
 
 // carrierTime is the least that a link which was down has to find its carrier.
 const carrierTime = 3 * time.Second

@@ -11,8 +11,8 @@ import (
 
 // undo brings back what was ours before a plan was begun. It plans anew, from what
 // there is now: of an operation whose answer was lost nobody knows whether it was
-// carried out, and one operation can undo another (an address takes others along). It
-// goes on after an error.
+// carried out, and one operation can undo another (an address takes others along), which
+// is why it looks again at the end. It goes on after an error.
 func (a *Applier) undo(done Plan, have Snapshot) error {
 	var errs []error
 	failed := func(err error) {
@@ -20,38 +20,43 @@ func (a *Applier) undo(done Plan, have Snapshot) error {
 			errs = append(errs, fmt.Errorf("while undoing what was done: %w", err))
 		}
 	}
-	now, err := a.observe(Scope{})
-	if err != nil {
+	for round := 1; ; round++ {
+		now, err := a.observe(Scope{})
+		if err != nil {
+			failed(err)
+			break
+		}
+		back, err := NewPlan(before(done, have, now), now)
 		failed(err)
-		return errors.Join(errs...)
-	}
-	back, err := NewPlan(before(done, have, now), now)
-	failed(err)
-	a.keepSecondaries(&back, now)
-	back.Make = append(back.Make, Stage{}) // rules are put in order before anything goes
-	for i, stage := range slices.Concat(back.Make, back.Break) {
-		if i == len(back.Make)-1 {
-			stage.Ops, err = a.reorder(have.Rules)
+		if round > rounds || round > 1 && back.Len() == 0 {
+			break
+		}
+		a.keepSecondaries(&back, now)
+		back.Make = append(back.Make, Stage{}) // rules are put in order before anything goes
+		for i, stage := range slices.Concat(back.Make, back.Break) {
+			if i == len(back.Make)-1 {
+				stage.Ops, err = a.reorder(have.Rules)
+				failed(err)
+			}
+			if len(stage.Ops) == 0 {
+				continue
+			}
+			failed(a.settle(context.Background(), stage.Settle))
+			if a.Journal != nil {
+				failed(a.Journal.before(stage.Ops))
+			}
+			_, err := a.stage(stage.Ops)
 			failed(err)
 		}
-		if len(stage.Ops) == 0 {
-			continue
-		}
-		failed(a.settle(context.Background(), stage.Settle))
 		if a.Journal != nil {
-			failed(a.Journal.before(stage.Ops))
+			failed(a.Journal.after(back))
 		}
-		_, err := a.stage(stage.Ops)
-		failed(err)
 	}
 	for _, o := range done.Ops() {
 		if o.Verb == LinkPromote && !o.Promote {
 			_, err := a.stage([]Op{o})
 			failed(err)
 		}
-	}
-	if a.Journal != nil {
-		failed(a.Journal.after(back))
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -12,7 +13,9 @@ import (
 // outcome at the same priority. They change nothing, and hide the other one: to the
 // kernel a new rule that leaves from, to or tos open is there already when one is
 // that does not (fib4_rule_compare in net/ipv4/fib_rules.c, fib6_rule_compare). networkd,
-// which adds them in no order, then takes it for granted.
+// which adds them in no order, then takes it for granted. Nor can a rule that selects
+// everything be removed beside them: the kernel takes the first that fits
+// (fib_nl_delrule in net/core/fib_rules.c), and networkd leaves it for good.
 func (c *compiler) dropHidden() {
 	selectsAll := func(r fib.Rule) bool { return r.From.Bits() <= 0 && r.To.Bits() <= 0 && r.Mask == 0 }
 	if len(c.extraRules) == 0 && !slices.ContainsFunc(c.state.Rules, selectsAll) {
@@ -34,6 +37,9 @@ func (c *compiler) dropHidden() {
 				hidden[r] = true
 			}
 		}
+		if w := bare(r); w != r && there[w] {
+			hidden[r] = true
+		}
 	}
 	c.state.Rules = slices.DeleteFunc(c.state.Rules, func(r fib.Rule) bool { return hidden[plain(r)] })
 }
@@ -42,14 +48,35 @@ func (c *compiler) dropHidden() {
 // to the kernel otherwise: it does not look at that (rule_exists in
 // net/core/fib_rules.c).
 func (c *compiler) distinctToTheKernel(there map[fib.Rule]bool) {
-	for i, r := range c.state.Rules {
-		at, extra := c.extraRules[i]
-		for w := range opened(plain(r)) {
-			if w.Not = !w.Not; extra && there[w] {
-				c.spec.Fail("the kernel takes this rule and one with the opposite `not` at the same priority for the same", "give one of them another `priority`", at...)
-				break
+	extra := map[fib.Rule][]string{}
+	for i, at := range c.extraRules {
+		extra[plain(c.state.Rules[i])] = at
+	}
+	said := map[string]bool{}
+	for r := range there {
+		for w := range opened(r) {
+			if w.Not = !w.Not; !there[w] {
+				continue
 			}
+			at := extra[r]
+			if !r.Not {
+				at = extra[w] // only a [[rule]] has it
+			}
+			key := strings.Join(at, ".")
+			if said[key] {
+				continue
+			}
+			said[key] = true
+			c.spec.Fail("the kernel takes this rule and one without `not` at the same priority for the same", "give one of them another `priority`", at...)
 		}
+	}
+}
+
+// bare returns a rule that does the same to everything.
+func bare(r fib.Rule) fib.Rule {
+	return fib.Rule{
+		Family: r.Family, Priority: r.Priority, Action: r.Action, Table: r.Table, Goto: r.Goto, L3MDev: r.L3MDev,
+		SuppressPrefixLength: r.SuppressPrefixLength, SuppressIfGroup: r.SuppressIfGroup,
 	}
 }
 

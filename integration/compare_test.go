@@ -295,9 +295,9 @@ func wantedRule(r fib.Rule) lab.Rule {
 	if r.TOS != 0 {
 		w.TOS = fmt.Sprintf("%#x", r.TOS)
 	}
-	switch {
-	case r.Mask == 0:
-	case r.Mask == 1<<32-1:
+	switch r.Mask {
+	case 0:
+	case 1<<32 - 1:
 		w.FwMark = fmt.Sprintf("%#x", r.Mark)
 	default:
 		w.FwMark = fmt.Sprintf("%#x/%#x", r.Mark, r.Mask)

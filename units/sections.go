@@ -229,7 +229,8 @@ func (f *file) route(r *fib.Route) {
 	} else if r.Scope != fib.ScopeUniverse {
 		f.set(o, "Scope", r.Scope)
 	}
-	if r.Table != fib.TableMain {
+	if r.Table != fib.TableMain || r.Type != fib.Unicast {
+		// networkd's default for some types is table local.
 		f.set(o, "Table", r.Table)
 	}
 	if r.Src.IsValid() {

@@ -147,7 +147,7 @@ func (w *writer) lock() (unlock func(), err error) {
 	}
 	for {
 		err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
 	}
@@ -187,7 +187,7 @@ func (w *writer) stageFile(f File) error {
 	// networkd takes only names that end in .network and .conf.
 	s := staged{f.Path, path, filepath.Join(dir, "."+base+".tmp")}
 	fd, err := create(s.temp)
-	if err == syscall.EEXIST {
+	if errors.Is(err, syscall.EEXIST) {
 		// The leftover of a run that was killed may have any mode, or be a link.
 		if err := os.Remove(s.temp); err != nil {
 			return err
@@ -206,7 +206,7 @@ func (w *writer) stageFile(f File) error {
 func create(path string) (fd int, err error) {
 	for {
 		fd, err = syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o644)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return fd, err
 		}
 	}
@@ -216,7 +216,7 @@ func create(path string) (fd int, err error) {
 func (w *writer) fill(fd int, data []byte) error {
 	for len(data) > 0 {
 		n, err := syscall.Write(fd, data)
-		if err != nil && err != syscall.EINTR {
+		if err != nil && !errors.Is(err, syscall.EINTR) {
 			return err
 		}
 		data = data[max(n, 0):]

@@ -72,15 +72,12 @@ func (r Random) prefix(f fib.Family, shortest int) netip.Prefix {
 		b[i] = byte(r.Uint32())
 	}
 	bits := shortest + r.IntN(f.Bits()-shortest+1)
-	a := netip.AddrFrom16(b)
 	if f == fib.Inet {
 		b[0] = 11 + b[0]%100
-		a = netip.AddrFrom4([4]byte(b[:4]))
-	} else {
-		b[0], b[1] = 0x2a, byte(r.IntN(256))
-		a = netip.AddrFrom16(b)
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte(b[:4])), bits).Masked()
 	}
-	return netip.PrefixFrom(a, bits).Masked()
+	b[0], b[1] = 0x2a, byte(r.IntN(256))
+	return netip.PrefixFrom(netip.AddrFrom16(b), bits).Masked()
 }
 
 func (r Random) ports() fib.Range[uint16] {

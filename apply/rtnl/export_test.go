@@ -7,6 +7,7 @@ var (
 	DecodeRule    = decodeRule
 	DecodeRoute   = decodeRoute
 	DecodeAddress = decodeAddress
+	DecodeLink    = decodeLink
 	Broadcast     = broadcast
 	ErrMalformed  = errMalformed
 )

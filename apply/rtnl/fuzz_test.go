@@ -73,7 +73,7 @@ func FuzzDecodeRoute(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%+v cannot be read again: %v", r, err)
 		}
-		if again.Route.Compare(r.Route) != 0 {
+		if again.Compare(r.Route) != 0 {
 			t.Fatalf("%+v came back as\n%+v", r.Route, again.Route)
 		}
 	})
@@ -89,6 +89,16 @@ func FuzzDecodeAddress(f *testing.F) {
 		again, err := rtnl.DecodeAddress(rtnl.EncodeAddress(&a.Address, indexOf), nameOf)
 		if err != nil || again.Address != a.Address || !again.Ours {
 			t.Fatalf("%+v came back as\n%+v, %v", a, again, err)
+		}
+	})
+}
+
+// FuzzDecodeLink wants any bytes to be taken or refused.
+func FuzzDecodeLink(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := rtnl.DecodeLink(b)
+		if err == nil && len(l.MAC) > 3*len(b) {
+			t.Fatalf("%+v of %d bytes", l, len(b))
 		}
 	})
 }

@@ -130,7 +130,7 @@ func read(path string, limit int64) ([]byte, error) {
 // retry calls a system call again while a signal interrupts it.
 func retry(call func() error) error {
 	for {
-		if err := call(); err != syscall.EINTR {
+		if err := call(); !errors.Is(err, syscall.EINTR) {
 			return err
 		}
 	}

@@ -255,15 +255,15 @@ func (s *scanner) key(keys []string) ([]string, span) {
 	at := span{s.i, s.i}
 	for s.i < len(s.data) {
 		start := s.i
-		switch c := s.data[s.i]; {
-		case c == '"':
+		switch s.data[s.i] {
+		case '"':
 			s.str()
 			k, err := unquote(string(s.data[start:s.i]))
 			if err != nil {
 				return nil, at
 			}
 			keys = append(keys, k)
-		case c == '\'':
+		case '\'':
 			s.str()
 			keys = append(keys, strings.Trim(string(s.data[start:s.i]), "'"))
 		default:
