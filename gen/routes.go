@@ -1,0 +1,204 @@
+package gen
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// addRoute adds a route of uplink u, unless the kernel would take it for another
+// that is there; key is what to point at then.
+func (c *compiler) addRoute(u *spec.Uplink, r fib.Route, key ...string) {
+	if r.Family == fib.Inet6 && r.Metric == 0 {
+		r.Metric = fib.MetricDefaultInet6
+	}
+	r.Origin = u.Origin
+	if r.Family == fib.Inet6 && len(r.Nexthops) > 1 && slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !n.Via.IsValid() }) {
+		// ip6_route_multipath_add in net/ipv6/route.c.
+		c.spec.Fail("IPv6 does not share traffic between several ways where one has no gateway", "give each its `via`", append([]string{"uplink", u.Name}, key...)...)
+		return
+	}
+	if other, taken := c.routes[r.Key()]; taken {
+		what := r.Dst.String()
+		if r.IsDefault() {
+			what = fmt.Sprintf("the %s default", r.Family)
+		}
+		msg := fmt.Sprintf("there is a route to %s with this metric in table %s already, uplink `%s`'s", what, c.tableName(r.Table), other)
+		help := "give one of them another metric"
+		if r.Table == fib.TableMain && r.IsDefault() {
+			help = "give each uplink with default-route a `metric` of its own, or share one route in [multipath]"
+		}
+		c.spec.Fail(msg, help, append([]string{"uplink", u.Name}, key...)...)
+		return
+	}
+	c.routes[r.Key()] = u.Name
+	c.state.Routes = append(c.state.Routes, r)
+}
+
+// best returns the default route of a family that the uplink's table would use.
+func best(defaults []fib.Route, f fib.Family) (r fib.Route, ok bool) {
+	for _, d := range defaults {
+		if d.Family == f && (!ok || d.Metric < r.Metric) {
+			r, ok = d, true
+		}
+	}
+	return r, ok
+}
+
+// extraRoute adds a [[uplink.NAME.route]], and returns it where it is a default
+// route of the uplink.
+func (c *compiler) extraRoute(u *spec.Uplink, i int) (defaults []fib.Route) {
+	e := &u.Routes[i]
+	link := c.linkOf(u.Name)
+	for _, f := range fib.Families {
+		if !e.Families.Has(f) {
+			continue
+		}
+		r := fib.Route{
+			Family: f, Table: c.table(u, e.Table), Dst: e.To, Type: e.Type, Metric: e.Metric, Src: e.Src,
+			MTU: e.MTU, AdvMSS: e.AdvMSS, InitCwnd: e.InitCwnd, InitRwnd: e.InitRwnd,
+		}
+		if !r.Dst.IsValid() {
+			r.Dst = f.Any()
+		}
+		switch {
+		case !e.Type.HasDevice():
+		case e.Nexthops != nil:
+			for _, h := range e.Nexthops {
+				other := c.spec.Uplink(h.Uplink)
+				r.Nexthops = append(r.Nexthops, fib.Nexthop{
+					Link: c.linkOf(h.Uplink), Via: h.Via, Weight: h.Weight, OnLink: h.Via.IsValid() && (h.OnLink || other.OnLink) && (len(e.Nexthops) == 1 || !connected(other, h.Via)),
+				})
+			}
+			// Systemd 247 wants the way by the file's own link first.
+			slices.SortStableFunc(r.Nexthops, func(a, b fib.Nexthop) int { return ownFirst(link, a) - ownFirst(link, b) })
+			r.Nexthops = single(r.Nexthops)
+			r.Link = r.Nexthops[0].Link
+		default:
+			r.Nexthops = []fib.Nexthop{{Link: link, Via: e.Via, OnLink: e.Via.IsValid() && (e.OnLink || u.OnLink)}}
+			r.Link = link
+		}
+		if f == fib.Inet {
+			r.Scope = r.DefaultScope()
+			if e.Scope.Set {
+				r.Scope = e.Scope.Value
+			}
+		}
+		if e.IsUplinkDefault() {
+			defaults = append(defaults, r)
+		}
+		c.addRoute(u, r, "route", spec.Element(i))
+	}
+	return defaults
+}
+
+// connected says whether a gateway lies in a subnet of the uplink's, so that it can do
+// without onlink: networkd has no such thing in a multipath route.
+func connected(u *spec.Uplink, gateway netip.Addr) bool {
+	return gateway.Is6() && gateway.IsLinkLocalUnicast() || slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Contains(gateway) })
+}
+
+// enoughForInet6 reports a link that is to carry IPv6 with an MTU that is too low for
+// it: the kernel has no IPv6 there then.
+func (c *compiler) enoughForInet6() {
+	for _, u := range c.spec.Uplinks {
+		if u.MTU == 0 || u.MTU >= 1280 {
+			continue
+		}
+		link := c.linkOf(u.Name)
+		if slices.ContainsFunc(c.state.Addresses, func(a fib.Address) bool { return a.Link == link && a.Family() == fib.Inet6 }) ||
+			slices.ContainsFunc(c.state.Routes, func(r fib.Route) bool {
+				return r.Family == fib.Inet6 && slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return n.Link == link })
+			}) {
+			c.spec.Fail(fmt.Sprintf("the kernel switches IPv6 off on a link with an MTU of %d, and there are IPv6 addresses or routes for it", u.MTU), "IPv6 needs at least 1280 (RFC 8200)", "uplink", u.Name, "mtu")
+		}
+	}
+}
+
+func ownFirst(link string, n fib.Nexthop) int {
+	if n.Link == link {
+		return 0
+	}
+	return 1
+}
+
+// single drops the weight of an only nexthop: nothing is shared then.
+func single(hops []fib.Nexthop) []fib.Nexthop {
+	if len(hops) == 1 {
+		hops[0].Weight = 0
+	}
+	return hops
+}
+
+// sharedMetric is the metric of [multipath]'s first route in main. The routes of
+// uplinks that stand there one by one come behind.
+const sharedMetric = 1
+
+// sharedDefault adds the default routes of [multipath] to main.
+//
+// For IPv6 that is one route. For IPv4 there is one for each uplink, with a metric
+// of its own and the uplink's own way first: the first carries the traffic, and
+// each of them would do. A route follows its link, and networkd takes a multipath
+// route down with the link in whose file it stands; with one route for all, the
+// host would lose every way out with that link (systemd 257 and 262, measured).
+// The kernel joins IPv6 routes of one metric by itself, so there it is enough that
+// each link's file has its own nexthop.
+func (c *compiler) sharedDefault() {
+	for _, f := range fib.Families {
+		var sharing []*spec.Uplink
+		var hops []fib.Nexthop
+		for _, m := range c.spec.Multipath {
+			u := c.spec.Uplink(m.Uplink)
+			if hop, ok := c.wayOut(u, f); ok {
+				hop.Weight = m.Weight
+				sharing, hops = append(sharing, u), append(hops, hop)
+			}
+		}
+		if c.beforeShared(f, uint32(len(sharing))) {
+			continue
+		}
+		for i, u := range sharing {
+			hops[i].OnLink = hops[i].OnLink && (len(hops) == 1 || !connected(u, hops[i].Via))
+		}
+		for i, u := range sharing {
+			if f == fib.Inet6 && i > 0 {
+				break
+			}
+			r := fib.Route{
+				Family: f, Table: fib.TableMain, Dst: f.Any(), Type: fib.Unicast, Metric: sharedMetric + uint32(i),
+				Nexthops: single(slices.Concat(hops[i:i+1], hops[:i], hops[i+1:])), Link: hops[i].Link,
+			}
+			if f == fib.Inet {
+				r.Scope = r.DefaultScope()
+			}
+			c.addRoute(u, r, "default-route")
+		}
+	}
+}
+
+// beforeShared reports uplinks whose own default route in main would come before
+// or between those that n uplinks share, and says whether there are any.
+func (c *compiler) beforeShared(f fib.Family, n uint32) (found bool) {
+	if n == 0 {
+		return false
+	}
+	if f == fib.Inet6 {
+		n = 1 // one route for all
+	}
+	for i := range c.spec.Uplinks {
+		u := &c.spec.Uplinks[i]
+		metric := u.Metric
+		if f == fib.Inet6 && metric == 0 {
+			metric = fib.MetricDefaultInet6
+		}
+		if _, ok := c.wayOut(u, f); (ok || u.Learns(f)) && u.DefaultRoute && metric < sharedMetric+n {
+			c.spec.Fail(fmt.Sprintf("the %s default route of uplink `%s` would come before the one of [multipath]", f, u.Name),
+				fmt.Sprintf("give it a `metric` of at least %d to stand behind, or leave default-route out", sharedMetric+n), "uplink", u.Name, "default-route")
+			found = true
+		}
+	}
+	return found
+}

@@ -1,0 +1,205 @@
+package gen
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// ownRules adds the rules that follow from the uplink itself.
+func (c *compiler) ownRules(u *spec.Uplink) {
+	base := fib.Rule{Action: fib.Lookup, Table: c.tables[u.Name], Link: c.ruleLink(u), Origin: u.Origin}
+	var selected []fib.Rule
+	var own []netip.Prefix
+	seen := map[netip.Addr]bool{}
+	for _, p := range u.Addresses {
+		if a := p.Addr(); !seen[a] {
+			seen[a] = true
+			own = append(own, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	from, to := u.From, u.To
+	if from == nil {
+		from = own
+	}
+	if to == nil {
+		to = own
+	}
+	for _, p := range from {
+		r := base
+		r.Family, r.From = fib.FamilyOf(p.Addr()), p
+		selected = append(selected, r)
+	}
+	for _, p := range to {
+		r := base
+		r.Family, r.To = fib.FamilyOf(p.Addr()), p
+		selected = append(selected, r)
+	}
+	if u.Mark.Mask != 0 {
+		for _, f := range fib.Families {
+			// A mark says nothing of the family. Where the uplink fails closed the other
+			// family must not slip past it; where it does not, a table that is empty for
+			// that family would only be asked in vain.
+			if u.Families().Has(f) || u.Fallthrough != 0 {
+				r := base
+				r.Family, r.Mark, r.Mask = f, u.Mark.Value, u.Mark.Mask
+				selected = append(selected, r)
+			}
+		}
+	}
+
+	priority := c.priorities[u.Name]
+	for _, r := range selected {
+		r.Priority = priority
+		if !c.spec.MainRoutesFirst {
+			c.state.Rules = append(c.state.Rules, r)
+			continue
+		}
+		specific, full := r, r
+		specific.SuppressPrefixLength = fib.Some[uint32](0)
+		full.Priority = priority + fullLookupOffset
+		c.state.Rules = append(c.state.Rules, specific, full)
+	}
+}
+
+// ruleLink returns the link whose coming and going the uplink's rules follow:
+// none where they fail closed, because that is when they are needed most.
+func (c *compiler) ruleLink(u *spec.Uplink) string {
+	if u.Fallthrough != 0 {
+		return ""
+	}
+	return c.linkOf(u.Name)
+}
+
+// extraRule adds a [[uplink.NAME.rule]], one for each of its families.
+func (c *compiler) extraRule(u *spec.Uplink, i int) {
+	e := &u.Rules[i]
+	r := fib.Rule{
+		Priority: e.Priority, Not: e.Not, From: e.From, To: e.To, IIF: e.IIF, OIF: e.OIF,
+		Mark: e.Mark.Value, Mask: e.Mark.Mask, TOS: e.TOS, IPProto: e.IPProto, SPort: e.SPort, DPort: e.DPort,
+		UIDRange: e.UIDRange, L3MDev: e.L3MDev, Action: e.Action, Goto: e.Goto,
+		SuppressPrefixLength: e.SuppressPrefixLength, SuppressIfGroup: e.SuppressIfGroup,
+		Link: c.ruleLink(u), Origin: u.Origin,
+	}
+	if r.Priority == 0 {
+		r.Priority = c.priorities[u.Name]
+		if c.spec.MainRoutesFirst {
+			r.Priority += fullLookupOffset
+		}
+	}
+	if r.Action == fib.Lookup && !r.L3MDev {
+		r.Table = c.table(u, e.Table)
+	}
+	if r.Action == fib.Goto && r.Goto <= r.Priority {
+		c.spec.Fail(fmt.Sprintf("the rule stands at priority %d, and `goto` only goes forward", r.Priority), "", "uplink", u.Name, "rule", spec.Element(i), "goto")
+	}
+	if c.spec.MainRoutesFirst && r.Priority == fib.PriorityMain-1 && slices.ContainsFunc(c.spec.Uplinks, func(o spec.Uplink) bool {
+		return o.Fallthrough != 0 && c.tables[o.Name] == r.Table
+	}) {
+		c.spec.Fail(fmt.Sprintf("a rule into a table that fails closed stands at %d at most with main-routes-first: what refuses comes right behind it", r.Priority-1), "",
+			"uplink", u.Name, "rule", spec.Element(i), "priority")
+	}
+	for _, f := range fib.Families {
+		if e.Families.Has(f) {
+			r.Family = f
+			c.extraRules[len(c.state.Rules)] = []string{"uplink", u.Name, "rule", spec.Element(i)}
+			c.state.Rules = append(c.state.Rules, r)
+		}
+	}
+}
+
+// failClosed ends every way into the table of an uplink that fails closed, whichever
+// uplink's rule leads there.
+//
+// It is a route of last resort in the table, in each family that is led there. With
+// main-routes-first it is a rule right behind the full lookup, before any other
+// uplink's: the first lookup in the table would find the route and stop, because an
+// unreachable default is not suppressed (fib_rules_lookup in net/core/fib_rules.c
+// asks suppress only where there was no error).
+func (c *compiler) failClosed() {
+	closed := map[uint32]*spec.Uplink{}
+	for i := range c.spec.Uplinks {
+		if u := &c.spec.Uplinks[i]; u.Fallthrough != 0 {
+			closed[c.tables[u.Name]] = u
+		}
+	}
+	if len(closed) == 0 {
+		return
+	}
+	led := map[way]bool{}
+	last := map[fib.Rule]bool{}
+	for _, r := range slices.Clone(c.state.Rules) {
+		u := closed[r.Table]
+		if u == nil || r.Action != fib.Lookup || r.L3MDev {
+			continue
+		}
+		led[way{u.Name, r.Family}] = true
+		if !c.spec.MainRoutesFirst || r.SuppressPrefixLength.Set {
+			continue
+		}
+		r.Priority, r.Table, r.Link = r.Priority+1, 0, ""
+		r.Action = fib.Action(u.Fallthrough) // numbered alike: RTN_* and FR_ACT_*
+		r.SuppressIfGroup = fib.Opt[uint32]{}
+		if key := r.Key(); !last[key] {
+			last[key] = true
+			c.state.Rules = append(c.state.Rules, r)
+		}
+	}
+	if c.spec.MainRoutesFirst {
+		return
+	}
+	for i := range c.spec.Uplinks {
+		u := &c.spec.Uplinks[i]
+		for _, f := range fib.Families {
+			if u.Fallthrough != 0 && (led[way{u.Name, f}] || u.Learns(f)) {
+				c.addRoute(u, fib.Route{Family: f, Table: c.tables[u.Name], Dst: f.Any(), Type: u.Fallthrough, Metric: 4294967295}, "fallthrough")
+			}
+		}
+	}
+}
+
+// mainFirst adds the rules that look main's specific routes up before the uplinks'
+// defaults.
+func (c *compiler) mainFirst() {
+	if !c.spec.MainRoutesFirst {
+		return
+	}
+	for _, f := range fib.Families {
+		if slices.ContainsFunc(c.state.Rules, func(r fib.Rule) bool { return r.Family == f }) {
+			c.state.Rules = append(c.state.Rules, fib.Rule{
+				Family: f, Priority: priorityMainSpecific, Action: fib.Lookup, Table: fib.TableMain,
+				SuppressPrefixLength: fib.Some[uint32](0), Origin: fib.Origin{File: c.spec.Files[0]},
+			})
+		}
+	}
+}
+
+// distinctRules reports a [[rule]] that is the same as another rule: the kernel
+// has each only once.
+func (c *compiler) distinctRules() {
+	if len(c.extraRules) == 0 {
+		return
+	}
+	rules := c.state.Rules
+	sorted := make([]int, len(rules))
+	for i := range sorted {
+		sorted[i] = i
+	}
+	slices.SortFunc(sorted, func(a, b int) int { return cmp.Or(rules[a].Compare(rules[b]), a-b) })
+	x := c.state.Syntax()
+	for i := 1; i < len(sorted); i++ {
+		first, second := sorted[i-1], sorted[i]
+		if rules[first].Compare(rules[second]) != 0 {
+			continue
+		}
+		at, extra := c.extraRules[second]
+		if !extra {
+			at = c.extraRules[first]
+		}
+		c.spec.Fail("the same rule twice: "+x.Rule("add", rules[second]), "", at...)
+	}
+}
