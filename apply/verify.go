@@ -116,7 +116,7 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 		held[a.Prefix.Addr()] = true
 	}
 	for _, r := range want.Rules {
-		for _, c := range questions(r, held, tables[r.Table]) {
+		for _, c := range a.questions(r, held, tables[r.Table]) {
 			c.Uplink = names[r.Table]
 			if c.Have, c.Err = a.Kernel.RouteGet(c.Packet); c.Err == nil {
 				c.Why = c.Have.differs(c.Want)
@@ -130,20 +130,44 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	return v, err
 }
 
-// questions returns what to ask of one rule: the packets that it is for. Rules that
-// no address which the host holds can be asked with are left out.
-func questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Route) []Check {
+// elsewhere are sources that a packet which comes in may have: no host's own (RFC 2544,
+// RFC 5180).
+var elsewhere = map[fib.Family]netip.Addr{
+	fib.Inet: netip.MustParseAddr("198.18.0.1"), fib.Inet6: netip.MustParseAddr("2001:2::1"),
+}
+
+// questions returns what to ask of one rule: the packets that it is for. Packets of the
+// host's own have an address that it holds, or only a mark; those that come in by a
+// link have another's, and are only asked for where they would be forwarded. Rules with
+// further selectors are left out.
+func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Route) []Check {
 	if r.Action != fib.Lookup || r.L3MDev || r.Not || r.SuppressPrefixLength.Set || r.SuppressIfGroup.Set || r.Table == fib.TableMain ||
-		r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 || r.UIDRange.Set || r.OIF != "" || r.TOS != 0 || r.IIF != "" || r.To.Bits() > 0 {
+		r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 || r.UIDRange.Set || r.OIF != "" || r.TOS != 0 || r.IIF == "lo" || r.To.Bits() > 0 {
 		return nil
 	}
-	base := Packet{Mark: r.Mark}
+	base := Packet{Mark: r.Mark, IIF: r.IIF}
 	if r.From.Bits() > 0 {
-		if !r.From.IsSingleIP() || !held[r.From.Addr()] {
+		base.From = inside(fib.Route{Dst: r.From})
+	}
+	switch {
+	case r.IIF != "":
+		if !base.From.IsValid() {
+			base.From = elsewhere[r.Family]
+		}
+		for range 3 { // the first addresses of a subnet are often the host's own
+			if next := base.From.Next(); held[base.From] && r.From.Contains(next) {
+				base.From = next
+			}
+		}
+		family := map[fib.Family]string{fib.Inet: "ipv4", fib.Inet6: "ipv6"}[r.Family]
+		if held[base.From] || a.Hardware.Sysctl(family, r.IIF, "forwarding") != "1" {
 			return nil
 		}
-		base.From = r.From.Addr()
-	} else if r.Mask == 0 {
+	case r.From.Bits() > 0:
+		if !r.From.IsSingleIP() || !held[base.From] {
+			return nil
+		}
+	case r.Mask == 0:
 		return nil
 	}
 	var list []Check
