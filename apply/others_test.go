@@ -279,6 +279,67 @@ func unset(dump string) string {
 	return strings.NewReplacer("mtu 1400 qdisc", "mtu 1500 qdisc", "mtu 1400 state", "mtu 1500 state").Replace(dump)
 }
 
+// TestRuleThatLeavesOpen takes rules away that leave open what others of their priority
+// select: the request to delete one fits those as well, and the kernel takes the first.
+// The others stay; so does another's.
+func TestRuleThatLeavesOpen(t *testing.T) {
+	t.Parallel()
+	n := kerneltest.NewNamespace(t)
+	n.IP("rule add priority 9 from 11.0.0.0/8 fwmark 1 lookup 7 protocol static")
+	k := n.Kernel()
+	a := &apply.Applier{Kernel: k, Hardware: noHardware{}}
+	base := fib.Rule{Family: fib.Inet, Priority: 9, Mark: 1, Mask: 1<<32 - 1, Action: fib.Lookup, Table: 7}
+	from, to, not, open := base, base, base, base
+	from.From, to.To = netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")
+	not.From, not.Not = from.From, true
+	for _, c := range []struct{ have, want []fib.Rule }{
+		{[]fib.Rule{from, open}, []fib.Rule{from}},
+		{[]fib.Rule{from, to, open}, []fib.Rule{to}},
+		{[]fib.Rule{from, not}, []fib.Rule{from}},
+		{[]fib.Rule{not, from}, []fib.Rule{not}},
+		{[]fib.Rule{open, from, not, to}, []fib.Rule{not, to}},
+		{[]fib.Rule{from, to, open}, nil},
+	} {
+		// In this order into the kernel.
+		for _, r := range c.have {
+			if err := errors.Join(k.Execute([]apply.Op{{Verb: apply.RuleAdd, Rule: &r}})...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := fib.State{Rules: slices.Clone(c.want)}
+		s.Sort()
+		r, err := a.Apply(context.Background(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have, err := k.Observe(apply.Scope{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := 0
+		for _, h := range have.Rules {
+			if h.Ours() {
+				left++
+				if !slices.Contains(c.want, h.Rule) {
+					t.Errorf("%+v is there still:\n%s", h.Rule, lines(r.Done))
+				}
+			}
+		}
+		if left != len(c.want) {
+			t.Errorf("%d rules, want %d:\n%s", left, len(c.want), lines(r.Done))
+		}
+		if r, err = a.Apply(context.Background(), s); err != nil || len(r.Done) != 0 {
+			t.Errorf("a second run: %v\n%s", err, lines(r.Done))
+		}
+		if _, err := a.Down(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if dump := n.Dump(); !strings.Contains(dump, "11.0.0.0/8") || strings.Contains(dump, "proto 118") {
+			t.Fatalf("down left\n%s", dump)
+		}
+	}
+}
+
 // randomState returns a State of routes and rules at random. Its rules are for marked
 // packets, so that the kernel does not look gateways up through them, and many have
 // the same priority.
@@ -349,7 +410,7 @@ func TestRandomStates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := range 12 {
+	for i := range 6 {
 		s := randomState(r)
 		plan, _, err := a.Plan(s)
 		if err != nil {
@@ -360,6 +421,9 @@ func TestRandomStates(t *testing.T) {
 		k.Seen, k.At, k.Fault = nil, 1+r.IntN(plan.Len()), kerneltest.Fault(1+r.IntN(4))
 		if _, err := a.Apply(context.Background(), s); err == nil || strings.Contains(err.Error(), "undoing") {
 			t.Errorf("step %d: operation %d of %d refused: %v", i, k.At, plan.Len(), err)
+		}
+		if len(k.Seen) < k.At {
+			t.Fatalf("step %d: %v", i, err)
 		}
 		n.Settle()
 		after := n.Dump()

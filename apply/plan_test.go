@@ -55,10 +55,10 @@ rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 			name: "to nothing: rules from the lowest priority up, then routes through gateways and on the link, then addresses",
 			have: recipe,
 			ops: `
-rule del priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 rule del priority 10000 from 192.0.2.10 lookup 10000 protocol 118
-rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
+rule del priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
+rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
 route del default via 198.51.100.1 dev card1 table 1 proto 118
 route del default via 192.0.2.1 dev card0 table 10000 proto 118
 route del 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.10
@@ -76,8 +76,8 @@ route replace 192.0.2.0/24 dev card0 table 10000 proto 118 scope link src 192.0.
 route replace default via 192.0.2.2 dev card0 table 10000 proto 118
 rule add priority 10000 from 192.0.2.20 lookup 10000 protocol 118
 rule add priority 10000 from all to 192.0.2.20 lookup 10000 protocol 118
-rule del priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 rule del priority 10000 from 192.0.2.10 lookup 10000 protocol 118
+rule del priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 address del 192.0.2.10/24 dev card0
 `,
 		},
@@ -85,8 +85,8 @@ address del 192.0.2.10/24 dev card0
 			name: "one uplink of two goes: nothing of the other",
 			have: recipe, want: recipe[:strings.Index(recipe, "[uplink.rt2]")],
 			ops: `
-rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
 rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
+rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
 route del default via 198.51.100.1 dev card1 table 1 proto 118
 route del 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.10
 address del 198.51.100.10/24 dev card1
@@ -100,8 +100,8 @@ route add 198.51.100.0/24 dev card1 table 2 proto 118 scope link src 198.51.100.
 route add default via 198.51.100.1 dev card1 table 2 proto 118
 rule add priority 10001 from 198.51.100.10 lookup 2 protocol 118
 rule add priority 10001 from all to 198.51.100.10 lookup 2 protocol 118
-rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
 rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
+rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
 route del default via 198.51.100.1 dev card1 table 1 proto 118
 route del 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.10
 `,

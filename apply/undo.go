@@ -32,15 +32,7 @@ func (a *Applier) undo(done Plan, have Snapshot) error {
 			break
 		}
 		a.keepSecondaries(&back, now)
-		back.Make = append(back.Make, Stage{}) // rules are put in order before anything goes
-		for i, stage := range slices.Concat(back.Make, back.Break) {
-			if i == len(back.Make)-1 {
-				stage.Ops, err = a.reorder(have.Rules)
-				failed(err)
-			}
-			if len(stage.Ops) == 0 {
-				continue
-			}
+		for _, stage := range slices.Concat(back.Make, back.Break) {
 			failed(a.settle(context.Background(), stage.Settle))
 			if a.Journal != nil {
 				failed(a.Journal.before(stage.Ops))
@@ -51,6 +43,12 @@ func (a *Applier) undo(done Plan, have Snapshot) error {
 		if a.Journal != nil {
 			failed(a.Journal.after(back))
 		}
+	}
+	ops, err := a.reorder(have.Rules)
+	failed(err)
+	if len(ops) > 0 {
+		_, err := a.stage(ops)
+		failed(err)
 	}
 	for _, o := range done.Ops() {
 		if o.Verb == LinkPromote && !o.Promote {
@@ -116,9 +114,9 @@ routes:
 }
 
 // reorder returns the operations that put our rules of one priority in the order that
-// they had. The kernel puts a rule behind all others of its priority, so those that
-// have to stand behind it are added once more, and then the first of each two is
-// deleted. Rules that were not there before do not count.
+// they had, once nothing else of ours is there. The kernel puts a rule behind all
+// others of its priority, so from the first that is out of place on all are added
+// once more, and then the first of each two is deleted.
 func (a *Applier) reorder(had []Rule) ([]Op, error) {
 	now, err := a.Kernel.Observe(Scope{})
 	if err != nil {
@@ -128,30 +126,37 @@ func (a *Applier) reorder(had []Rule) ([]Op, error) {
 		family   fib.Family
 		priority uint32
 	}
-	was, is := map[place][]*fib.Rule{}, map[place][]*fib.Rule{}
-	for i := range had {
-		if r := &had[i]; r.Ours() {
-			at := place{r.Family, r.Priority}
-			was[at] = append(was[at], &r.Rule)
+	ours := func(rules []Rule) map[place][]*fib.Rule {
+		groups := map[place][]*fib.Rule{}
+		for i := range rules {
+			if r := &rules[i]; r.Ours() {
+				at := place{r.Family, r.Priority}
+				groups[at] = append(groups[at], &r.Rule)
+			}
 		}
+		return groups
 	}
-	for i := range now.Rules {
-		r := &now.Rules[i]
-		at := place{r.Family, r.Priority}
-		if r.Ours() && slices.ContainsFunc(was[at], func(w *fib.Rule) bool { return compareRules(w, &r.Rule) == 0 }) {
-			is[at] = append(is[at], &r.Rule)
-		}
-	}
+	was, is := ours(had), ours(now.Rules)
 	var add, del []Op
 	for at, rules := range was {
+		have := is[at]
 		same := 0
-		for same < len(rules) && same < len(is[at]) && compareRules(rules[same], is[at][same]) == 0 {
+		for same < len(rules) && same < len(have) && compareRules(rules[same], have[same]) == 0 {
 			same++
+		}
+		if same == len(rules) && same == len(have) {
+			continue
+		}
+		// A request to delete must not fit one before it, see planner.rulesGo.
+		for i := same - 1; i >= 0; i-- {
+			if slices.ContainsFunc(have[same:], func(r *fib.Rule) bool { return hits(r, have[i]) }) {
+				same = i
+			}
 		}
 		for _, r := range rules[same:] {
 			add = append(add, Op{Verb: RuleAdd, Rule: r})
 		}
-		for _, r := range is[at][same:] {
+		for _, r := range have[same:] {
 			del = append(del, Op{Verb: RuleDel, Rule: r})
 		}
 	}

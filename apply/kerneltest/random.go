@@ -149,7 +149,8 @@ func (r Random) Route() fib.Route {
 	f := r.family()
 	e := fib.Route{Family: f, Table: r.table(), Type: fib.Unicast, Dst: f.Any()}
 	if r.often() {
-		e.Dst = r.prefix(f, 1)
+		// None that a gateway is in: by another link the kernel refuses it.
+		e.Dst = r.prefix(f, 16)
 	}
 	if r.often() {
 		e.Metric = r.number()
