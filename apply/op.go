@@ -74,11 +74,7 @@ func (o Op) text(table func(uint32) string) string {
 		}
 		return "sysctl net.ipv4.conf." + o.Link + ".promote_secondaries=" + value
 	case AddressAdd:
-		line := x.Address("add", *o.Address)
-		if o.Address.Family() == fib.Inet && o.Address.Prefix.Bits() < 31 {
-			line += " brd +" // ip(8) does not set it by itself
-		}
-		return line
+		return x.Address("add", *o.Address)
 	case AddressDel:
 		return x.Address("del", *o.Address)
 	case RouteAdd:

@@ -23,9 +23,10 @@ import (
 
 // Kernel is an apply.Kernel. It is not safe for concurrent use.
 type Kernel struct {
-	socket *socket
-	byName map[string]uint32 // as of the last Observe
-	byID   map[uint32]string
+	socket     *socket
+	neighbours *netlink.Handle
+	byName     map[string]uint32 // as of the last Observe
+	byID       map[uint32]string
 
 	sent int
 }
@@ -36,11 +37,19 @@ func New() (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Kernel{socket: s, byName: map[string]uint32{}, byID: map[uint32]string{}}, nil
+	neighbours, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("netlink socket: %w", err)
+	}
+	return &Kernel{socket: s, neighbours: neighbours, byName: map[string]uint32{}, byID: map[uint32]string{}}, nil
 }
 
-// Close closes the socket.
-func (k *Kernel) Close() { k.socket.close() }
+// Close closes the sockets.
+func (k *Kernel) Close() {
+	k.socket.close()
+	k.neighbours.Close()
+}
 
 // Sent counts the changes that were requested of the kernel so far.
 func (k *Kernel) Sent() int { return k.sent }
@@ -127,7 +136,7 @@ func isNoFamily(err error) bool {
 // Neighbours implements apply.Kernel.
 func (k *Kernel) Neighbours() (list []apply.Neighbour, err error) {
 	for _, f := range fib.Families {
-		found, err := netlink.NeighList(0, int(f))
+		found, err := k.neighbours.NeighList(0, int(f))
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return nil, fmt.Errorf("read the %s neighbours: %w", f, err)
 		}

@@ -78,7 +78,7 @@ func TestStateText(t *testing.T) {
 link set dev eth0 mtu 1400
 # link b is name e* (policy only) dhcp4 dhcp6 ra table 8 and main metric 9
 link set dev <b> mtu 9000
-address add 192.0.2.10/24 dev eth0
+address add 192.0.2.10/24 dev eth0 brd +
 -6 address add 2001:db8::1/64 dev <b>
 route add throw default table 7 proto 118
 rule add priority 5 from all lookup 7 protocol 118

@@ -101,6 +101,9 @@ func (x Syntax) Address(verb string, a Address) string {
 	var w words
 	w.object(a.Family(), "address", verb)
 	w.add(a.Prefix.String(), "dev", x.Device(a.Link))
+	if verb == "add" && a.Family() == Inet && a.Prefix.Bits() < 31 {
+		w.add("brd", "+") // networkd sets a broadcast address, ip(8) by itself does not
+	}
 	return w.String()
 }
 
