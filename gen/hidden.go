@@ -23,7 +23,7 @@ func (c *compiler) dropHidden() {
 	}
 	there := make(map[fib.Rule]bool, len(c.state.Rules))
 	for _, r := range c.state.Rules {
-		there[plain(r)] = true
+		there[r.Key()] = true
 	}
 	c.distinctToTheKernel(there)
 	hidden := map[fib.Rule]bool{}
@@ -41,7 +41,12 @@ func (c *compiler) dropHidden() {
 			hidden[r] = true
 		}
 	}
-	c.state.Rules = slices.DeleteFunc(c.state.Rules, func(r fib.Rule) bool { return hidden[plain(r)] })
+	c.state.Rules = slices.DeleteFunc(c.state.Rules, func(r fib.Rule) bool {
+		key := r.Key()
+		gone := hidden[key]
+		hidden[key] = true // another one like it: from and to may both say everything
+		return gone
+	})
 }
 
 // distinctToTheKernel reports two rules of which one has `not` and that are the same
@@ -50,7 +55,7 @@ func (c *compiler) dropHidden() {
 func (c *compiler) distinctToTheKernel(there map[fib.Rule]bool) {
 	extra := map[fib.Rule][]string{}
 	for i, at := range c.extraRules {
-		extra[plain(c.state.Rules[i])] = at
+		extra[c.state.Rules[i].Key()] = at
 	}
 	said := map[string]bool{}
 	for r := range there {
@@ -99,16 +104,4 @@ func opened(r fib.Rule) iter.Seq[fib.Rule] {
 			}
 		}
 	}
-}
-
-// plain returns a rule as a map's key.
-func plain(r fib.Rule) fib.Rule {
-	r.Link, r.Origin = "", fib.Origin{}
-	if r.From.Bits() <= 0 {
-		r.From = netip.Prefix{}
-	}
-	if r.To.Bits() <= 0 {
-		r.To = netip.Prefix{}
-	}
-	return r
 }

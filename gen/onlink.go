@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // excuseGateways marks gateways as onlink where a rule of the spec would spoil the
@@ -33,9 +34,17 @@ func (c *compiler) excuseGateways() {
 			if n.Via.Is6() && n.Via.IsLinkLocalUnicast() {
 				continue // never looked up
 			}
-			n.OnLink = n.OnLink || hosts[n.Via] || caught(rules, n.Via)
+			n.OnLink = n.OnLink || (hosts[n.Via] || caught(rules, n.Via)) && !c.elsewhere(n)
 		}
 	}
+}
+
+// elsewhere says whether an IPv6 gateway lies in a subnet of another link too. The kernel
+// then takes onlink for a mistake (ip6_route_check_nh_onlink).
+func (c *compiler) elsewhere(n *fib.Nexthop) bool {
+	return n.Via.Is6() && slices.ContainsFunc(c.spec.Uplinks, func(u spec.Uplink) bool {
+		return c.linkOf(u.Name) != n.Link && connected(&u, n.Via)
+	})
 }
 
 // caught says whether one of the rules can lead the lookup of a gateway elsewhere than
@@ -44,7 +53,9 @@ func (c *compiler) excuseGateways() {
 func caught(rules []fib.Rule, gateway netip.Addr) bool {
 	return slices.ContainsFunc(rules, func(r fib.Rule) bool {
 		matches := !asksForMore(r) && (r.To.Bits() <= 0 || r.To.Contains(gateway))
-		return r.Family == fib.FamilyOf(gateway) && matches != r.Not && (r.Action != fib.Lookup || r.Table != fib.TableMain)
+		// Which link oif is may not be known; iif is lo for IPv4, and none for IPv6.
+		uncertain := r.OIF != "" || r.IIF == "lo"
+		return r.Family == fib.FamilyOf(gateway) && (matches != r.Not || uncertain && r.Not) && (r.Action != fib.Lookup || r.Table != fib.TableMain)
 	})
 }
 

@@ -21,6 +21,11 @@ func (c *compiler) addRoute(u *spec.Uplink, r fib.Route, key ...string) {
 		c.spec.Fail("IPv6 does not share traffic between several ways where one has no gateway", "give each its `via`", append([]string{"uplink", u.Name}, key...)...)
 		return
 	}
+	if r.Family == fib.Inet6 && twice(r.Nexthops) {
+		// The kernel keeps each way of an IPv6 route as a route of its own.
+		c.spec.Fail("an IPv6 route takes the same way twice", "give it once, with a `weight`", append([]string{"uplink", u.Name}, key...)...)
+		return
+	}
 	if other, taken := c.routes[r.Key()]; taken {
 		what := r.Dst.String()
 		if r.IsDefault() {
@@ -116,6 +121,16 @@ func (c *compiler) enoughForInet6() {
 			c.spec.Fail(fmt.Sprintf("the kernel switches IPv6 off on a link with an MTU of %d, and there are IPv6 addresses or routes for it", u.MTU), "IPv6 needs at least 1280 (RFC 8200)", "uplink", u.Name, "mtu")
 		}
 	}
+}
+
+// twice says whether two of the nexthops are the same but for their weight.
+func twice(hops []fib.Nexthop) bool {
+	for i, n := range hops {
+		if slices.ContainsFunc(hops[:i], func(o fib.Nexthop) bool { return o.Link == n.Link && o.Via == n.Via }) {
+			return true
+		}
+	}
+	return false
 }
 
 func ownFirst(link string, n fib.Nexthop) int {

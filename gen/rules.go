@@ -198,7 +198,10 @@ func (c *compiler) distinctRules() {
 		}
 		at, extra := c.extraRules[second]
 		if !extra {
-			at = c.extraRules[first]
+			at, extra = c.extraRules[first]
+		}
+		if !extra {
+			continue // from and to may both say everything
 		}
 		c.spec.Fail("the same rule twice: "+x.Rule("add", rules[second]), "", at...)
 	}
