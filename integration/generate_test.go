@@ -455,16 +455,28 @@ func (d draft) valid(root string, version units.Version) (subject, error) {
 
 // spoilt says whether a rule may catch the kernel's lookup of a gateway that onlink cannot
 // spare: networkd has no onlink in a multipath route, and the kernel refuses it for an
-// IPv6 gateway that lies in another link's subnet too. networkd adds rules before
+// IPv6 gateway that main has on another link too. networkd adds rules before
 // routes, so that the link fails (252, measured).
 func spoilt(state fib.State) bool {
 	return slices.ContainsFunc(state.Routes, func(r fib.Route) bool {
 		return slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool {
+			if n.OnLink && elsewhere(state, n) {
+				return true
+			}
 			return (len(r.Nexthops) > 1 || !n.OnLink && slices.ContainsFunc(state.Addresses, func(a fib.Address) bool {
 				return n.Via.Is6() && a.Link != n.Link && a.Prefix.Contains(n.Via)
 			})) && catches(state, n.Via)
 		})
 	})
+}
+
+// elsewhere says whether main has an IPv6 gateway on another link: then the kernel takes
+// onlink for a mistake (ip6_route_check_nh_onlink).
+func elsewhere(state fib.State, n fib.Nexthop) bool {
+	return n.Via.Is6() && (slices.ContainsFunc(state.Addresses, func(a fib.Address) bool { return a.Link != n.Link && a.Prefix.Contains(n.Via) }) ||
+		slices.ContainsFunc(state.Routes, func(r fib.Route) bool {
+			return r.Table == fib.TableMain && !r.IsDefault() && r.Dst.Contains(n.Via) && r.Link != n.Link
+		}))
 }
 
 // catches says whether a State has a rule that may select the kernel's lookup of a
@@ -473,6 +485,6 @@ func catches(state fib.State, gateway netip.Addr) bool {
 	return gateway.IsValid() && slices.ContainsFunc(state.Rules, func(r fib.Rule) bool {
 		more := r.From.Bits() > 0 && !r.From.Contains(netip.IPv4Unspecified()) || r.Mark != 0 || r.TOS != 0 || r.IPProto != 0 ||
 			r.IIF != "" && r.IIF != "lo" || r.SPort.Hi != 0 || r.DPort.Hi != 0 || r.UIDRange.Value.Lo > 0
-		return r.Family == fib.FamilyOf(gateway) && (r.Not && r.OIF != "" || r.Not != (!more && (r.To.Bits() <= 0 || r.To.Contains(gateway))))
+		return r.Family == fib.FamilyOf(gateway) && (r.Not && (r.OIF != "" || r.IIF == "lo") || r.Not != (!more && (r.To.Bits() <= 0 || r.To.Contains(gateway))))
 	})
 }
