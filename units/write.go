@@ -36,7 +36,7 @@ func (t Tree) Write(dir string) (Changes, error) { return t.write(dir, true) }
 func (t Tree) Add(dir string) (Changes, error) { return t.write(dir, false) }
 
 func (t Tree) write(dir string, remove bool) (Changes, error) {
-	w := writer{root: rootfs.At(dir), dirs: map[string]string{}}
+	w := writer{root: rootfs.At(dir), dirs: map[string]string{}, fresh: map[string]bool{}}
 	unlock, err := w.lock()
 	if err != nil {
 		return Changes{}, err
@@ -91,6 +91,7 @@ type writer struct {
 	root    rootfs.Root
 	staged  []staged
 	dirs    map[string]string // the host's directory → where it is; those that exist
+	fresh   map[string]bool   // of these, those that this run has made: nothing is in them
 	modesOK bool              // the umask leaves mode 0644 alone
 }
 
@@ -103,6 +104,8 @@ func (w *writer) dir(name string) (string, error) {
 	}
 	path, err := w.root.Path(name)
 	if err == nil {
+		_, missing := os.Lstat(path)
+		w.fresh[name] = errors.Is(missing, fs.ErrNotExist)
 		err = makeDir(path)
 	}
 	if err != nil {
@@ -175,7 +178,11 @@ func (w *writer) stageFile(f File) error {
 	}
 	base := filepath.Base(f.Path)
 	path := filepath.Join(dir, base)
-	old, err := rootfs.At("/").ReadFile(path, maxOwnSize)
+	var old []byte
+	err = fs.ErrNotExist
+	if !w.fresh[filepath.Dir(f.Path)] {
+		old, err = rootfs.At("/").ReadFile(path, maxOwnSize)
+	}
 	switch {
 	case err == nil && !isOurs(old):
 		return ErrForeign
