@@ -3,7 +3,6 @@ package apply
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 
@@ -80,7 +79,7 @@ var stacked = []string{"vlan", "bridge", "bond", "macvlan", "macvtap", "ipvlan",
 // matches says whether a link is the one that m selects, as networkd would decide.
 func matches(m fib.Match, l Link, hw Hardware) bool {
 	glob := func(pattern, value string) bool {
-		ok, _ := path.Match(strings.ReplaceAll(pattern, "[!", "[^"), value)
+		ok, _ := fib.MatchGlob(pattern, value)
 		return ok
 	}
 	if m.Name != "" && !glob(m.Name, l.Name) && !slices.ContainsFunc(l.AltNames, func(n string) bool { return glob(m.Name, n) }) {

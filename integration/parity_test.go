@@ -129,7 +129,7 @@ func managedLinks(s subject, tree units.Tree) (links []string) {
 func (s subject) device(l fib.Link) string {
 	for _, p := range s.lab.Providers {
 		card := p.Cards[0]
-		name, _ := filepath.Match(strings.ReplaceAll(l.Match.Name, "[!", "[^"), card.Name)
+		name, _ := fib.MatchGlob(l.Match.Name, card.Name)
 		if (name || l.Match.Name == "") && (l.Match.MAC == "" || l.Match.MAC == card.MAC.String()) {
 			return card.Name
 		}

@@ -308,7 +308,7 @@ func listMatches(patterns, values []string) bool {
 		p, invert := strings.CutPrefix(p, "!")
 		positive = positive || !invert
 		fits := slices.ContainsFunc(values, func(value string) bool {
-			ok, err := path.Match(strings.ReplaceAll(p, "[!", "[^"), value)
+			ok, err := fib.MatchGlob(p, value)
 			return err == nil && ok
 		})
 		if fits && invert {

@@ -26,17 +26,9 @@ func (e *encoder) encodeAddress(a *fib.Address, del bool, index func(string) uin
 		return
 	}
 	if addr.Is4() && a.Prefix.Bits() < 31 {
-		e.attrAddr(unix.IFA_BROADCAST, broadcast(a.Prefix))
+		e.attrAddr(unix.IFA_BROADCAST, fib.BroadcastOf(a.Prefix))
 	}
 	e.attr8(ifaProto, fib.Protocol)
-}
-
-func broadcast(p netip.Prefix) netip.Addr {
-	a := p.Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
-		a[i/8] |= 0x80 >> (i % 8)
-	}
-	return netip.AddrFrom4(a)
 }
 
 // decodeAddress reads the payload of an RTM_NEWADDR.

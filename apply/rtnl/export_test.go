@@ -8,7 +8,6 @@ var (
 	DecodeRoute   = decodeRoute
 	DecodeAddress = decodeAddress
 	DecodeLink    = decodeLink
-	Broadcast     = broadcast
 	ErrMalformed  = errMalformed
 )
 

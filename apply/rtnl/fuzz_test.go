@@ -192,7 +192,7 @@ func TestParseAnswer(t *testing.T) {
 // TestBroadcast wants the last address of a subnet.
 func TestBroadcast(t *testing.T) {
 	for prefix, want := range map[string]string{"192.0.2.10/24": "192.0.2.255", "10.0.0.1/8": "10.255.255.255", "100.64.0.1/30": "100.64.0.3", "0.0.0.1/0": "255.255.255.255"} {
-		if got := rtnl.Broadcast(netip.MustParsePrefix(prefix)); got.String() != want {
+		if got := fib.BroadcastOf(netip.MustParsePrefix(prefix)); got.String() != want {
 			t.Errorf("%s: %s, want %s", prefix, got, want)
 		}
 	}

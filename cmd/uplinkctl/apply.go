@@ -205,7 +205,8 @@ func applyCommand() *command {
 				}
 			}
 			if dryRun {
-				return printPlan(&h.Applier, state, stdout, stderr)
+				_, err := printPlan(&h.Applier, state, stdout, stderr)
+				return err
 			}
 			if err := writeTables(h, state); err != nil {
 				fmt.Fprintf(stderr, "uplinkctl: the tables' names are not registered for ip(8): %v\n", err)
@@ -229,11 +230,12 @@ func writeTables(h *host, state fib.State) error {
 	return err
 }
 
-// printPlan prints the operations that apply would carry out.
-func printPlan(a *apply.Applier, state fib.State, stdout, stderr io.Writer) error {
+// printPlan prints the operations that apply would carry out, and says how many
+// there are.
+func printPlan(a *apply.Applier, state fib.State, stdout, stderr io.Writer) (n int, err error) {
 	plan, result, err := a.Plan(state)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, w := range result.Waiting {
 		fmt.Fprintf(stderr, "uplinkctl: %s: left out for now\n", w)
@@ -241,7 +243,7 @@ func printPlan(a *apply.Applier, state fib.State, stdout, stderr io.Writer) erro
 	for _, o := range plan.Ops() {
 		fmt.Fprintln(stdout, o.Batch())
 	}
-	return nil
+	return plan.Len(), nil
 }
 
 // errDiffers makes diff's exit status 1; nothing is printed for it.
@@ -267,27 +269,13 @@ func diffCommand() *command {
 				return err
 			}
 			h.Adopt = len(managed) > 0
-			out := &counter{w: stdout}
-			if err := printPlan(&h.Applier, state, out, stderr); err != nil {
-				return err
-			}
-			if out.n > 0 {
+			n, err := printPlan(&h.Applier, state, stdout, stderr)
+			if err == nil && n > 0 {
 				return errDiffers
 			}
-			return nil
+			return err
 		}),
 	}
-}
-
-// counter counts what is written through it.
-type counter struct {
-	w io.Writer
-	n int
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	c.n += len(b)
-	return c.w.Write(b)
 }
 
 func downCommand() *command {
@@ -306,7 +294,8 @@ func downCommand() *command {
 			}
 			defer h.close()
 			if dryRun {
-				return printPlan(&h.Applier, fib.State{}, stdout, stderr)
+				_, err := printPlan(&h.Applier, fib.State{}, stdout, stderr)
+				return err
 			}
 			ctx, stop := interruptible()
 			defer stop()

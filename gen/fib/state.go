@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 )
@@ -118,6 +119,16 @@ type Table struct {
 	Name string
 }
 
+// BroadcastOf returns the last address of an IPv4 prefix, which from length 31 on is a
+// host's (RFC 3021).
+func BroadcastOf(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
 // Match selects a link. All that is given must match; at least one field is.
 type Match struct {
 	Name   string // interface name, or a glob as in fnmatch(3)
@@ -128,6 +139,12 @@ type Match struct {
 
 // IsGlob says whether the pattern has a character that is special to fnmatch(3).
 func IsGlob(pattern string) bool { return strings.ContainsAny(pattern, "*?[\\") }
+
+// MatchGlob says whether a name fits a pattern as in fnmatch(3), where a set may begin
+// with "!". The error is path.ErrBadPattern.
+func MatchGlob(pattern, name string) (bool, error) {
+	return path.Match(strings.ReplaceAll(pattern, "[!", "[^"), name)
+}
 
 // Device returns the interface name where the match gives it literally.
 func (m Match) Device() (name string, ok bool) {

@@ -202,22 +202,13 @@ func (d *decoder) addresses(v any) []netip.Prefix {
 			d.fail("", "%s is not an address that a host can have on a network", p)
 		case a.Is4() && hosts && p == p.Masked():
 			d.fail("give an address inside the network", "%s is the network itself", p)
-		case a.Is4() && hosts && a == broadcast(p):
+		case a.Is4() && hosts && a == fib.BroadcastOf(p):
 			d.fail("give an address inside the network", "%s is the network's broadcast address", p)
 		default:
 			list = append(list, p)
 		}
 	})
 	return list
-}
-
-// broadcast returns the last address of an IPv4 prefix.
-func broadcast(p netip.Prefix) netip.Addr {
-	a := p.Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
-		a[i/8] |= 0x80 >> (i % 8)
-	}
-	return netip.AddrFrom4(a)
 }
 
 // ownTable reads the number of an uplink's table.

@@ -3,8 +3,6 @@ package spec
 import (
 	"fmt"
 	"net/netip"
-	"path"
-	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -118,7 +116,7 @@ func (s *Spec) sharedLinks() {
 			if !literal || g.Match.MAC+g.Match.Driver+g.Match.Path+u.Match.MAC+u.Match.Driver+u.Match.Path != "" {
 				continue
 			}
-			if ok, _ := path.Match(strings.ReplaceAll(g.Match.Name, "[!", "[^"), dev); ok {
+			if ok, _ := fib.MatchGlob(g.Match.Name, dev); ok {
 				uplinkChecker{s, g}.failValue("for two uplinks on one link give both the same `interface`; otherwise narrow the pattern",
 					fmt.Sprintf("the pattern matches %s, which is uplink `%s`'s", dev, u.Name), "interface")
 			}

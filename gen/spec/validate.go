@@ -162,7 +162,7 @@ func (v uplinkChecker) reachable(at uplinkChecker, gw netip.Addr, onlink bool, k
 		case p.Addr() == gw:
 			at.failValue("", fmt.Sprintf("%s is the uplink's own address", gw), key...)
 			return
-		case gw.Is4() && p.Addr().Is4() && p.Bits() < 31 && gw == broadcast(p):
+		case gw.Is4() && p.Addr().Is4() && p.Bits() < 31 && gw == fib.BroadcastOf(p):
 			at.failValue("", fmt.Sprintf("%s is the broadcast address of %s", gw, p.Masked()), key...)
 			return
 		case p.Contains(gw):

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -376,12 +375,12 @@ func isWord(s, without string) bool {
 }
 
 func matchesLoopback(s string) bool {
-	ok, err := path.Match(strings.ReplaceAll(s, "[!", "[^"), "lo")
+	ok, err := fib.MatchGlob(s, "lo")
 	return ok && err == nil
 }
 
 func globOK(s string) bool {
-	_, err := path.Match(strings.ReplaceAll(s, "[!", "[^"), "")
+	_, err := fib.MatchGlob(s, "")
 	return err == nil
 }
 
