@@ -153,6 +153,13 @@ func (p *planner) op(o Op) Op {
 	return o
 }
 
+func (p *planner) ruleOps(verb Verb, rules []*fib.Rule) (ops []Op) {
+	for _, r := range rules {
+		ops = append(ops, p.op(Op{Verb: verb, Rule: r}))
+	}
+	return ops
+}
+
 func (p *planner) links(want Resolved) {
 	for _, l := range want.Links {
 		if l.PolicyOnly {
@@ -446,13 +453,27 @@ func (p *planner) plan(have Snapshot) Plan {
 			*to = append(*to, Stage{Ops: ops})
 		}
 	}
+	var rules fib.GatewayRules
+	for i := range have.Rules {
+		if have.Rules[i].Ours() {
+			rules.Add(have.Rules[i].Rule)
+		}
+	}
 	stage(&plan.Make, p.linkOps)
 	stage(&plan.Make, p.addressAdd)
 	for f := range p.routeAdd {
+		pass := lettingPass(p.routeAdd[f], &rules)
+		stage(&plan.Make, p.ruleOps(RuleAdd, pass))
+		if f == index(fib.Inet6) {
+			var first []Op
+			first, p.addressDel = inTheWay(p.addressDel, p.routeAdd[f])
+			stage(&plan.Make, first)
+		}
 		stage(&plan.Make, p.routeAdd[f])
 		if f == index(fib.Inet6) && len(p.routeAdd[f]) > 0 {
 			plan.Make[len(plan.Make)-1].Settle = settling(p.routeAdd[f], p.addressAdd, have)
 		}
+		stage(&plan.Make, p.ruleOps(RuleDel, pass))
 		stage(&plan.Make, p.ruleAdd[f])
 	}
 	for f := range p.ruleDel {

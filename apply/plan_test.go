@@ -107,6 +107,29 @@ route del 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.
 `,
 		},
 		{
+			name: "a rule that was there would lead the check of a new gateway astray: one for that gateway alone stands meanwhile",
+			have: "[uplink.a]\ninterface = \"card0\"\naddresses = [\"192.0.2.10/24\"]\n[[uplink.a.rule]]\npriority = 900\nfamily = \"ipv4\"\ntype = \"prohibit\"\n",
+			want: "[uplink.a]\ninterface = \"card0\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\n",
+			ops: `
+rule add priority 0 from all to 192.0.2.1 oif card0 lookup main protocol 118
+route add default via 192.0.2.1 dev card0 table 10000 proto 118
+rule del priority 0 from all to 192.0.2.1 oif card0 lookup main protocol 118
+rule del priority 900 from all prohibit protocol 118
+`,
+		},
+		{
+			name: "an IPv6 gateway that is onlink on another card than its subnet was: the subnet goes first",
+			have: "[uplink.a]\ninterface = \"card0\"\naddresses = [\"2001:db8:1::10/64\", \"2001:db8:9::10/64\"]\nfrom = []\nto = []\n",
+			want: "[uplink.b]\ninterface = \"card1\"\ngateways = [\"2001:db8:1::1\"]\nonlink = true\nfrom = []\nto = []\n",
+			ops: `
+-6 address del 2001:db8:1::10/64 dev card0
+-6 route add default via 2001:db8:1::1 dev card1 onlink table 10000 proto 118 metric 1024
+-6 route del 2001:db8:1::/64 dev card0 table 10000 proto 118 src 2001:db8:1::10 metric 1024
+-6 route del 2001:db8:9::/64 dev card0 table 10000 proto 118 src 2001:db8:9::10 metric 1024
+-6 address del 2001:db8:9::10/64 dev card0
+`,
+		},
+		{
 			name:  "a link that is down is set up, and its MTU set, first",
 			want:  "[uplink.a]\ninterface = \"card0\"\naddresses = [\"192.0.2.10/32\"]\nmtu = 1400\n",
 			alter: func(f *kerneltest.Fake) { f.Links[1].Up, f.Links[1].Carrier = false, false },

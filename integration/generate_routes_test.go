@@ -166,17 +166,18 @@ func (g *drawer) rule() keys {
 	if r["from"] == nil && r["to"] == nil && g.oneIn(2) {
 		r["family"] = among(g, "ipv4", "ipv6", "both")
 	}
-	if !g.oneIn(3) {
-		r["priority"] = int64(among(g, 1+g.IntN(100), 500+g.IntN(100), 9990+g.IntN(30), 20000+g.IntN(100), 32765))
-	}
-	if g.oneIn(4) {
+	switch g.IntN(8) {
+	case 0, 1:
 		r["type"] = among(g, "blackhole", "unreachable", "prohibit")
-		return r
-	}
-	if g.oneIn(2) {
+	case 2, 3, 4:
 		r["table"] = g.table()
 	}
-	g.number(r, 5, "suppress-prefixlength", 0, 1, 24, 32, 64, 128)
-	g.number(r, 6, "suppress-ifgroup", 0, 1, 7, 1<<31-1)
+	if r["type"] == nil {
+		g.number(r, 5, "suppress-prefixlength", 0, 1, 24, 32, 64, 128)
+		g.number(r, 6, "suppress-ifgroup", 0, 1, 7, 1<<31-1)
+	}
+	if r["type"] != nil || r["table"] != nil || !g.oneIn(3) {
+		r["priority"] = int64(among(g, 1+g.IntN(100), 500+g.IntN(100), 9990+g.IntN(30), 20000+g.IntN(100), 32765))
+	}
 	return r
 }

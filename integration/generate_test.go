@@ -458,6 +458,10 @@ func (d draft) valid(root string, version units.Version) (subject, error) {
 // IPv6 gateway that main has on another link too. networkd adds rules before
 // routes, so that the link fails (252, measured).
 func spoilt(state fib.State) bool {
+	var rules fib.GatewayRules
+	for _, r := range state.Rules {
+		rules.Add(r)
+	}
 	return slices.ContainsFunc(state.Routes, func(r fib.Route) bool {
 		return slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool {
 			if n.OnLink && elsewhere(state, n) {
@@ -465,7 +469,7 @@ func spoilt(state fib.State) bool {
 			}
 			return (len(r.Nexthops) > 1 || !n.OnLink && slices.ContainsFunc(state.Addresses, func(a fib.Address) bool {
 				return n.Via.Is6() && a.Link != n.Link && a.Prefix.Contains(n.Via)
-			})) && catches(state, n.Via)
+			})) && n.Via.IsValid() && rules.Catch(n.Via)
 		})
 	})
 }
@@ -477,14 +481,4 @@ func elsewhere(state fib.State, n fib.Nexthop) bool {
 		slices.ContainsFunc(state.Routes, func(r fib.Route) bool {
 			return r.Table == fib.TableMain && !r.IsDefault() && r.Dst.Contains(n.Via) && r.Link != n.Link
 		}))
-}
-
-// catches says whether a State has a rule that may select the kernel's lookup of a
-// gateway: a packet with nothing but a destination.
-func catches(state fib.State, gateway netip.Addr) bool {
-	return gateway.IsValid() && slices.ContainsFunc(state.Rules, func(r fib.Rule) bool {
-		more := r.From.Bits() > 0 && !r.From.Contains(netip.IPv4Unspecified()) || r.Mark != 0 || r.TOS != 0 || r.IPProto != 0 ||
-			r.IIF != "" && r.IIF != "lo" || r.SPort.Hi != 0 || r.DPort.Hi != 0 || r.UIDRange.Value.Lo > 0
-		return r.Family == fib.FamilyOf(gateway) && (r.Not && (r.OIF != "" || r.IIF == "lo") || r.Not != (!more && (r.To.Bits() <= 0 || r.To.Contains(gateway))))
-	})
 }

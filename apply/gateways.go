@@ -1,0 +1,55 @@
+package apply
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// lettingPass returns rules that stand while routes of one family are added: each lets
+// the kernel find one gateway in table main, where a rule that is there already, and
+// that may be about to go, would lead its lookup elsewhere (fib.GatewayRules). On a host
+// without such rules the gateway is found there too. A rule is for one gateway on one
+// card, so packets that are on their way to anywhere else do not notice; and it is ours,
+// so what a killed run leaves goes with the next.
+func lettingPass(routes []Op, rules *fib.GatewayRules) []*fib.Rule {
+	type hop struct {
+		link string
+		via  netip.Addr
+	}
+	var list []*fib.Rule
+	seen := map[hop]bool{}
+	for _, o := range routes {
+		for _, n := range o.Route.Nexthops {
+			if h := (hop{n.Link, n.Via}); n.Via.IsValid() && !n.OnLink && !seen[h] && rules.Catch(n.Via) {
+				seen[h] = true
+				list = append(list, &fib.Rule{
+					Family: o.Route.Family, Priority: 0, To: netip.PrefixFrom(n.Via, n.Via.BitLen()), OIF: n.Link,
+					Action: fib.Lookup, Table: fib.TableMain,
+				})
+			}
+		}
+	}
+	return list
+}
+
+// inTheWay takes those operations out of removals that must come before routes are
+// added: an IPv6 address of ours on one card whose subnet has a gateway that is onlink
+// on another. The kernel takes onlink for a mistake as long as table main has the gateway
+// elsewhere (ip6_route_check_nh_onlink, net/ipv6/route.c).
+func inTheWay(removals, routes []Op) (first, rest []Op) {
+	for _, o := range removals {
+		a := o.Address
+		if a.Family() == fib.Inet6 && slices.ContainsFunc(routes, func(o Op) bool {
+			return slices.ContainsFunc(o.Route.Nexthops, func(n fib.Nexthop) bool {
+				return n.OnLink && n.Link != a.Link && a.Prefix.Contains(n.Via)
+			})
+		}) {
+			first = append(first, o)
+		} else {
+			rest = append(rest, o)
+		}
+	}
+	return first, rest
+}

@@ -1,0 +1,53 @@
+package fib
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// GatewayRules are those of a set of rules that can spoil the kernel's check of a
+// gateway. The kernel looks a gateway up before it takes a route, in the route's own
+// table and then through the rules that are there at that moment, as a packet without
+// source or mark (fib_check_nh in net/ipv4/fib_semantics.c, ip6_route_check_nh in
+// net/ipv6/route.c). A rule that leads this lookup elsewhere than to table main, which
+// has the subnets of all addresses, has a right gateway refused.
+type GatewayRules struct {
+	hosts map[netip.Addr]bool // each uplink has rules to its own addresses
+	rules []Rule
+}
+
+// Add puts a rule into the set if it is one of those.
+func (g *GatewayRules) Add(r Rule) {
+	switch {
+	case r.Action == Nop || !r.Not && asksForMore(r) || r.Action == Lookup && r.Table == TableMain && !r.L3MDev:
+	case !r.Not && r.To.IsSingleIP():
+		if g.hosts == nil {
+			g.hosts = map[netip.Addr]bool{}
+		}
+		g.hosts[r.To.Addr()] = true
+	default:
+		g.rules = append(g.rules, r)
+	}
+}
+
+// Catch says whether one of the rules may select the lookup of a gateway. That another
+// rule for main may come before it is not looked at: to networkd they come in no order.
+func (g *GatewayRules) Catch(gateway netip.Addr) bool {
+	if gateway.Is6() && gateway.IsLinkLocalUnicast() {
+		return false // never looked up
+	}
+	return g.hosts[gateway] || slices.ContainsFunc(g.rules, func(r Rule) bool {
+		matches := !asksForMore(r) && (r.To.Bits() <= 0 || r.To.Contains(gateway))
+		// Which link oif is may not be known; iif is lo for IPv4, and none for IPv6.
+		uncertain := r.OIF != "" || r.IIF == "lo"
+		return r.Family == FamilyOf(gateway) && (matches != r.Not || uncertain && r.Not)
+	})
+}
+
+// asksForMore says whether a rule selects by something that a packet with nothing but a
+// destination does not have.
+func asksForMore(r Rule) bool {
+	return r.From.Bits() > 0 && !r.From.Contains(netip.IPv4Unspecified()) || r.Mark != 0 ||
+		r.IIF != "" && r.IIF != "lo" || r.TOS != 0 || r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 ||
+		r.UIDRange.Value.Lo > 0 || r.L3MDev
+}
