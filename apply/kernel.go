@@ -13,8 +13,7 @@ import (
 // by the last Observe, so that a link which is renamed or replaced afterwards is
 // not mistaken for another.
 type Kernel interface {
-	// Observe reads the links, all addresses, all rules, and the routes that Scope
-	// asks for.
+	// Observe reads what Scope asks for.
 	Observe(Scope) (Snapshot, error)
 
 	// Execute carries operations out in order and returns the kernel's answer to
@@ -36,14 +35,37 @@ type Neighbour struct {
 	Failed bool // it was asked for and did not answer (NUD_FAILED)
 }
 
+// Part is a set of what a kernel holds.
+type Part uint8
+
+// The parts. Without Links, they stay those of the last Observe.
+const (
+	Links Part = 1 << iota
+	Addresses
+	Rules
+	Routes
+)
+
 // Scope says what is observed.
 type Scope struct {
-	// Foreign asks for the routes of others as well, of all tables but local.
+	// Foreign asks for the routes of others as well, of all tables but local. Addresses
+	// and rules are always everybody's.
 	Foreign bool
-	// RoutesOnly leaves out all but the routes, AddressesOnly all but the addresses; the
-	// links stay those of the last Observe.
-	RoutesOnly    bool
-	AddressesOnly bool
+	// Only leaves out all other parts; the zero value leaves nothing out.
+	Only Part
+	// Family leaves out the routes and rules of the other; the zero value does not.
+	Family fib.Family
+}
+
+// Has says whether a part is observed.
+func (s Scope) Has(p Part) bool { return s.Only == 0 || s.Only&p != 0 }
+
+// Families returns those whose routes and rules are observed.
+func (s Scope) Families() []fib.Family {
+	if s.Family != 0 {
+		return []fib.Family{s.Family}
+	}
+	return fib.Families[:]
 }
 
 // Snapshot is what the kernel holds.

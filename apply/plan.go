@@ -51,6 +51,12 @@ func (p Plan) Len() (n int) {
 	return n
 }
 
+// has says whether an operation of the plan is so.
+func (p Plan) has(so func(Op) bool) bool {
+	in := func(s Stage) bool { return slices.ContainsFunc(s.Ops, so) }
+	return slices.ContainsFunc(p.Make, in) || slices.ContainsFunc(p.Break, in)
+}
+
 // ErrForeign says that something of another's is in the way.
 var ErrForeign = errors.New("in the way")
 
@@ -287,15 +293,20 @@ func same(have, want *fib.Route) bool {
 
 func compareRules(a, b *fib.Rule) int { return a.Compare(*b) }
 
+// inOrder sorts rules, which mostly are sorted.
+func inOrder(rules []*fib.Rule) {
+	if !slices.IsSortedFunc(rules, compareRules) {
+		slices.SortFunc(rules, compareRules)
+	}
+}
+
 // sortedRules returns pointers to rules in their canonical order.
 func sortedRules(rules []fib.Rule) []*fib.Rule {
 	list := make([]*fib.Rule, len(rules))
 	for i := range rules {
 		list[i] = &rules[i]
 	}
-	if !slices.IsSortedFunc(list, compareRules) {
-		slices.SortFunc(list, compareRules)
-	}
+	inOrder(list)
 	return list
 }
 
@@ -307,7 +318,7 @@ func (p *planner) rules(want Resolved, have Snapshot) {
 			there = append(there, &have.Rules[i].Rule)
 		}
 	}
-	slices.SortFunc(there, compareRules)
+	inOrder(there)
 	later := sortedRules(want.Later.Rules)
 	// What is not wanted goes, unless it waits for a link. Of duplicates, which the
 	// kernel takes without NLM_F_EXCL, one stays.
@@ -335,7 +346,9 @@ func (p *planner) rules(want Resolved, have Snapshot) {
 		unwanted(r)
 	}
 	for f := range p.ruleAdd {
-		slices.Reverse(p.ruleAdd[f]) // the highest priority number first
+		// The highest priority number first; within one number in their canonical order,
+		// which the kernel keeps.
+		slices.SortStableFunc(p.ruleAdd[f], func(a, b Op) int { return cmp.Compare(b.Rule.Priority, a.Rule.Priority) })
 	}
 	p.rulesGo(gone, have)
 }

@@ -36,29 +36,29 @@ route add 192.0.2.0/24 dev card0 table 10000 proto 118 scope link src 192.0.2.10
 route add default via 198.51.100.1 dev card1 table 1 proto 118
 route add default via 192.0.2.1 dev card0 proto 118 metric 100
 route add default via 192.0.2.1 dev card0 table 10000 proto 118
-rule add priority 10001 from 198.51.100.10 lookup 1 protocol 118
 rule add priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
-rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10001 from 198.51.100.10 lookup 1 protocol 118
 rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 -6 route add 2001:db8:2::/64 dev card1 table 1 proto 118 src 2001:db8:2::10 metric 1024
 -6 route add 2001:db8:1::/64 dev card0 table 10000 proto 118 src 2001:db8:1::10 metric 1024
 -6 route add default via 2001:db8:2::1 dev card1 table 1 proto 118 metric 1024
 -6 route add default via 2001:db8:1::1 dev card0 proto 118 metric 100
 -6 route add default via 2001:db8:1::1 dev card0 table 10000 proto 118 metric 1024
--6 rule add priority 10001 from 2001:db8:2::10 lookup 1 protocol 118
 -6 rule add priority 10001 from all to 2001:db8:2::10 lookup 1 protocol 118
--6 rule add priority 10000 from 2001:db8:1::10 lookup 10000 protocol 118
+-6 rule add priority 10001 from 2001:db8:2::10 lookup 1 protocol 118
 -6 rule add priority 10000 from all to 2001:db8:1::10 lookup 10000 protocol 118
+-6 rule add priority 10000 from 2001:db8:1::10 lookup 10000 protocol 118
 `,
 		},
 		{
 			name: "to nothing: rules from the lowest priority up, then routes through gateways and on the link, then addresses",
 			have: recipe,
 			ops: `
-rule del priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 rule del priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
-rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
+rule del priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
+rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
 route del default via 198.51.100.1 dev card1 table 1 proto 118
 route del default via 192.0.2.1 dev card0 table 10000 proto 118
 route del 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.10
@@ -74,10 +74,10 @@ address del 192.0.2.10/24 dev card0
 address add 192.0.2.20/24 dev card0 brd +
 route replace 192.0.2.0/24 dev card0 table 10000 proto 118 scope link src 192.0.2.20
 route replace default via 192.0.2.2 dev card0 table 10000 proto 118
-rule add priority 10000 from 192.0.2.20 lookup 10000 protocol 118
 rule add priority 10000 from all to 192.0.2.20 lookup 10000 protocol 118
-rule del priority 10000 from 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10000 from 192.0.2.20 lookup 10000 protocol 118
 rule del priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
+rule del priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 address del 192.0.2.10/24 dev card0
 `,
 		},
@@ -85,8 +85,8 @@ address del 192.0.2.10/24 dev card0
 			name: "one uplink of two goes: nothing of the other",
 			have: recipe, want: recipe[:strings.Index(recipe, "[uplink.rt2]")],
 			ops: `
-rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
 rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
+rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
 route del default via 198.51.100.1 dev card1 table 1 proto 118
 route del 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.10
 address del 198.51.100.10/24 dev card1
@@ -98,10 +98,10 @@ address del 198.51.100.10/24 dev card1
 			ops: `
 route add 198.51.100.0/24 dev card1 table 2 proto 118 scope link src 198.51.100.10
 route add default via 198.51.100.1 dev card1 table 2 proto 118
-rule add priority 10001 from 198.51.100.10 lookup 2 protocol 118
 rule add priority 10001 from all to 198.51.100.10 lookup 2 protocol 118
-rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
+rule add priority 10001 from 198.51.100.10 lookup 2 protocol 118
 rule del priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
+rule del priority 10001 from 198.51.100.10 lookup 1 protocol 118
 route del default via 198.51.100.1 dev card1 table 1 proto 118
 route del 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.10
 `,
@@ -137,8 +137,8 @@ rule del priority 900 from all prohibit protocol 118
 link set dev card0 mtu 1400
 link set dev card0 up
 address add 192.0.2.10/32 dev card0
-rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 `,
 		},
 		{
@@ -149,8 +149,8 @@ rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 address add 192.0.2.10/24 dev card0 brd +
 route add 192.0.2.0/24 dev card0 table 10000 proto 118 scope link src 192.0.2.10
 route add default via 192.0.2.1 dev card0 table 10000 proto 118
-rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 `,
 			waiting: []string{"uplink rt2: card1 has no carrier"},
 		},
@@ -177,8 +177,8 @@ rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 address add 192.0.2.10/24 dev card0 brd +
 route add 192.0.2.0/24 dev card0 table 10000 proto 118 scope link src 192.0.2.10
 route add default via 192.0.2.1 dev card0 table 10000 proto 118
-rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 `,
 			waiting: []string{"uplink rt2: card1 does not have the address 198.51.100.10"},
 		},
@@ -193,8 +193,8 @@ rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 			want: "[uplink.a]\ninterface = \"absent0\"\naddresses = [\"192.0.2.10/32\"]\nfallthrough = \"unreachable\"\n",
 			ops: `
 route add unreachable default table 10000 proto 118 metric 4294967295
-rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 `,
 			waiting: []string{"uplink a: there is no link with name absent0"},
 		},
@@ -208,13 +208,13 @@ address add 192.0.2.10/24 dev card0 brd +
 route add 192.0.2.0/24 dev card0 table 10000 proto 118 scope link src 192.0.2.10
 route add default via 192.0.2.1 dev card0 proto 118 metric 1
 route add default via 192.0.2.1 dev card0 table 10000 proto 118
-rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 -6 route add 2001:db8:1::/64 dev card0 table 10000 proto 118 src 2001:db8:1::10 metric 1024
 -6 route add default via 2001:db8:1::1 dev card0 proto 118 metric 1
 -6 route add default via 2001:db8:1::1 dev card0 table 10000 proto 118 metric 1024
--6 rule add priority 10000 from 2001:db8:1::10 lookup 10000 protocol 118
 -6 rule add priority 10000 from all to 2001:db8:1::10 lookup 10000 protocol 118
+-6 rule add priority 10000 from 2001:db8:1::10 lookup 10000 protocol 118
 `,
 			waiting: []string{"uplink rt2: card1 has no carrier"},
 		},
@@ -231,10 +231,10 @@ route add 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.
 route add 192.0.2.0/24 dev card0 table 10000 proto 118 scope link src 192.0.2.10
 route add default via 198.51.100.1 dev card1 table 1 proto 118
 route add default via 192.0.2.1 dev card0 table 10000 proto 118
-rule add priority 10001 from 198.51.100.10 lookup 1 protocol 118
 rule add priority 10001 from all to 198.51.100.10 lookup 1 protocol 118
-rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10001 from 198.51.100.10 lookup 1 protocol 118
 rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
+rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 `,
 		},
 		{
@@ -248,7 +248,7 @@ rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 					}
 				}
 			},
-			ops: "\nrule del priority 10000 from 192.0.2.10 lookup 10000 protocol 118\n",
+			ops: "\nrule del priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118\n",
 		},
 		{
 			name: "a rule of another's that is the same as ours is not ours",

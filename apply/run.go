@@ -58,19 +58,22 @@ func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
 	if a.Adopt {
 		adopt(want, &have)
 	}
-	plan, err := NewPlan(want, have)
-	if err != nil {
-		return plan, have, want, err
+	plan, conflicts := NewPlan(want, have)
+	if conflicts != nil {
+		return plan, have, want, conflicts
 	}
 	a.keepSecondaries(&plan, have)
-	if !addsRoutes(plan) {
-		return plan, have, want, nil
+	for _, f := range fib.Families {
+		if !addsRoutes(plan, f) {
+			continue
+		}
+		all, err := a.Kernel.Observe(Scope{Foreign: true, Only: Routes, Family: f})
+		if err != nil {
+			return Plan{}, have, Resolved{}, err
+		}
+		conflicts = errors.Join(conflicts, plan.Conflicts(all.Routes))
 	}
-	all, err := a.Kernel.Observe(Scope{Foreign: true, RoutesOnly: true})
-	if err != nil {
-		return Plan{}, have, Resolved{}, err
-	}
-	return plan, have, want, plan.Conflicts(all.Routes)
+	return plan, have, want, conflicts
 }
 
 // adopt gives us what networkd holds in the place of something wanted: its routes
@@ -159,10 +162,8 @@ func (a *Applier) observe(scope Scope) (Snapshot, error) {
 	return have, err
 }
 
-func addsRoutes(p Plan) bool {
-	return slices.ContainsFunc(p.Make, func(s Stage) bool {
-		return slices.ContainsFunc(s.Ops, func(o Op) bool { return o.Verb == RouteAdd || o.Verb == RouteReplace })
-	})
+func addsRoutes(p Plan, f fib.Family) bool {
+	return p.has(func(o Op) bool { return (o.Verb == RouteAdd || o.Verb == RouteReplace) && o.Route.Family == f })
 }
 
 // Apply makes the kernel hold the State, or leaves it as it was: where an operation
@@ -197,12 +198,12 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 		}
 		result.Done = append(result.Done, done...)
 		var drift *DriftError
-		if err = a.confirm(s); round == rounds || !errors.As(err, &drift) {
+		if err = a.confirm(s, plan, want, have); round == rounds || !errors.As(err, &drift) {
 			return result, err
 		}
 		p, h := plan, have
 		before = append(before, func() error { return a.undo(p, h) })
-		if plan, have, _, err = a.plan(s); err != nil {
+		if plan, have, want, err = a.plan(s); err != nil {
 			return result, err
 		}
 	}
@@ -324,7 +325,7 @@ func (a *Applier) settle(ctx context.Context, addrs []netip.Addr) error {
 	defer cancel()
 	for {
 		// Without the links: the names in a plan mean those that there were.
-		have, err := a.Kernel.Observe(Scope{AddressesOnly: true})
+		have, err := a.Kernel.Observe(Scope{Only: Addresses})
 		if err != nil {
 			return err
 		}
@@ -362,8 +363,27 @@ func (e *DriftError) Error() string {
 	return fmt.Sprintf("read back, the kernel lacks %d of the changes (the first: ip %s): something else changes routes or rules", len(e.Missing), e.Missing[0])
 }
 
-// confirm reads the state back. A link that is no longer ready by now is no drift.
-func (a *Applier) confirm(s fib.State) error {
+// confirm reads the state back: first only what the plan changed, and where that is not
+// as wanted all of it. A link that is no longer ready by now is no drift.
+func (a *Applier) confirm(s fib.State, done Plan, want Resolved, have Snapshot) error {
+	scope := Scope{Only: Rules | Routes}
+	if done.has(func(o Op) bool { return o.Address != nil }) {
+		scope.Only |= Addresses
+	}
+	now, err := a.observe(scope)
+	if err != nil {
+		return err
+	}
+	if !scope.Has(Addresses) {
+		now.Addresses = have.Addresses
+	}
+	if plan, err := NewPlan(want, now); err == nil && plan.Len() == 0 {
+		return nil
+	}
+	return a.confirmAll(s)
+}
+
+func (a *Applier) confirmAll(s fib.State) error {
 	have, err := a.observe(Scope{})
 	if err != nil {
 		return err

@@ -47,15 +47,20 @@ func NewFake(links ...string) *Fake {
 // Observe implements apply.Kernel.
 func (f *Fake) Observe(scope apply.Scope) (apply.Snapshot, error) {
 	var s apply.Snapshot
-	switch {
-	case scope.AddressesOnly:
+	if scope.Has(apply.Links) {
+		s.Links = slices.Clone(f.Links)
+	}
+	if scope.Has(apply.Addresses) {
 		s.Addresses = slices.Clone(f.Addresses)
-		return s, nil
-	case !scope.RoutesOnly:
-		s = apply.Snapshot{Links: slices.Clone(f.Links), Addresses: slices.Clone(f.Addresses), Rules: slices.Clone(f.Rules)}
+	}
+	families := scope.Families()
+	for _, r := range f.Rules {
+		if scope.Has(apply.Rules) && slices.Contains(families, r.Family) {
+			s.Rules = append(s.Rules, r)
+		}
 	}
 	for _, r := range f.Routes {
-		if scope.Foreign || r.Ours() {
+		if scope.Has(apply.Routes) && slices.Contains(families, r.Family) && (scope.Foreign || r.Ours()) {
 			r.Nexthops = slices.Clone(r.Nexthops)
 			s.Routes = append(s.Routes, r)
 		}

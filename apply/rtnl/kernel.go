@@ -91,41 +91,33 @@ func (k *Kernel) index(name string) uint32 { return k.byName[name] }
 func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 	var s apply.Snapshot
 	var err error
-	if scope.RoutesOnly {
-		s.Routes, err = k.allRoutes(scope.Foreign)
-		return s, err
-	}
-	if scope.AddressesOnly {
-		s.Addresses, err = k.addresses()
-		return s, err
-	}
-	if s.Links, err = k.observeLinks(); err != nil {
-		return s, fmt.Errorf("read the links: %w", err)
-	}
-	if s.Addresses, err = k.addresses(); err != nil {
-		return s, fmt.Errorf("read the addresses: %w", err)
-	}
-	for _, f := range fib.Families {
-		rules, err := k.rules(f)
-		if err != nil && !isNoFamily(err) {
-			return s, fmt.Errorf("read the %s rules: %w", f, err)
+	if scope.Has(apply.Links) {
+		if s.Links, err = k.observeLinks(); err != nil {
+			return s, fmt.Errorf("read the links: %w", err)
 		}
-		s.Rules = append(s.Rules, rules...)
 	}
-	s.Routes, err = k.allRoutes(scope.Foreign)
-	return s, err
-}
-
-// allRoutes reads the routes of both families.
-func (k *Kernel) allRoutes(foreign bool) (all []apply.Route, err error) {
-	for _, f := range fib.Families {
-		routes, err := k.routes(f, foreign)
-		if err != nil && !isNoFamily(err) {
-			return nil, fmt.Errorf("read the %s routes: %w", f, err)
+	if scope.Has(apply.Addresses) {
+		if s.Addresses, err = k.addresses(); err != nil {
+			return s, fmt.Errorf("read the addresses: %w", err)
 		}
-		all = append(all, routes...)
 	}
-	return all, nil
+	for _, f := range scope.Families() {
+		if scope.Has(apply.Rules) {
+			rules, err := k.rules(f)
+			if err != nil && !isNoFamily(err) {
+				return s, fmt.Errorf("read the %s rules: %w", f, err)
+			}
+			s.Rules = append(s.Rules, rules...)
+		}
+		if scope.Has(apply.Routes) {
+			routes, err := k.routes(f, scope.Foreign)
+			if err != nil && !isNoFamily(err) {
+				return s, fmt.Errorf("read the %s routes: %w", f, err)
+			}
+			s.Routes = append(s.Routes, routes...)
+		}
+	}
+	return s, nil
 }
 
 // isNoFamily says whether a dump failed because the kernel lacks the family.

@@ -2,9 +2,8 @@ package rtnl
 
 import (
 	"cmp"
-	"fmt"
+	"net"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -33,11 +32,7 @@ func decodeLink(b []byte) (apply.Link, error) {
 		case unix.IFLA_MTU:
 			l.MTU, err = get32(a.value)
 		case unix.IFLA_ADDRESS:
-			pairs := make([]string, len(a.value))
-			for i, c := range a.value {
-				pairs[i] = fmt.Sprintf("%02x", c)
-			}
-			l.MAC = strings.Join(pairs, ":")
+			l.MAC = net.HardwareAddr(a.value).String()
 		case unix.IFLA_LINKINFO:
 			info := attributes{rest: a.value}
 			for info.next() {
