@@ -8,9 +8,10 @@ SYSCONFDIR ?= /etc
 
 # systemd says where its directories are; without its .pc file they are where most
 # distributions have them.
-systemd_dir   = $(or $(shell pkg-config --variable=$(1) systemd 2>/dev/null),$(2))
+systemd_dir   = $(or $(shell pkg-config --variable=$(1) $(or $(3),systemd) 2>/dev/null),$(2))
 UNITDIR      ?= $(call systemd_dir,systemdsystemunitdir,/usr/lib/systemd/system)
 GENERATORDIR ?= $(call systemd_dir,systemdsystemgeneratordir,/usr/lib/systemd/system-generators)
+UDEVRULESDIR ?= $(call systemd_dir,udevdir,/usr/lib/udev,udev)/rules.d
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -87,6 +88,9 @@ install: build
 	  sed -e 's|@bindir@|$(BINDIR)|g' -e 's|@generatordir@|$(GENERATORDIR)|g' units/system/$$u.in > $(DESTDIR)$(UNITDIR)/$$u && \
 	  chmod 0644 $(DESTDIR)$(UNITDIR)/$$u || exit 1; \
 	done
+	install -d $(DESTDIR)$(UNITDIR)/multi-user.target.wants
+	ln -sf ../uplink-reload.service $(DESTDIR)$(UNITDIR)/multi-user.target.wants/uplink-reload.service
+	install -D -m 0644 units/udev/90-uplink.rules $(DESTDIR)$(UDEVRULESDIR)/90-uplink.rules
 	install -D -m 0644 units/iproute2/rt_protos.conf $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_protos.d/uplink.conf
 	install -d $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_tables.d $(DESTDIR)$(SYSCONFDIR)/uplink
 	ln -sf /run/uplink/rt_tables.conf $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_tables.d/uplink.conf
@@ -99,7 +103,8 @@ install: build
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/uplinkctl $(DESTDIR)$(GENERATORDIR)/uplink-generator \
-	  $(addprefix $(DESTDIR)$(UNITDIR)/,$(units)) \
+	  $(addprefix $(DESTDIR)$(UNITDIR)/,$(units) multi-user.target.wants/uplink-reload.service) \
+	  $(DESTDIR)$(UDEVRULESDIR)/90-uplink.rules \
 	  $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_protos.d/uplink.conf $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_tables.d/uplink.conf \
 	  $(foreach p,$(pages),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
 	rm -rf $(DESTDIR)$(EXAMPLEDIR)

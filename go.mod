@@ -7,10 +7,12 @@ require (
 	github.com/cyphar/filepath-securejoin v0.7.0
 	github.com/vishvananda/netlink v1.3.1
 	github.com/vishvananda/netns v0.0.5
-	golang.org/x/sys v0.26.0
+	golang.org/x/sys v0.27.0
 )
 
 require github.com/BurntSushi/toml v1.6.0
+
+require github.com/godbus/dbus/v5 v5.2.4
 
 require (
 	github.com/rogpeppe/go-internal v1.16.0

@@ -95,9 +95,9 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 			errs = append(errs, err)
 		}
 	}
-	if s.Backend != spec.Netlink {
-		link("systemd-networkd.service", renderService, renderService)
-	}
+	// Also where netlink does it all: a networkd that has other links must be told to
+	// leave alone what it did not make.
+	link("systemd-networkd.service", renderService, renderService)
 	if s.Backend != spec.Networkd {
 		link("multi-user.target", applyService, applyService)
 		linked := map[string]bool{}

@@ -38,14 +38,14 @@ func TestGenerator(t *testing.T) {
 		"no spec: nothing":                {nil, nil, "", nil},
 		"both back ends":                  {map[string]string{"etc/uplink/uplink.toml": good}, both, "", nil},
 		"networkd alone":                  {map[string]string{"etc/uplink/uplink.toml": "backend = \"networkd\"\n" + good}, []string{networkdLink}, "", nil},
-		"netlink alone":                   {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good}, []string{applyLink, enp1Link, eth0Link}, "", nil},
+		"netlink alone":                   {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good}, []string{applyLink, enp1Link, eth0Link, networkdLink}, "", nil},
 		"uplink=0":                        {map[string]string{"etc/uplink/uplink.toml": "?", "proc/cmdline": "quiet uplink=0\n"}, nil, "", nil},
 		"uplink.backend= overrides":       {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good, "proc/cmdline": "uplink.backend=networkd"}, []string{networkdLink}, "", nil},
 		"a wrong word is logged":          {map[string]string{"etc/uplink/uplink.toml": good, "proc/cmdline": "uplink.backend=iproute2"}, both, "", []string{"4 kernel command line: uplink.backend=iproute2 is not understood"}},
 		"the command line of a container": {map[string]string{"etc/uplink/uplink.toml": good, "run/systemd/container": "lxc", "proc/cmdline": "uplink=0", "proc/1/cmdline": "/sbin/init\x00uplink.backend=networkd\x00"}, []string{networkdLink}, "", nil},
 		"a bad spec is hooked in all the same": {map[string]string{"etc/uplink/uplink.toml": "backend = \"networkd\"\nbackened = 1\n"}, []string{applyLink, networkdLink},
 			"/etc/uplink/uplink.toml:2:1: unknown key", []string{"3 /etc/uplink/uplink.toml:2:1: unknown key \"backened\" (did you mean `backend`?)"}},
-		"a bad spec and an override": {map[string]string{"etc/uplink/uplink.toml": "x", "proc/cmdline": "uplink.backend=netlink"}, []string{applyLink},
+		"a bad spec and an override": {map[string]string{"etc/uplink/uplink.toml": "x", "proc/cmdline": "uplink.backend=netlink"}, []string{applyLink, networkdLink},
 			"/etc/uplink/uplink.toml:1", []string{"3 /etc/uplink/uplink.toml:1:1: expected '.' or '=', but got '\\n' instead"}},
 	} {
 		t.Run(name, func(t *testing.T) {

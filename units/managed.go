@@ -10,24 +10,37 @@ import (
 )
 
 // ManagedByNetworkd says whether a systemd-networkd that runs in this network
-// namespace manages the link of that index: its state file says so
-// (/run/systemd/netif/links, sd-network.h), and, because that file outlives it, the
-// process is there.
+// namespace manages the link of that index: its state file says so, and, because that
+// file outlives it, the process is there.
 func ManagedByNetworkd(root rootfs.Root, index int) bool {
-	data, err := root.ReadFile(path.Join("/run/systemd/netif/links", strconv.Itoa(index)), maxUnitSize)
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(data)) {
-		if state, ok := strings.CutPrefix(strings.TrimSpace(line), "ADMIN_STATE="); ok {
-			return state != "unmanaged" && state != "linger" && networkdRuns()
-		}
-	}
-	return false
+	state := linkState(root, index, "ADMIN_STATE")
+	return state != "" && state != "unmanaged" && state != "linger" && NetworkdRuns()
 }
 
-// networkdRuns looks for the process; the kernel cuts its name to 15 characters.
-func networkdRuns() bool {
+// NetworkFileOf returns the .network file that networkd last took for the link of that
+// index, by the host's absolute path; "" for none.
+func NetworkFileOf(root rootfs.Root, index int) string {
+	return linkState(root, index, "NETWORK_FILE")
+}
+
+// linkState returns what networkd has written about a link (/run/systemd/netif/links,
+// sd-network.h).
+func linkState(root rootfs.Root, index int, key string) string {
+	data, err := root.ReadFile(path.Join("/run/systemd/netif/links", strconv.Itoa(index)), maxUnitSize)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// NetworkdRuns says whether a systemd-networkd runs in this network namespace. It looks
+// for the process; the kernel cuts its name to 15 characters.
+func NetworkdRuns() bool {
 	self, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		return false

@@ -60,7 +60,7 @@ func TestALinkIsNetworkdsWhereItSaysSoAndRuns(t *testing.T) {
 		putFile(t, dir, "/run/systemd/netif/links/"+index, state)
 	}
 	root := rootfs.At(dir)
-	if networkdRuns() {
+	if NetworkdRuns() {
 		t.Log("NOT TESTED: networkd runs here, so it cannot be seen that its state alone does not count")
 	} else if ManagedByNetworkd(root, 2) {
 		t.Error("the state of a networkd that has ended counts")

@@ -33,9 +33,14 @@ type Target struct {
 	Version Version     // of its systemd
 	Root    rootfs.Root // its root directory, for the .network files of others
 
-	// WithoutNetworkd leaves out all that networkd would read, and keeps the names
-	// of the tables.
+	// WithoutNetworkd leaves out what networkd would do, and keeps the names of the
+	// tables.
 	WithoutNetworkd bool
+
+	// KeepForeign tells networkd to leave alone what it did not make: the oneshot's
+	// routes and rules are in the kernel while networkd configures links. Links that
+	// are found to be the oneshot's have the same effect.
+	KeepForeign bool
 }
 
 // File is one file, by its absolute path on the host.
@@ -101,6 +106,7 @@ func Render(s fib.State, t Target) (Tree, []Note, error) {
 				return nil, nil, err
 			}
 		}
+		r.networkdConf()
 	}
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, nil, err
@@ -135,7 +141,6 @@ func (r *renderer) network() error {
 	for _, n := range names {
 		r.admin[n] = true
 	}
-	r.tableNames()
 	byLink := map[string]*body{"": {}}
 	for i := range r.state.Links {
 		byLink[r.state.Links[i].Name] = &body{}
@@ -209,9 +214,11 @@ func (r *renderer) link(l *fib.Link, b *body) {
 	}
 	switch {
 	case file == nil:
+		r.KeepForeign = true
 		r.note(origin, "no .network file matches %s: networkd does not manage it, and there is nothing to extend", l.Match)
 		return
 	case file.unmanaged:
+		r.KeepForeign = true
 		r.note(origin, "%s says Unmanaged=yes for %s: networkd leaves it alone, and there is nothing to extend", file.path, l.Match)
 		return
 	case because != "":
@@ -327,21 +334,39 @@ func tableNames(s fib.State) io.Reader {
 	return strings.NewReader(b.String())
 }
 
-// tableNames tells networkd the names of the tables, for networkctl to show. They
-// are not used in .network files: networkd reads networkd.conf only when it starts,
-// and drops a section whose table's name it does not know.
-func (r *renderer) tableNames() {
-	const perLine = 32
-	if r.Version.Before(since["networkd.conf/Network.RouteTable"]) {
-		return // names are for people: nothing is lost
-	}
+// networkdConf writes networkd's settings for all links. It reads them when it starts.
+//
+// The names of the tables are for networkctl to show. They are not used in .network
+// files: networkd drops a section whose table's name it does not know.
+//
+// Whenever networkd configures any link it removes all rules that it did not make, and
+// that link's routes. Where it has none of the links that the oneshot serves, it must
+// not; elsewhere it should, for else its own rules of an earlier run would stay for
+// ever (257, 262).
+func (r *renderer) networkdConf() {
 	s := unit.UnitSection{Section: "Network"}
-	for tables := range slices.Chunk(r.state.Tables, perLine) {
-		var words []string
-		for _, t := range tables {
-			words = append(words, fmt.Sprintf("%s:%d", t.Name, t.ID))
+	set := func(key, value string) {
+		// An older systemd has no such setting: a name is not shown there, and rules that
+		// are not its own are not removed.
+		if !r.Version.Before(since["networkd.conf/Network."+key]) {
+			s.Entries = append(s.Entries, &unit.UnitEntry{Name: key, Value: value})
 		}
-		s.Entries = append(s.Entries, &unit.UnitEntry{Name: "RouteTable", Value: strings.Join(words, " ")})
 	}
-	r.file(networkdConf, fileOrigins(r.state), unit.SerializeSections([]*unit.UnitSection{&s}))
+	if !r.WithoutNetworkd {
+		const perLine = 32
+		for tables := range slices.Chunk(r.state.Tables, perLine) {
+			var words []string
+			for _, t := range tables {
+				words = append(words, fmt.Sprintf("%s:%d", t.Name, t.ID))
+			}
+			set("RouteTable", strings.Join(words, " "))
+		}
+	}
+	if r.KeepForeign {
+		set("ManageForeignRoutes", "no")
+		set("ManageForeignRoutingPolicyRules", "no")
+	}
+	if len(s.Entries) > 0 {
+		r.file(networkdConf, fileOrigins(r.state), unit.SerializeSections([]*unit.UnitSection{&s}))
+	}
 }

@@ -99,7 +99,8 @@ var since = map[string]Version{
 	"RoutingPolicyRule.Type": {248, 0}, "RoutingPolicyRule.SuppressInterfaceGroup": {250, 0},
 	"RoutingPolicyRule.L3MasterDevice": {256, 0}, "RoutingPolicyRule.GoTo": {257, 0},
 
-	"networkd.conf/Network.RouteTable": {248, 0},
+	"networkd.conf/Network.RouteTable": {248, 0}, "networkd.conf/Network.ManageForeignRoutes": {247, 0},
+	"networkd.conf/Network.ManageForeignRoutingPolicyRules": {249, 0},
 }
 
 // nopSince is when Type= of a rule learned "nop" (and "goto", "table"); before,

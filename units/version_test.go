@@ -126,7 +126,7 @@ func textOf(tree Tree) string {
 }
 
 func TestEveryKeyThatIsWrittenIsInTheVersionTableAndTheOtherWayRound(t *testing.T) {
-	tree, _, err := Render(everything(), Target{Version: newest, Root: rootfs.At(t.TempDir())})
+	tree, _, err := Render(everything(), Target{Version: newest, Root: rootfs.At(t.TempDir()), KeepForeign: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestAllThatIsRefusedIsSaidAtOnce(t *testing.T) {
 }
 
 func TestNumbersFromTwoToThe31AreUnsigned(t *testing.T) {
-	tree, _, err := Render(everything(), Target{Version: newest, Root: rootfs.At(t.TempDir())})
+	tree, _, err := Render(everything(), Target{Version: newest, Root: rootfs.At(t.TempDir()), KeepForeign: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestNumbersFromTwoToThe31AreUnsigned(t *testing.T) {
 }
 
 func TestEveryRuleHasAPriorityAndAFamilyThatNeedNotBeGuessed(t *testing.T) {
-	tree, _, err := Render(everything(), Target{Version: newest, Root: rootfs.At(t.TempDir())})
+	tree, _, err := Render(everything(), Target{Version: newest, Root: rootfs.At(t.TempDir()), KeepForeign: true})
 	if err != nil {
 		t.Fatal(err)
 	}

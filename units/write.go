@@ -31,6 +31,28 @@ type Changes struct{ Written, Removed []string }
 // changed. Runs at the same time wait for each other.
 func (t Tree) Write(dir string) (Changes, error) { return t.write(dir, true) }
 
+// Rendered returns what Write has left below dir, whoever called it: what it takes to
+// put that back.
+func Rendered(dir string) (Tree, error) {
+	w := writer{root: rootfs.At(dir)}
+	names, err := w.stale(nil)
+	if err != nil {
+		return nil, err
+	}
+	var t Tree
+	for _, n := range names {
+		if strings.HasPrefix(filepath.Base(n), ".") {
+			continue // written aside, by a run that was killed or one that is at work
+		}
+		data, err := w.root.ReadFile(n, maxOwnSize)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n, err)
+		}
+		t = append(t, File{n, data})
+	}
+	return t, nil
+}
+
 // Add is Write without the removing: of an earlier run's files only those that are
 // in the tree are touched.
 func (t Tree) Add(dir string) (Changes, error) { return t.write(dir, false) }

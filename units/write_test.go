@@ -405,3 +405,43 @@ func TestAReadOnlyDirectoryIsSaidByItsName(t *testing.T) {
 		}
 	})
 }
+
+func TestRenderedIsWhatPutsAWritingBack(t *testing.T) {
+	root := t.TempDir()
+	first := Tree{
+		{"/run/systemd/network/10-uplink-a.network", []byte(madeBy + "x\n1")},
+		{"/run/systemd/network/other.network.d/10-uplink-b.conf", []byte(madeBy + "x\n2")},
+		{"/run/systemd/networkd.conf.d/10-uplink.conf", []byte(madeBy + "x\n3")},
+		{"/run/uplink/rt_tables.conf", []byte(madeBy + "x\n4")},
+	}
+	for _, f := range []string{"run/systemd/network/10-uplink-foreign.network", "run/systemd/network/.10-uplink-c.network.tmp"} {
+		path := filepath.Join(root, f)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("somebody else's"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if old, err := Rendered(root); err != nil || len(old) > 0 {
+		t.Fatalf("there is nothing of ours: %v %v", old, err)
+	}
+	for _, tree := range []Tree{first, first[1:3], nil} {
+		if _, err := tree.Write(root); err != nil {
+			t.Fatal(err)
+		}
+		old, err := Rendered(root)
+		if err != nil || textOf(old) != textOf(tree) {
+			t.Errorf("written %s, found %s: %v", textOf(tree), textOf(old), err)
+		}
+		if _, err := first.Write(root); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := old.Write(root); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Rendered(root); err != nil || textOf(again) != textOf(tree) {
+			t.Errorf("put back, it is %s: %v", textOf(again), err)
+		}
+	}
+}

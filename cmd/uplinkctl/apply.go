@@ -116,10 +116,17 @@ func (h *host) close() {
 // state reads the host's spec and compiles it, without what the kernel cannot hold.
 func (h *host) state(stderr io.Writer) (fib.State, spec.Backend, error) {
 	backend, state, err := run.State(h.root)
-	if err == nil && !h.kernel.HasInet6() && state.DropFamily(fib.Inet6) {
-		fmt.Fprintln(stderr, "uplinkctl: this kernel has no IPv6: only the IPv4 part of the spec is in effect")
+	if err == nil {
+		h.dropMissingFamily(&state, stderr)
 	}
 	return state, backend, err
+}
+
+// dropMissingFamily takes out of a State what the kernel cannot hold.
+func (h *host) dropMissingFamily(state *fib.State, stderr io.Writer) {
+	if !h.kernel.HasInet6() && state.DropFamily(fib.Inet6) {
+		fmt.Fprintln(stderr, "uplinkctl: this kernel has no IPv6: only the IPv4 part of the spec is in effect")
+	}
 }
 
 // managed returns the links of a state that networkd has: interface names by
@@ -187,6 +194,12 @@ func applyCommand() *command {
 			if err != nil {
 				return err
 			}
+			if !dryRun {
+				// Of all links: one that networkd has now may come back as another's.
+				if err := markMatches(h.root, state, backend); err != nil {
+					fmt.Fprintf(stderr, "uplinkctl: links that are plugged in later are not served: %v\n", err)
+				}
+			}
 			ctx, stop := interruptible()
 			defer stop()
 			switch {
@@ -222,12 +235,17 @@ func applyCommand() *command {
 
 // writeTables registers the names of the tables for iproute2.
 func writeTables(h *host, state fib.State) error {
-	tree, _, err := units.Render(state, units.Target{Root: h.root, Version: units.Oldest, WithoutNetworkd: true})
+	tree, _, err := units.Render(state, tablesOnly(h.root))
 	if err != nil {
 		return err
 	}
 	_, err = tree.Add(h.root.String())
 	return err
+}
+
+// tablesOnly is a host without networkd.
+func tablesOnly(root rootfs.Root) units.Target {
+	return units.Target{Root: root, Version: units.Oldest, WithoutNetworkd: true}
 }
 
 // printPlan prints the operations that apply would carry out, and says how many

@@ -17,6 +17,7 @@ const usage = `Usage: uplinkctl COMMAND [OPTIONS]
 Commands:
   check [FILE…]   read the spec and report everything that is wrong with it
   render          show or write the files for systemd-networkd
+  reload          bring a changed spec into effect, whoever has the links
   apply           bring the state about through netlink
   diff            show what differs between the spec and the kernel
   down            take away what apply brought about
@@ -38,7 +39,7 @@ type command struct {
 }
 
 func commands() []*command {
-	return []*command{checkCommand(), renderCommand(), applyCommand(), diffCommand(), downCommand(), verifyCommand()}
+	return []*command{checkCommand(), renderCommand(), reloadCommand(), applyCommand(), diffCommand(), downCommand(), verifyCommand()}
 }
 
 func main() {

@@ -44,10 +44,18 @@ type Rendering struct {
 // Render reads the host's spec and renders it. A host without a spec gives an
 // empty tree and spec.ErrNone.
 func (r Rendering) Render() (units.Tree, []units.Note, error) {
-	root := rootfs.At(r.Root)
-	target, known := units.Target{Root: root}, true
+	backend, state, err := State(rootfs.At(r.Root))
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.Files(backend, state)
+}
+
+// Files renders a State for the host.
+func (r Rendering) Files(backend spec.Backend, state fib.State) (units.Tree, []units.Note, error) {
+	target, known := units.Target{Root: rootfs.At(r.Root), WithoutNetworkd: backend == spec.Netlink, KeepForeign: backend == spec.Netlink}, true
 	if r.Version == "" {
-		target.Version, known = units.DetectVersion(root)
+		target.Version, known = units.DetectVersion(target.Root)
 	} else if v, err := units.ParseVersion(r.Version); err == nil {
 		target.Version = v
 	} else {
@@ -56,14 +64,9 @@ func (r Rendering) Render() (units.Tree, []units.Note, error) {
 	if !known {
 		target.Version = units.Oldest
 	}
-	backend, state, err := State(root)
-	if err != nil {
-		return nil, nil, err
-	}
-	target.WithoutNetworkd = backend == spec.Netlink
 	tree, notes, err := units.Render(state, target)
 	if !known && !target.WithoutNetworkd {
-		notes = append(notes, units.Note{Text: fmt.Sprintf("no systemd is installed below %s: rendered for systemd %s, the oldest that is supported; --systemd-version says otherwise", root, target.Version)})
+		notes = append(notes, units.Note{Text: fmt.Sprintf("no systemd is installed below %s: rendered for systemd %s, the oldest that is supported; --systemd-version says otherwise", target.Root, target.Version)})
 	}
 	return tree, notes, err
 }

@@ -1,0 +1,79 @@
+// Package bus tells systemd and systemd-networkd over D-Bus what has changed.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+const (
+	network  = "org.freedesktop.network1"
+	manager  = network + ".Manager"
+	busError = "org.freedesktop.DBus.Error."
+)
+
+// ReloadNetworkd makes networkd read its files again, and configure the links whose files
+// have changed. It answers before that is done.
+func ReloadNetworkd(ctx context.Context, root rootfs.Root) error {
+	return callNetworkd(ctx, root, "Reload")
+}
+
+// ReconfigureLink makes networkd configure the link of that index from the start. It does
+// not read its files again for that.
+func ReconfigureLink(ctx context.Context, root rootfs.Root, index int) error {
+	return callNetworkd(ctx, root, "ReconfigureLink", int32(index))
+}
+
+// attempts is how often networkd is looked for on the bus: it runs before the bus does,
+// and may not be there yet.
+const attempts = 20
+
+func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...any) error {
+	conn, err := dial(ctx, root)
+	if err != nil {
+		return fmt.Errorf("systemd-networkd is told of new files through the message bus, which does not answer: %w", err)
+	}
+	defer conn.Close()
+	object := conn.Object(network, "/org/freedesktop/network1")
+	for i := 1; ; i++ {
+		err = object.CallWithContext(ctx, manager+"."+method, dbus.FlagNoAutoStart, args...).Err
+		var refused dbus.Error
+		absent := errors.As(err, &refused) && (refused.Name == busError+"ServiceUnknown" || refused.Name == busError+"NameHasNoOwner")
+		if err == nil {
+			return nil
+		}
+		if !absent || i == attempts || ctx.Err() != nil {
+			return fmt.Errorf("systemd-networkd refuses %s: %w", method, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// dial connects to the host's system bus. It logs in by number: a look-up of the name
+// would need more than a static program has.
+func dial(ctx context.Context, root rootfs.Root) (*dbus.Conn, error) {
+	socket, err := root.Path("/run/dbus/system_bus_socket")
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dbus.Dial("unix:path="+dbus.EscapeBusAddressValue(socket), dbus.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if err = conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err == nil {
+		err = conn.Hello()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}

@@ -1,0 +1,81 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+
+	sd "github.com/coreos/go-systemd/v22/dbus"
+)
+
+// Systemd is a connection to the service manager.
+type Systemd struct{ conn *sd.Conn }
+
+// DialSystemd connects to the service manager itself, which needs no message bus.
+func DialSystemd(ctx context.Context) (*Systemd, error) {
+	conn, err := sd.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("systemd does not answer: %w", err)
+	}
+	return &Systemd{conn}, nil
+}
+
+// Close ends the connection.
+func (s *Systemd) Close() { s.conn.Close() }
+
+// Reload has the generators run again, and the units read: `systemctl daemon-reload`.
+func (s *Systemd) Reload(ctx context.Context) error {
+	if err := s.conn.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("systemctl daemon-reload: %w", err)
+	}
+	return nil
+}
+
+// State returns a unit's ActiveState, which is "inactive" where there is no such unit.
+func (s *Systemd) State(ctx context.Context, unit string) (string, error) {
+	p, err := s.conn.GetUnitPropertyContext(ctx, unit, "ActiveState")
+	if err != nil {
+		return "", fmt.Errorf("systemctl show %s: %w", unit, err)
+	}
+	state, _ := p.Value.Value().(string)
+	return state, nil
+}
+
+// Start starts a unit, and waits for it as long as ctx lasts; that it lasts longer is no
+// error. What it depends on may be waiting for the very unit that calls.
+func (s *Systemd) Start(ctx context.Context, unit string) error {
+	return wait(ctx, "start "+unit, func(done chan<- string) (int, error) {
+		return s.conn.StartUnitContext(ctx, unit, "replace", done)
+	})
+}
+
+// Stop stops a unit, and waits like Start.
+func (s *Systemd) Stop(ctx context.Context, unit string) error {
+	return wait(ctx, "stop "+unit, func(done chan<- string) (int, error) {
+		return s.conn.StopUnitContext(ctx, unit, "replace", done)
+	})
+}
+
+// ResetFailed forgets that a unit has failed.
+func (s *Systemd) ResetFailed(ctx context.Context, unit string) error {
+	if err := s.conn.ResetFailedUnitContext(ctx, unit); err != nil {
+		return fmt.Errorf("systemctl reset-failed %s: %w", unit, err)
+	}
+	return nil
+}
+
+// wait queues a job and waits for its end.
+func wait(ctx context.Context, what string, queue func(chan<- string) (int, error)) error {
+	done := make(chan string, 1)
+	if _, err := queue(done); err != nil {
+		return fmt.Errorf("systemctl %s: %w", what, err)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case result := <-done:
+		if result != "done" && result != "skipped" {
+			return fmt.Errorf("systemctl %s: the job is %s: see journalctl", what, result)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/bus"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+const (
+	// handOverTime is how long networkd has to take the links that it is given, or to
+	// let go of them. It answers a reload before that.
+	handOverTime = 2 * time.Second
+
+	// patience is how long nothing may move before networkd is asked a second time.
+	// Duplicate address detection takes up to 2 seconds.
+	patience = 3 * time.Second
+
+	// leftTime is the same where only something old is left: no address is waited for.
+	leftTime = time.Second
+
+	// linkTime is how long a link that was down may take to find its carrier.
+	linkTime = 3 * time.Second
+)
+
+// poll calls cond at growing intervals until it returns true or an error, ctx is done,
+// or limit is over.
+func poll(ctx context.Context, limit time.Duration, cond func() (bool, error)) (bool, error) {
+	end := time.Now().Add(limit)
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		done, err := cond()
+		if done || err != nil || time.Now().After(end) {
+			return done, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, fmt.Errorf("interrupted: %w", context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// handOver waits until networkd has taken the links that the files give it, or where
+// they are taken from it, until its rules are gone. Some it never takes, because a file
+// of somebody else's says so: these are for netlink.
+func (r *reload) handOver(ctx context.Context) error {
+	_, err := poll(ctx, handOverTime, func() (bool, error) {
+		if r.gone || r.backend == spec.Netlink {
+			left, err := r.leftovers(fib.State{})
+			return len(left) == 0, err
+		}
+		managed, err := r.managed(r.state)
+		if err != nil {
+			return false, err
+		}
+		have, err := r.kernel.Observe(apply.Scope{})
+		if err != nil {
+			return false, err
+		}
+		want, err := apply.Resolve(r.state, have, r.Hardware)
+		return !slices.ContainsFunc(want.Links, func(l apply.ResolvedLink) bool {
+			return !l.PolicyOnly && managed[l.Name] == ""
+		}), err
+	})
+	return err
+}
+
+// effect is how far the kernel is from the State.
+type effect struct {
+	missing []string        // in the words of ip(8)
+	devices map[string]bool // that lack it
+	left    []leftover
+	waiting []apply.Waiting
+}
+
+// leftover is something of the old rendering that is there still.
+type leftover struct {
+	remove apply.Op
+	file   string
+}
+
+// look compares the kernel with the State, whoever has brought it about.
+func (r *reload) look() (effect, error) {
+	e := effect{devices: map[string]bool{}}
+	a := r.Applier
+	a.Adopt = true
+	plan, result, err := a.Plan(r.state)
+	if errors.Is(err, apply.ErrForeign) {
+		// Perhaps what networkd is about to take away; else it is said in the end.
+		e.missing = append(e.missing, err.Error())
+	} else if err != nil {
+		return e, err
+	}
+	e.waiting = result.Waiting
+	for _, o := range plan.Ops() {
+		e.missing = append(e.missing, "ip "+o.String())
+		e.devices[deviceOf(o)] = true
+	}
+	e.left, err = r.leftovers(r.state)
+	return e, err
+}
+
+// deviceOf returns the interface in whose file an operation's object stands.
+func deviceOf(o apply.Op) string {
+	switch {
+	case o.Address != nil:
+		return o.Address.Link
+	case o.Route != nil && o.Route.Link != "":
+		return o.Route.Link
+	case o.Rule != nil && o.Rule.Link != "":
+		return o.Rule.Link
+	case o.Link != "":
+		return o.Link
+	}
+	return "lo"
+}
+
+// leftovers finds what the old rendering asked for, the kernel holds as networkd's, and
+// the State does not ask for.
+func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
+	const unspec, static = 0, 4 // RTPROT_UNSPEC, which rules bear before 248; RTPROT_STATIC
+	if !r.networkd || !r.changed || r.oldHas.Empty() {
+		return nil, nil
+	}
+	have, err := r.kernel.Observe(apply.Scope{Foreign: true})
+	if err != nil {
+		return nil, err
+	}
+	rules, routes, addresses := map[fib.Rule]bool{}, map[fib.RouteKey]bool{}, map[netip.Prefix]bool{}
+	for _, w := range state.Rules {
+		rules[w.Key()] = true
+	}
+	for _, w := range state.Routes {
+		routes[w.Key()] = true
+	}
+	for _, w := range state.Addresses {
+		addresses[w.Prefix] = true
+	}
+	for _, h := range have.Rules {
+		if (h.Protocol == static || h.Protocol == unspec) && !rules[h.Key()] {
+			if file, ok := r.oldHas.Rule(h.Rule); ok {
+				left = append(left, leftover{apply.Op{Verb: apply.RuleDel, Rule: &h.Rule}, file})
+			}
+		}
+	}
+	for _, h := range have.Routes {
+		if h.Protocol == static && !routes[h.Key()] {
+			if file, ok := r.oldHas.Route(h.Route); ok {
+				left = append(left, leftover{apply.Op{Verb: apply.RouteDel, Route: &h.Route}, file})
+			}
+		}
+	}
+	for _, h := range have.Addresses {
+		if !addresses[h.Prefix] {
+			if file, ok := r.oldHas.Address(h.Address); ok {
+				left = append(left, leftover{apply.Op{Verb: apply.AddressDel, Address: &h.Address}, file})
+			}
+		}
+	}
+	return left, nil
+}
+
+// String returns what takes it away, in the words of ip(8). Operations are about what
+// bears our protocol; this bears networkd's.
+func (l leftover) String() string {
+	ours := fmt.Sprint(fib.Protocol)
+	return strings.NewReplacer(" protocol "+ours, "", " proto "+ours, "").Replace("ip " + l.remove.Batch())
+}
+
+// settle waits until the kernel holds the State, and brings about through netlink what
+// networkd does not have. Where networkd does not get there by itself it is made to
+// configure the links concerned once more.
+func (r *reload) settle(ctx context.Context) error {
+	start := time.Now()
+	var now effect
+	var moved time.Time
+	was, again := -1, false
+	inEffect, err := poll(ctx, r.wait, func() (bool, error) {
+		if err := r.applyRest(ctx); err != nil {
+			return false, err
+		}
+		var err error
+		if now, err = r.look(); err != nil {
+			return false, err
+		}
+		if n := len(now.missing) + len(now.left); n != was {
+			was, moved = n, time.Now()
+		}
+		still, limit := time.Since(moved), min(patience, r.wait/2)
+		if len(now.missing) == 0 {
+			limit = min(leftTime, limit)
+		}
+		switch {
+		case was == 0:
+			return time.Since(start) > linkTime || !r.wakes(now.waiting), nil
+		case again:
+			return len(now.missing) == 0 && still > limit, nil
+		case r.networkd && still > limit:
+			again, moved = true, time.Now()
+			return false, r.reconfigure(ctx, now)
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	if !inEffect && len(now.missing) > 0 {
+		return fmt.Errorf("after %v the kernel lacks %d of the changes (the first: %s): see `journalctl -u systemd-networkd`", r.wait, len(now.missing), now.missing[0])
+	}
+	for _, l := range now.left {
+		fmt.Fprintf(r.stderr, "uplinkctl: systemd-networkd has left something of %s behind: `%s` takes it away\n", path.Base(l.file), l)
+	}
+	for _, w := range now.waiting {
+		fmt.Fprintf(r.stderr, "uplinkctl: %s: left out for now\n", w)
+	}
+	return nil
+}
+
+// wakes says whether a link has no carrier that was down before: it may be about to.
+func (r *reload) wakes(waiting []apply.Waiting) bool {
+	return slices.ContainsFunc(waiting, func(w apply.Waiting) bool {
+		return !w.Inet6 && slices.ContainsFunc(r.before.Links, func(l apply.Link) bool { return l.Name == w.Device && !l.Up })
+	})
+}
+
+// applyRest brings about what networkd does not have. While it configures its links,
+// networkd takes the rules of others away; so this is called until nothing is missing.
+func (r *reload) applyRest(ctx context.Context) error {
+	rest, err := r.throughNetlink()
+	if err != nil {
+		return err
+	}
+	result, err := r.Apply(ctx, rest)
+	r.throughNet += len(result.Done)
+	var drift *apply.DriftError
+	if r.networkd && errors.As(err, &drift) {
+		return nil
+	}
+	return err
+}
+
+// reconfigure makes networkd configure those of its links once more that lack something,
+// or whose old file has left something behind.
+func (r *reload) reconfigure(ctx context.Context, now effect) error {
+	have, err := r.kernel.Observe(apply.Scope{})
+	if err != nil {
+		return err
+	}
+	files := r.networkFiles()
+	for _, l := range have.Links {
+		left := slices.ContainsFunc(now.left, func(o leftover) bool {
+			file := units.MainFile(o.file)
+			return path.Base(r.filesThen[l.Index]) == file || path.Base(files[l.Index]) == file
+		})
+		if !left && !now.devices[l.Name] || !units.ManagedByNetworkd(r.root, l.Index) {
+			continue
+		}
+		if err := bus.ReconfigureLink(ctx, r.root, l.Index); err != nil {
+			return fmt.Errorf("%s: %w", l.Name, err)
+		}
+	}
+	return nil
+}
+
+// networkFiles returns which file networkd has for each link.
+func (r *reload) networkFiles() map[int]string {
+	files := map[int]string{}
+	if r.networkd {
+		for _, l := range r.before.Links {
+			files[l.Index] = units.NetworkFileOf(r.root, l.Index)
+		}
+	}
+	return files
+}
+
+// isAsBefore waits until the kernel holds what it held before the run.
+func (r *reload) isAsBefore(ctx context.Context) bool {
+	want := contents(r.before)
+	same, err := poll(ctx, restoreTime, func() (bool, error) {
+		have, err := r.kernel.Observe(apply.Scope{Foreign: true})
+		return maps.Equal(contents(have), want), err
+	})
+	return same && err == nil
+}
+
+// contents counts what a snapshot has. The kernel's own is left out: it comes and goes
+// with the rest.
+func contents(s apply.Snapshot) map[string]int {
+	const kernel = 2 // RTPROT_KERNEL
+	count := map[string]int{}
+	for _, a := range s.Addresses {
+		count[a.Link+" "+a.Prefix.String()]++
+	}
+	for _, r := range s.Rules {
+		count[fmt.Sprint(r.Key(), r.Protocol)]++
+	}
+	for _, r := range s.Routes {
+		if r.Protocol != kernel {
+			count[fmt.Sprint(r.Route, r.Protocol)]++
+		}
+	}
+	return count
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/bus"
+	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// generated is where the links of the generators are that systemd has seen.
+const generated = "/run/systemd/generator"
+
+// isHooked says whether the generator would hook in just what it has hooked in. It is
+// asked itself, so there is no record of it that could be wrong.
+func (r *reload) isHooked() (bool, error) {
+	if !r.root.Exists("/run/systemd/system") {
+		return true, nil // no systemd
+	}
+	dir, err := r.root.Path("/run/uplink")
+	if err != nil {
+		return false, err
+	}
+	// The lock has been here: the directory is.
+	dir, err = os.MkdirTemp(dir, "hooks-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	g := gen.Generator{Root: r.root, Log: func(_ int, line string) { fmt.Fprintf(r.stderr, "uplinkctl: %s\n", line) }}
+	if err := g.Run(dir); err != nil {
+		return false, errors.New("the uplinks are not hooked into the boot: is all of the package installed?")
+	}
+	have, err := r.root.Path(generated)
+	return err == nil && maps.Equal(hooks(dir), hooks(have)), err
+}
+
+// hooks returns the generator's links below a directory, with where they lead.
+func hooks(dir string) map[string]string {
+	links := map[string]string{}
+	found, _ := filepath.Glob(filepath.Join(dir, "*.wants", "uplink-*.service")) // the pattern is right
+	for _, f := range found {
+		name, _ := filepath.Rel(dir, f)
+		links[name], _ = os.Readlink(f)
+	}
+	return links
+}
+
+// jobTime bounds the wait for units. They find nothing to do; one that depends on
+// the unit which calls would never end.
+const jobTime = 5 * time.Second
+
+// The units that the generator hooks in.
+const (
+	renderUnit = "uplink-networkd.service"
+	applyUnit  = "uplink-apply.service"
+)
+
+// activeUnits says which of the units are to be active with the spec in effect. The one
+// that renders runs before networkd starts, so it must not be where networkd does not run.
+func (r *reload) activeUnits() map[string]bool {
+	return map[string]bool{
+		renderUnit: !r.gone && r.networkd,
+		applyUnit:  !r.gone && r.backend != spec.Networkd,
+	}
+}
+
+// tellSystemd has systemd know what is in effect: the generator's links, and which of the
+// units are active, so that stopping one takes away what is there, and
+// `systemctl --failed` is right.
+func (r *reload) tellSystemd(ctx context.Context) error {
+	if !r.root.IsHost() || !r.root.Exists("/run/systemd/system") {
+		return nil
+	}
+	hooked, err := r.isHooked()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, jobTime)
+	defer cancel()
+	systemd, err := bus.DialSystemd(ctx)
+	if err != nil {
+		return err
+	}
+	defer systemd.Close()
+	if !hooked {
+		if err := systemd.Reload(ctx); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for unit, active := range r.activeUnits() {
+		state, err := systemd.State(ctx, unit)
+		running := state == "active" || state == "activating" || state == "reloading"
+		switch {
+		case err != nil:
+		case active && !running:
+			err = systemd.Start(ctx, unit)
+		case !active && running:
+			err = systemd.Stop(ctx, unit)
+		case !active && state == "failed":
+			err = systemd.ResetFailed(ctx, unit)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// matchFile is there as long as the spec has a link that has no device unit of its own to
+// be served by. 90-uplink.rules looks for it.
+const matchFile = "/run/uplink/match"
+
+// markMatches makes or removes matchFile.
+func markMatches(root rootfs.Root, state fib.State, backend spec.Backend) error {
+	name, err := root.Path(matchFile)
+	if err != nil {
+		return err
+	}
+	if backend != spec.Networkd {
+		for _, l := range state.Links {
+			const longest = 15 // IFNAMSIZ - 1; an alternative name may be longer, and has no device unit
+			if dev, literal := l.Match.Device(); !literal || len(dev) > longest {
+				return os.WriteFile(name, nil, 0o644)
+			}
+		}
+	}
+	if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// put writes a file below a root directory.
+func put(t *testing.T, root, name, text string) {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestIsHooked compares what the generator would do with what it did when systemd ran it.
+func TestIsHooked(t *testing.T) {
+	root := t.TempDir()
+	var stderr strings.Builder
+	r := &reload{host: &host{root: rootfs.At(root)}, stderr: &stderr}
+	expect := func(what string, want bool, wantErr string) {
+		t.Helper()
+		have, err := r.isHooked()
+		if have != want || (err == nil) != (wantErr == "") || err != nil && !strings.Contains(err.Error(), wantErr) {
+			t.Errorf("%s: %t %v, want %t %q; %s", what, have, err, want, wantErr, &stderr)
+		}
+		if left, _ := filepath.Glob(filepath.Join(root, "run/uplink/*")); len(left) > 0 {
+			t.Errorf("%s: left behind: %v", what, left)
+		}
+	}
+	const text = "[uplink.a]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\"]\n"
+	put(t, root, "etc/uplink/uplink.toml", text)
+	expect("without systemd", true, "")
+	if err := os.MkdirAll(filepath.Join(root, "run/uplink"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put(t, root, "run/systemd/system/x", "")
+	expect("without the units", false, "is all of the package installed?")
+	if !strings.Contains(stderr.String(), "uplink-networkd.service is not installed") {
+		t.Errorf("it said %q", &stderr)
+	}
+	const dir = "/usr/lib/systemd/system/"
+	for _, u := range []string{renderUnit, applyUnit, "uplink-apply@.service"} {
+		put(t, root, dir+u, "")
+	}
+	expect("the generator has not seen the spec", false, "")
+
+	link := func(name, target string) {
+		path := filepath.Join(root, generated, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("systemd-networkd.service.wants/"+renderUnit, dir+renderUnit)
+	link("multi-user.target.wants/"+applyUnit, dir+applyUnit)
+	link("multi-user.target.wants/somebody.service", dir+"somebody.service")
+	expect("the link's own unit is missing", false, "")
+	link("sys-subsystem-net-devices-eth0.device.wants/uplink-apply@eth0.service", dir+"uplink-apply@.service")
+	expect("all is hooked in", true, "")
+	put(t, root, "etc/uplink/uplink.toml", "backend = \"networkd\"\n"+text)
+	expect("another back end", false, "")
+	put(t, root, "etc/uplink/uplink.toml", strings.Replace(text, "eth0", "eth1", 1))
+	expect("another link", false, "")
+	if err := os.Remove(filepath.Join(root, "etc/uplink/uplink.toml")); err != nil {
+		t.Fatal(err)
+	}
+	expect("no spec", false, "")
+}
+
+func TestActiveUnits(t *testing.T) {
+	for _, c := range []struct {
+		what          string
+		r             reload
+		render, apply bool
+	}{
+		{"networkd runs", reload{backend: spec.Auto, networkd: true}, true, true},
+		{"networkd does not run", reload{backend: spec.Auto}, false, true},
+		{"for networkd", reload{backend: spec.Networkd, networkd: true}, true, false},
+		{"for netlink", reload{backend: spec.Netlink, networkd: true}, true, true},
+		{"no spec", reload{gone: true, networkd: true}, false, false},
+	} {
+		if have := c.r.activeUnits(); !maps.Equal(have, map[string]bool{renderUnit: c.render, applyUnit: c.apply}) {
+			t.Errorf("%s: %v", c.what, have)
+		}
+	}
+}
+
+func TestTheMarkerIsThereForLinksWithoutANameOfTheirOwn(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "run/uplink"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		match   fib.Match
+		backend spec.Backend
+		want    bool
+	}{
+		{fib.Match{MAC: "02:00:00:00:00:01"}, spec.Auto, true},
+		{fib.Match{Name: "eth0"}, spec.Auto, false},
+		{fib.Match{Name: "eth*"}, spec.Netlink, true},
+		{fib.Match{Name: "eth*"}, spec.Networkd, false},
+		{fib.Match{Name: "an-alternative-name"}, spec.Auto, true},
+		{fib.Match{Driver: "virtio_net"}, spec.Auto, true},
+		{fib.Match{Name: "eth0", MAC: "02:00:00:00:00:01"}, spec.Auto, false},
+	} {
+		state := fib.State{Links: []fib.Link{{Name: "a", Match: fib.Match{Name: "lan0"}}, {Name: "b", Match: c.match}}}
+		err := markMatches(rootfs.At(root), state, c.backend)
+		if _, stat := os.Stat(filepath.Join(root, matchFile)); err != nil || (stat == nil) != c.want {
+			t.Errorf("%v, %s: %v %v", c.match, c.backend, err, stat)
+		}
+	}
+}
+
+func TestPoll(t *testing.T) {
+	n := 0
+	if done, err := poll(t.Context(), time.Minute, func() (bool, error) { n++; return n == 3, nil }); !done || err != nil || n != 3 {
+		t.Error(done, err, n)
+	}
+	if done, err := poll(t.Context(), 0, func() (bool, error) { return false, nil }); done || err != nil {
+		t.Error("the time was over:", done, err)
+	}
+	broken := errors.New("broken")
+	if _, err := poll(t.Context(), time.Minute, func() (bool, error) { return false, broken }); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(broken)
+	if _, err := poll(ctx, time.Minute, func() (bool, error) { return false, nil }); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+}
+
+// What is left is said so that it can be pasted.
+func TestALeftoverIsSaidAsACommand(t *testing.T) {
+	for want, o := range map[string]apply.Op{
+		"ip rule del priority 7 from 192.0.2.10 lookup 5":     {Verb: apply.RuleDel, Rule: &fib.Rule{Family: fib.Inet, Priority: 7, From: netip.MustParsePrefix("192.0.2.10/32"), Action: fib.Lookup, Table: 5}},
+		"ip -6 rule del priority 7 from 2001:db8::1 lookup 5": {Verb: apply.RuleDel, Rule: &fib.Rule{Family: fib.Inet6, Priority: 7, From: netip.MustParsePrefix("2001:db8::1/128"), Action: fib.Lookup, Table: 5}},
+		"ip address del 192.0.2.10/24 dev eth0":               {Verb: apply.AddressDel, Address: &fib.Address{Link: "eth0", Prefix: netip.MustParsePrefix("192.0.2.10/24")}},
+		"ip route del default via 192.0.2.1 dev eth0 table 5": {Verb: apply.RouteDel, Route: &fib.Route{Family: fib.Inet, Type: fib.Unicast, Table: 5, Dst: netip.MustParsePrefix("0.0.0.0/0"), Nexthops: []fib.Nexthop{{Link: "eth0", Via: netip.MustParseAddr("192.0.2.1")}}}},
+	} {
+		if have := (leftover{remove: o}).String(); have != want {
+			t.Errorf("%s, want %s", have, want)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package units
+
+import (
+	"bytes"
+	"io"
+	"math"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/unit"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// Contents says which file of a Tree asks networkd for what. It is for finding what
+// networkd keeps of a rendering that is no more: after a reload, 247 and 248 leave the
+// old rules in place, and all of them answer before they have begun.
+//
+// Things are compared as they are written, so nothing has to be read back.
+type Contents struct {
+	sections  map[string]string // [Route] and [RoutingPolicyRule] as text
+	addresses map[string]string // Address=
+}
+
+// Contents lists what networkd is asked for.
+func (t Tree) Contents() Contents {
+	c := Contents{sections: map[string]string{}, addresses: map[string]string{}}
+	for _, f := range t {
+		if !AffectsNetworkd(f.Path) {
+			continue
+		}
+		for _, section := range strings.Split("\n"+string(f.Data), "\n[") {
+			section = "[" + strings.TrimSpace(section)
+			c.sections[section] = f.Path
+			if !strings.HasPrefix(section, "[Network]") {
+				continue
+			}
+			for line := range strings.Lines(section) {
+				if a, ok := strings.CutPrefix(strings.TrimSpace(line), "Address="); ok {
+					c.addresses[a] = f.Path
+				}
+			}
+		}
+	}
+	return c
+}
+
+// Empty says whether networkd is asked for nothing.
+func (c Contents) Empty() bool { return len(c.sections) == 0 }
+
+// Rule returns the file that asks for a rule.
+func (c Contents) Rule(r fib.Rule) (name string, ok bool) {
+	return c.find(func(f *file) { f.rule(&r) })
+}
+
+// Route returns the file that asks for a route.
+func (c Contents) Route(r fib.Route) (name string, ok bool) {
+	for _, guesses := range []bool{false, true} {
+		name, ok = c.find(func(f *file) {
+			f.guessesOnLink = guesses
+			f.route(&r)
+		})
+		if ok {
+			break
+		}
+	}
+	return name, ok
+}
+
+// Address returns the file that asks for an address.
+func (c Contents) Address(a fib.Address) (name string, ok bool) {
+	name, ok = c.addresses[a.Prefix.String()]
+	return name, ok
+}
+
+// find writes one section and looks it up.
+func (c Contents) find(write func(*file)) (name string, ok bool) {
+	// The newest knows all keys; what the host's own refuses is not in its files.
+	f := file{renderer: &renderer{Target: Target{Version: Version{Major: math.MaxInt}}}}
+	write(&f)
+	var b strings.Builder
+	// Reading from memory cannot fail.
+	_, _ = io.Copy(&b, unit.SerializeSections(f.sections))
+	name, ok = c.sections[strings.TrimSpace(b.String())]
+	return name, ok
+}
+
+// AffectsNetworkd says whether networkd takes a change of that file up when it reloads:
+// the .network files and drop-ins. Its own configuration it reads when it starts.
+func AffectsNetworkd(file string) bool {
+	return strings.HasPrefix(file, networkDir+"/")
+}
+
+// KeepsForeign says whether a writing of the tree has brought the setting that keeps
+// networkd from what others have made. It reads that when it starts.
+func (t Tree) KeepsForeign(done Changes) bool {
+	return slices.Contains(done.Written, networkdConf) && slices.ContainsFunc(t, func(f File) bool {
+		return f.Path == networkdConf && bytes.Contains(f.Data, []byte("\nManageForeign"))
+	})
+}
+
+// MainFile returns the name of the .network file that a rendered file is, or is a
+// drop-in to.
+func MainFile(file string) string {
+	if dir, isDropIn := strings.CutSuffix(path.Base(path.Dir(file)), ".d"); isDropIn {
+		return dir
+	}
+	return path.Base(file)
+}
