@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -40,6 +41,10 @@ type Op struct {
 	Rule    *fib.Rule
 	MTU     uint32
 	Promote bool
+
+	// Owner is the protocol number that the route or rule bears, where that is not ours.
+	// A Plan has none such.
+	Owner fib.Opt[uint8]
 
 	// What RouteReplace and LinkMTU replace.
 	BeforeMTU uint32
@@ -82,11 +87,32 @@ func (o Op) text(table func(uint32) string) string {
 	case RouteReplace:
 		return x.Route("replace", *o.Route)
 	case RouteDel:
-		return x.Route("del", *o.Route)
+		return o.owned(x.Route("del", *o.Route), " proto ")
 	case RuleAdd:
 		return x.Rule("add", *o.Rule)
 	case RuleDel:
-		return x.Rule("del", *o.Rule)
+		return o.owned(x.Rule("del", *o.Rule), " protocol ")
 	}
 	return "unknown operation"
+}
+
+// owned has a line name the protocol of the operation instead of ours. Rules without
+// one have none in ip(8) either.
+func (o Op) owned(line, word string) string {
+	if !o.Owner.Set {
+		return line
+	}
+	owner := ""
+	if o.Owner.Value != 0 {
+		owner = word + strconv.Itoa(int(o.Owner.Value))
+	}
+	return strings.Replace(line, word+strconv.Itoa(fib.Protocol), owner, 1)
+}
+
+// Protocol returns the protocol number that the operation's route or rule bears.
+func (o Op) Protocol() uint8 {
+	if o.Owner.Set {
+		return o.Owner.Value
+	}
+	return fib.Protocol
 }

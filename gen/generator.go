@@ -16,6 +16,7 @@ import (
 const (
 	renderService = "uplink-networkd.service"
 	applyService  = "uplink-apply.service"
+	reloadService = "uplink-reload.service"
 	applyTemplate = "uplink-apply@.service"
 )
 
@@ -98,6 +99,10 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 	// Also where netlink does it all: a networkd that has other links must be told to
 	// leave alone what it did not make.
 	link("systemd-networkd.service", renderService, renderService)
+	if s.Backend == spec.Auto {
+		// A networkd that is started by hand later takes over from the oneshot.
+		link("systemd-networkd.service", reloadService, reloadService)
+	}
 	if s.Backend != spec.Networkd {
 		link("multi-user.target", applyService, applyService)
 		linked := map[string]bool{}

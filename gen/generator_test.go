@@ -21,6 +21,7 @@ const (
 	good = "[uplink.a]\ninterface = \"eth0\"\n[uplink.b]\ninterface = \"en-p1.2\"\n[uplink.c]\ninterface = \"eth0\"\n[uplink.d]\ninterface = \"wl*\"\n[uplink.e]\nmac = \"02:00:00:00:00:01\"\n"
 
 	networkdLink = "systemd-networkd.service.wants/uplink-networkd.service -> /usr/lib/systemd/system/uplink-networkd.service"
+	takeOverLink = "systemd-networkd.service.wants/uplink-reload.service -> /usr/lib/systemd/system/uplink-reload.service"
 	applyLink    = "multi-user.target.wants/uplink-apply.service -> /usr/lib/systemd/system/uplink-apply.service"
 	eth0Link     = `sys-subsystem-net-devices-eth0.device.wants/uplink-apply@eth0.service -> /usr/lib/systemd/system/uplink-apply@.service`
 	enp1Link     = `sys-subsystem-net-devices-en\x2dp1.2.device.wants/uplink-apply@en\x2dp1.2.service -> /usr/lib/systemd/system/uplink-apply@.service`
@@ -28,7 +29,7 @@ const (
 
 // TestGenerator runs the generator on a root and looks at all that it has written.
 func TestGenerator(t *testing.T) {
-	both := []string{applyLink, enp1Link, eth0Link, networkdLink}
+	both := []string{applyLink, enp1Link, eth0Link, networkdLink, takeOverLink}
 	for name, c := range map[string]struct {
 		files map[string]string // besides the units in /usr/lib
 		want  []string
@@ -43,14 +44,14 @@ func TestGenerator(t *testing.T) {
 		"uplink.backend= overrides":       {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good, "proc/cmdline": "uplink.backend=networkd"}, []string{networkdLink}, "", nil},
 		"a wrong word is logged":          {map[string]string{"etc/uplink/uplink.toml": good, "proc/cmdline": "uplink.backend=iproute2"}, both, "", []string{"4 kernel command line: uplink.backend=iproute2 is not understood"}},
 		"the command line of a container": {map[string]string{"etc/uplink/uplink.toml": good, "run/systemd/container": "lxc", "proc/cmdline": "uplink=0", "proc/1/cmdline": "/sbin/init\x00uplink.backend=networkd\x00"}, []string{networkdLink}, "", nil},
-		"a bad spec is hooked in all the same": {map[string]string{"etc/uplink/uplink.toml": "backend = \"networkd\"\nbackened = 1\n"}, []string{applyLink, networkdLink},
+		"a bad spec is hooked in all the same": {map[string]string{"etc/uplink/uplink.toml": "backend = \"networkd\"\nbackened = 1\n"}, []string{applyLink, networkdLink, takeOverLink},
 			"/etc/uplink/uplink.toml:2:1: unknown key", []string{"3 /etc/uplink/uplink.toml:2:1: unknown key \"backened\" (did you mean `backend`?)"}},
 		"a bad spec and an override": {map[string]string{"etc/uplink/uplink.toml": "x", "proc/cmdline": "uplink.backend=netlink"}, []string{applyLink, networkdLink},
 			"/etc/uplink/uplink.toml:1", []string{"3 /etc/uplink/uplink.toml:1:1: expected '.' or '=', but got '\\n' instead"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root, normal := t.TempDir(), filepath.Join(t.TempDir(), "normal")
-			for _, unit := range []string{renderService, applyService, applyTemplate} {
+			for _, unit := range []string{renderService, applyService, applyTemplate, reloadService} {
 				writeFile(t, filepath.Join(root, "usr/lib/systemd/system", unit), "")
 			}
 			for file, data := range c.files {
@@ -131,12 +132,13 @@ func TestNotInstalled(t *testing.T) {
 	root, normal := t.TempDir(), t.TempDir()
 	writeFile(t, filepath.Join(root, "etc/uplink/uplink.toml"), "")
 	writeFile(t, filepath.Join(root, "usr/lib/systemd/system", applyService), "")
+	writeFile(t, filepath.Join(root, "usr/lib/systemd/system", reloadService), "")
 	g, log := logged(root)
 	err := g.Run(normal)
 	if err == nil || err.Error() != renderService+" is not installed" || !slices.Equal(*log, []string{"3 " + renderService + " is not installed"}) {
 		t.Error(err, *log)
 	}
-	if got := links(t, normal); !slices.Equal(got, []string{applyLink}) {
+	if got := links(t, normal); !slices.Equal(got, []string{applyLink, takeOverLink}) {
 		t.Errorf("the other is hooked in all the same, but got %q", got)
 	}
 }

@@ -13,14 +13,29 @@ import (
 // namespace manages the link of that index: its state file says so, and, because that
 // file outlives it, the process is there.
 func ManagedByNetworkd(root rootfs.Root, index int) bool {
-	state := linkState(root, index, "ADMIN_STATE")
-	return state != "" && state != "unmanaged" && state != "linger" && NetworkdRuns()
+	return ConfiguredByNetworkd(root, index) != NotNetworkds
 }
 
-// NetworkFileOf returns the .network file that networkd last took for the link of that
-// index, by the host's absolute path; "" for none.
-func NetworkFileOf(root rootfs.Root, index int) string {
-	return linkState(root, index, "NETWORK_FILE")
+// Progress is how far networkd is with a link.
+type Progress int
+
+// What networkd makes of a link.
+const (
+	NotNetworkds Progress = iota // it does not run, or has nothing to do with the link
+	NotYet                       // it has yet to look at the link, or configures it
+	Done                         // it has configured the link, or given it up
+)
+
+// ConfiguredByNetworkd says how far a systemd-networkd that runs in this network
+// namespace is with the link of that index.
+func ConfiguredByNetworkd(root rootfs.Root, index int) Progress {
+	switch state := linkState(root, index, "ADMIN_STATE"); {
+	case state == "" || state == "unmanaged" || state == "linger" || !NetworkdRuns():
+		return NotNetworkds
+	case state == "configured" || state == "failed":
+		return Done
+	}
+	return NotYet
 }
 
 // linkState returns what networkd has written about a link (/run/systemd/netif/links,

@@ -206,6 +206,7 @@ func (r *renderer) link(l *fib.Link, b *body) {
 	origin := l.Uplinks[0].Origin
 	if !l.PolicyOnly {
 		if file != nil {
+			r.KeepForeign = r.KeepForeign || file.unmanaged
 			r.note(origin, "%s comes before %s and %s: networkd uses only the first file that matches. Take manage = \"policy\" to extend it, or remove it",
 				file.path, name, matchWords(l, because))
 		}

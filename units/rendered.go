@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"math"
-	"path"
 	"slices"
 	"strings"
 
@@ -98,13 +97,4 @@ func (t Tree) KeepsForeign(done Changes) bool {
 	return slices.Contains(done.Written, networkdConf) && slices.ContainsFunc(t, func(f File) bool {
 		return f.Path == networkdConf && bytes.Contains(f.Data, []byte("\nManageForeign"))
 	})
-}
-
-// MainFile returns the name of the .network file that a rendered file is, or is a
-// drop-in to.
-func MainFile(file string) string {
-	if dir, isDropIn := strings.CutSuffix(path.Base(path.Dir(file)), ".d"); isDropIn {
-		return dir
-	}
-	return path.Base(file)
 }

@@ -64,16 +64,3 @@ func TestContentsHasWhatWasRendered(t *testing.T) {
 		t.Errorf("looked for %d", found)
 	}
 }
-
-func TestMainFile(t *testing.T) {
-	for file, want := range map[string]string{
-		"/run/systemd/network/10-uplink-a.network":                   "10-uplink-a.network",
-		"/run/systemd/network/20-x.network.d/10-uplink-a.conf":       "20-x.network",
-		"/run/systemd/networkd.conf.d/10-uplink.conf":                "networkd.conf",
-		"/run/systemd/network/30-a.network.d.network/10-uplink.conf": "10-uplink.conf",
-	} {
-		if have := units.MainFile(file); have != want {
-			t.Errorf("%s: %s, want %s", file, have, want)
-		}
-	}
-}

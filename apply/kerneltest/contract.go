@@ -38,6 +38,7 @@ func Run(t *testing.T, newKernel func(t *testing.T) apply.Kernel) {
 		{"RulesAtRandom", (*contract).rulesAtRandom},
 		{"RuleErrors", (*contract).ruleErrors},
 		{"RuleOrder", (*contract).ruleOrder},
+		{"Owner", (*contract).owner},
 		{"ManyAtOnce", (*contract).manyAtOnce},
 		{"InversesUndo", (*contract).inverses},
 	} {
@@ -656,6 +657,33 @@ func (c *contract) ruleOrder() {
 		}
 		if !slices.Equal(want, []uint32{2, 4, 6, 3, 1, 5}) {
 			c.Errorf("%s: the tables are asked in the order %v", f, want)
+		}
+	}
+}
+
+// owner wants what bears another protocol to be read back so, and to go only where the
+// operation names its owner.
+func (c *contract) owner() {
+	c.setUp()
+	const static = 4 // RTPROT_STATIC
+	for _, f := range fib.Families {
+		route := routeAdd(fib.Route{Family: f, Table: 10000, Dst: f.Any(), Type: fib.Unicast, Metric: 100, Nexthops: []fib.Nexthop{{Link: "card0", Via: host(subnet(f, 0), 1)}}})
+		rule := ruleAdd(fib.Rule{Family: f, Priority: 100, Action: fib.Lookup, Table: 10000})
+		for i, op := range []apply.Op{route, rule} {
+			op.Owner = fib.Some[uint8](static)
+			c.do(op)
+			gone := []error{syscall.ESRCH, syscall.ENOENT}[i]
+			ours := inverse(op)
+			ours.Owner = fib.Opt[uint8]{}
+			if answers := c.kernel.Execute([]apply.Op{ours}); !errors.Is(answers[0], gone) {
+				c.Errorf("ip %s: %v, want %v", ours, answers[0], gone)
+			}
+			c.do(inverse(op))
+		}
+		for _, r := range c.observe().Rules {
+			if r.Protocol == static {
+				c.Errorf("not deleted: %+v", r)
+			}
 		}
 	}
 }

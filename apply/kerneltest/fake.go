@@ -124,9 +124,9 @@ func (f *Fake) execute(o apply.Op) (string, syscall.Errno) {
 	case apply.AddressDel:
 		return f.addressDel(*o.Address)
 	case apply.RouteAdd, apply.RouteReplace:
-		return f.routeAdd(*o.Route, o.Verb == apply.RouteReplace)
+		return f.routeAdd(*o.Route, o.Protocol(), o.Verb == apply.RouteReplace)
 	case apply.RouteDel:
-		return f.routeDel(*o.Route)
+		return f.routeDel(*o.Route, o.Protocol())
 	case apply.RuleAdd:
 		// Behind all that have the same priority.
 		at := len(f.Rules)
@@ -136,9 +136,9 @@ func (f *Fake) execute(o apply.Op) (string, syscall.Errno) {
 				break
 			}
 		}
-		f.Rules = slices.Insert(f.Rules, at, apply.Rule{Rule: plainRule(*o.Rule), Protocol: fib.Protocol})
+		f.Rules = slices.Insert(f.Rules, at, apply.Rule{Rule: plainRule(*o.Rule), Protocol: o.Protocol()})
 	case apply.RuleDel:
-		i := slices.IndexFunc(f.Rules, func(r apply.Rule) bool { return r.Ours() && r.Compare(*o.Rule) == 0 })
+		i := slices.IndexFunc(f.Rules, func(r apply.Rule) bool { return r.Protocol == o.Protocol() && r.Compare(*o.Rule) == 0 })
 		if i < 0 {
 			return "", syscall.ENOENT
 		}
@@ -202,7 +202,7 @@ func (f *Fake) addressDel(a fib.Address) (string, syscall.Errno) {
 	return "", 0
 }
 
-func (f *Fake) routeAdd(r fib.Route, replace bool) (string, syscall.Errno) {
+func (f *Fake) routeAdd(r fib.Route, protocol uint8, replace bool) (string, syscall.Errno) {
 	if msg, errno := f.reachable(r); errno != 0 {
 		return msg, errno
 	}
@@ -215,7 +215,7 @@ func (f *Fake) routeAdd(r fib.Route, replace bool) (string, syscall.Errno) {
 	default:
 		f.Routes = slices.Delete(f.Routes, i, i+1)
 	}
-	f.Routes = append(f.Routes, apply.Route{Route: r, Protocol: fib.Protocol})
+	f.Routes = append(f.Routes, apply.Route{Route: r, Protocol: protocol})
 	return "", 0
 }
 
@@ -258,13 +258,13 @@ func plainRoute(r fib.Route) fib.Route {
 
 // routeDel deletes what is the same in all that a delete names: an IPv6 one is found
 // by its destination and metric alone, and nexthop where it is the only one.
-func (f *Fake) routeDel(r fib.Route) (string, syscall.Errno) {
+func (f *Fake) routeDel(r fib.Route, protocol uint8) (string, syscall.Errno) {
 	i := slices.IndexFunc(f.Routes, func(h apply.Route) bool {
 		hops := r.Family == fib.Inet6 && len(r.Nexthops) != 1 || slices.EqualFunc(h.Nexthops, r.Nexthops, func(a, b fib.Nexthop) bool {
 			return a.Link == b.Link && a.Via == b.Via
 		})
 		rest := r.Family == fib.Inet6 || cmp.Or(cmp.Compare(h.Type, r.Type), cmp.Compare(h.Scope, r.Scope), h.Src.Compare(r.Src)) == 0
-		return h.Ours() && h.Key() == r.Key() && hops && rest
+		return h.Protocol == protocol && h.Key() == r.Key() && hops && rest
 	})
 	if i < 0 {
 		return "", syscall.ESRCH

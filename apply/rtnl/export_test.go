@@ -17,14 +17,14 @@ const HeaderLen = headerLen
 // EncodeRule returns the payload of a request.
 func EncodeRule(r *fib.Rule) []byte {
 	var e encoder
-	e.encodeRule(r)
+	e.encodeRule(r, fib.Protocol)
 	return e.b
 }
 
 // EncodeRoute returns the payload of a request.
 func EncodeRoute(r *fib.Route, index func(string) uint32) []byte {
 	var e encoder
-	e.encodeRoute(r, false, index)
+	e.encodeRoute(r, fib.Protocol, false, index)
 	return e.b
 }
 

@@ -238,21 +238,21 @@ func (k *Kernel) encode(e *encoder, o apply.Op, flags uint16, seq uint32) {
 		e.encodeAddress(o.Address, true, k.index)
 	case apply.RouteAdd:
 		e.begin(unix.RTM_NEWROUTE, flags|add, seq)
-		e.encodeRoute(o.Route, false, k.index)
+		e.encodeRoute(o.Route, o.Protocol(), false, k.index)
 	case apply.RouteReplace:
 		e.begin(unix.RTM_NEWROUTE, flags|unix.NLM_F_CREATE|unix.NLM_F_REPLACE, seq)
-		e.encodeRoute(o.Route, false, k.index)
+		e.encodeRoute(o.Route, o.Protocol(), false, k.index)
 	case apply.RouteDel:
 		e.begin(unix.RTM_DELROUTE, flags, seq)
-		e.encodeRoute(o.Route, true, k.index)
+		e.encodeRoute(o.Route, o.Protocol(), true, k.index)
 	case apply.RuleAdd:
 		// Not NLM_F_EXCL: the kernel would walk its list once more for each, and the
 		// plan adds only what the dump has just shown to be missing.
 		e.begin(unix.RTM_NEWRULE, flags|unix.NLM_F_CREATE, seq)
-		e.encodeRule(o.Rule)
+		e.encodeRule(o.Rule, o.Protocol())
 	case apply.RuleDel:
 		e.begin(unix.RTM_DELRULE, flags, seq)
-		e.encodeRule(o.Rule)
+		e.encodeRule(o.Rule, o.Protocol())
 	}
 	e.end()
 }

@@ -27,7 +27,7 @@ const (
 
 // encodeRoute writes the payload of RTM_NEWROUTE or RTM_DELROUTE. A delete must
 // have the same scope, type and source to hit (fib_table_delete, net/ipv4/fib_trie.c).
-func (e *encoder) encodeRoute(r *fib.Route, del bool, index func(string) uint32) {
+func (e *encoder) encodeRoute(r *fib.Route, protocol uint8, del bool, index func(string) uint32) {
 	table := uint8(0)
 	if r.Table < 256 {
 		table = uint8(r.Table)
@@ -36,7 +36,7 @@ func (e *encoder) encodeRoute(r *fib.Route, del bool, index func(string) uint32)
 	if len(r.Nexthops) == 1 && r.Nexthops[0].OnLink && !del {
 		flags |= unix.RTNH_F_ONLINK
 	}
-	e.bytes(uint8(r.Family), uint8(r.Dst.Bits()), 0, 0, table, fib.Protocol, uint8(r.Scope), uint8(r.Type))
+	e.bytes(uint8(r.Family), uint8(r.Dst.Bits()), 0, 0, table, protocol, uint8(r.Scope), uint8(r.Type))
 	e.u32(flags)
 	if r.Dst.Bits() > 0 {
 		e.attrAddr(unix.RTA_DST, r.Dst.Addr())

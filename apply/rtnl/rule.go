@@ -42,7 +42,7 @@ const (
 // encodeRule writes the payload of RTM_NEWRULE or RTM_DELRULE. For a delete the
 // kernel takes what is left out for "any", and removes the first match: so all is
 // always written, the protocol too, which is part of a rule's identity.
-func (e *encoder) encodeRule(r *fib.Rule) {
+func (e *encoder) encodeRule(r *fib.Rule, protocol uint8) {
 	flags := uint32(0)
 	if r.Not {
 		flags |= ruleInvert
@@ -54,7 +54,7 @@ func (e *encoder) encodeRule(r *fib.Rule) {
 	from, to := max(r.From.Bits(), 0), max(r.To.Bits(), 0)
 	e.bytes(uint8(r.Family), uint8(to), uint8(from), r.TOS, table, 0, 0, uint8(r.Action))
 	e.u32(flags)
-	e.attr8(fraProtocol, fib.Protocol)
+	e.attr8(fraProtocol, protocol)
 	e.attr32(fraPriority, r.Priority)
 	if from > 0 {
 		e.attrAddr(fraSrc, r.From.Addr())

@@ -60,7 +60,7 @@ func TestTheGeneratorWritesNowhereButIntoItsFirstDirectory(t *testing.T) {
 		"good/etc/uplink/uplink.toml": spec, "bad/etc/uplink/uplink.toml": spec + "x = 1\n", "none/etc/passwd": "",
 	} {
 		host, _, _ := strings.Cut(name, "/")
-		for _, file := range []string{name, host + "/usr/lib/systemd/system/uplink-networkd.service", host + "/usr/lib/systemd/system/uplink-apply.service", host + "/usr/lib/systemd/system/uplink-apply@.service"} {
+		for _, file := range []string{name, host + "/usr/lib/systemd/system/uplink-networkd.service", host + "/usr/lib/systemd/system/uplink-apply.service", host + "/usr/lib/systemd/system/uplink-apply@.service", host + "/usr/lib/systemd/system/uplink-reload.service"} {
 			path := filepath.Join(root, file)
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 				t.Fatal(err)
@@ -82,8 +82,8 @@ func TestTheGeneratorWritesNowhereButIntoItsFirstDirectory(t *testing.T) {
 		status int
 		links  int
 	}{
-		{"a spec", "good", 0, 3},
-		{"a spec with errors", "bad", 1, 2},
+		{"a spec", "good", 0, 4},
+		{"a spec with errors", "bad", 1, 3},
 		{"no spec", "none", 0, 0},
 	}
 	for _, tt := range tests {

@@ -224,6 +224,10 @@ func applyCommand() *command {
 			if err := writeTables(h, state); err != nil {
 				fmt.Fprintf(stderr, "uplinkctl: the tables' names are not registered for ip(8): %v\n", err)
 			}
+			// Before: a networkd that starts now is to leave it alone.
+			if err := markApplied(h.root, state); err != nil {
+				return err
+			}
 			result, err := h.Apply(ctx, state)
 			for _, w := range result.Waiting {
 				fmt.Fprintf(stderr, "uplinkctl: %s: left out for now\n", w)
@@ -317,7 +321,9 @@ func downCommand() *command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			_, err = h.Down(ctx)
+			if _, err = h.Down(ctx); err == nil {
+				err = markApplied(h.root, fib.State{})
+			}
 			return err
 		}),
 	}

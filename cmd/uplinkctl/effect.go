@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
-	"strings"
+	"syscall"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
@@ -55,11 +55,18 @@ func poll(ctx context.Context, limit time.Duration, cond func() (bool, error)) (
 // they are taken from it, until its rules are gone. Some it never takes, because a file
 // of somebody else's says so: these are for netlink.
 func (r *reload) handOver(ctx context.Context) error {
-	_, err := poll(ctx, handOverTime, func() (bool, error) {
-		if r.gone || r.backend == spec.Netlink {
-			left, err := r.leftovers(fib.State{})
+	if r.gone || r.backend == spec.Netlink {
+		var left []leftover
+		_, err := poll(ctx, handOverTime, func() (_ bool, err error) {
+			left, err = r.leftovers(fib.State{})
 			return len(left) == 0, err
+		})
+		if err != nil {
+			return err
 		}
+		return r.takeAway(left)
+	}
+	_, err := poll(ctx, handOverTime, func() (bool, error) {
 		managed, err := r.managed(r.state)
 		if err != nil {
 			return false, err
@@ -71,6 +78,21 @@ func (r *reload) handOver(ctx context.Context) error {
 		want, err := apply.Resolve(r.state, have, r.Hardware)
 		return !slices.ContainsFunc(want.Links, func(l apply.ResolvedLink) bool {
 			return !l.PolicyOnly && managed[l.Name] == ""
+		}), err
+	})
+	return err
+}
+
+// relieve waits until networkd has configured its links, where something of ours is in
+// the kernel for them: it serves meanwhile, and is taken away after.
+func (r *reload) relieve(ctx context.Context) error {
+	if !slices.ContainsFunc(r.before.Rules, apply.Rule.Ours) && !slices.ContainsFunc(r.before.Routes, apply.Route.Ours) {
+		return nil
+	}
+	_, err := poll(ctx, r.wait, func() (bool, error) {
+		have, err := r.kernel.Observe(apply.Scope{Only: apply.Links})
+		return !slices.ContainsFunc(have.Links, func(l apply.Link) bool {
+			return l.Carrier && units.ConfiguredByNetworkd(r.root, l.Index) == units.NotYet
 		}), err
 	})
 	return err
@@ -150,14 +172,14 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 	for _, h := range have.Rules {
 		if (h.Protocol == static || h.Protocol == unspec) && !rules[h.Key()] {
 			if file, ok := r.oldHas.Rule(h.Rule); ok {
-				left = append(left, leftover{apply.Op{Verb: apply.RuleDel, Rule: &h.Rule}, file})
+				left = append(left, leftover{apply.Op{Verb: apply.RuleDel, Rule: &h.Rule, Owner: fib.Some(h.Protocol)}, file})
 			}
 		}
 	}
 	for _, h := range have.Routes {
 		if h.Protocol == static && !routes[h.Key()] {
 			if file, ok := r.oldHas.Route(h.Route); ok {
-				left = append(left, leftover{apply.Op{Verb: apply.RouteDel, Route: &h.Route}, file})
+				left = append(left, leftover{apply.Op{Verb: apply.RouteDel, Route: &h.Route, Owner: fib.Some(h.Protocol)}, file})
 			}
 		}
 	}
@@ -171,11 +193,22 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 	return left, nil
 }
 
-// String returns what takes it away, in the words of ip(8). Operations are about what
-// bears our protocol; this bears networkd's.
-func (l leftover) String() string {
-	ours := fmt.Sprint(fib.Protocol)
-	return strings.NewReplacer(" protocol "+ours, "", " proto "+ours, "").Replace("ip " + l.remove.Batch())
+// takeAway removes what networkd has left behind. It was brought about by files of ours
+// that are no more, so it is nobody else's; 247 and 248 keep the rules of a file that
+// has changed, and all of a file that is gone, for ever.
+func (r *reload) takeAway(left []leftover) error {
+	var ops []apply.Op
+	for _, l := range left {
+		ops = append(ops, l.remove)
+	}
+	for i, err := range r.kernel.Execute(ops) {
+		// One may have taken the next along.
+		if err != nil && !errors.Is(err, syscall.ESRCH) && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return fmt.Errorf("systemd-networkd has left something of %s behind: %w", path.Base(left[i].file), err)
+		}
+	}
+	r.throughNet += len(ops)
+	return nil
 }
 
 // settle waits until the kernel holds the State, and brings about through netlink what
@@ -204,9 +237,11 @@ func (r *reload) settle(ctx context.Context) error {
 		switch {
 		case was == 0:
 			return time.Since(start) > linkTime || !r.wakes(now.waiting), nil
-		case again:
-			return len(now.missing) == 0 && still > limit, nil
-		case r.networkd && still > limit:
+		case still <= limit || !r.networkd:
+			return false, nil
+		case len(now.missing) == 0:
+			return false, r.takeAway(now.left)
+		case !again:
 			again, moved = true, time.Now()
 			return false, r.reconfigure(ctx, now)
 		}
@@ -218,8 +253,8 @@ func (r *reload) settle(ctx context.Context) error {
 	if !inEffect && len(now.missing) > 0 {
 		return fmt.Errorf("after %v the kernel lacks %d of the changes (the first: %s): see `journalctl -u systemd-networkd`", r.wait, len(now.missing), now.missing[0])
 	}
-	for _, l := range now.left {
-		fmt.Fprintf(r.stderr, "uplinkctl: systemd-networkd has left something of %s behind: `%s` takes it away\n", path.Base(l.file), l)
+	if !inEffect && len(now.left) > 0 {
+		return fmt.Errorf("after %v systemd-networkd still holds what it was told to let go of (the first: ip %s, of %s)", r.wait, now.left[0].remove, path.Base(now.left[0].file))
 	}
 	for _, w := range now.waiting {
 		fmt.Fprintf(r.stderr, "uplinkctl: %s: left out for now\n", w)
@@ -250,20 +285,14 @@ func (r *reload) applyRest(ctx context.Context) error {
 	return err
 }
 
-// reconfigure makes networkd configure those of its links once more that lack something,
-// or whose old file has left something behind.
+// reconfigure makes networkd configure those of its links once more that lack something.
 func (r *reload) reconfigure(ctx context.Context, now effect) error {
 	have, err := r.kernel.Observe(apply.Scope{})
 	if err != nil {
 		return err
 	}
-	files := r.networkFiles()
 	for _, l := range have.Links {
-		left := slices.ContainsFunc(now.left, func(o leftover) bool {
-			file := units.MainFile(o.file)
-			return path.Base(r.filesThen[l.Index]) == file || path.Base(files[l.Index]) == file
-		})
-		if !left && !now.devices[l.Name] || !units.ManagedByNetworkd(r.root, l.Index) {
+		if !now.devices[l.Name] || !units.ManagedByNetworkd(r.root, l.Index) {
 			continue
 		}
 		if err := bus.ReconfigureLink(ctx, r.root, l.Index); err != nil {
@@ -271,17 +300,6 @@ func (r *reload) reconfigure(ctx context.Context, now effect) error {
 		}
 	}
 	return nil
-}
-
-// networkFiles returns which file networkd has for each link.
-func (r *reload) networkFiles() map[int]string {
-	files := map[int]string{}
-	if r.networkd {
-		for _, l := range r.before.Links {
-			files[l.Index] = units.NetworkFileOf(r.root, l.Index)
-		}
-	}
-	return files
 }
 
 // isAsBefore waits until the kernel holds what it held before the run.

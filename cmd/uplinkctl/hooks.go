@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/bus"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
@@ -112,6 +113,22 @@ func (r *reload) tellSystemd(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// markApplied notes whether the oneshot has brought anything about, for the files that are
+// rendered when networkd is started later (run.AppliedFile).
+func markApplied(root rootfs.Root, state fib.State) error {
+	name, err := root.Path(run.AppliedFile)
+	switch {
+	case err != nil:
+		return err
+	case len(state.Links) > 0:
+		return os.WriteFile(name, nil, 0o644)
+	}
+	if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // matchFile is there as long as the spec has a link that has no device unit of its own to

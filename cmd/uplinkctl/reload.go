@@ -57,8 +57,7 @@ type reload struct {
 	changed   bool // of these, some that networkd reads again
 
 	before     apply.Snapshot
-	filesThen  map[int]string // networkd's file for each link, before
-	throughNet int            // how many changes were made through netlink
+	throughNet int // how many changes were made through netlink
 }
 
 func reloadCommand() *command {
@@ -159,7 +158,6 @@ func (r *reload) read() (err error) {
 	if r.before, err = r.kernel.Observe(apply.Scope{Foreign: true}); err != nil {
 		return err
 	}
-	r.filesThen = r.networkFiles()
 	// A match that fits two links is an error of the spec that only the host can tell.
 	_, err = apply.Resolve(r.state, r.before, r.Hardware)
 	return err
@@ -228,7 +226,19 @@ func (r *reload) bringAbout(ctx context.Context) error {
 	if err := markMatches(r.root, r.state, r.backend); err != nil {
 		return err
 	}
+	if r.networkd && r.backend != spec.Netlink {
+		if err := r.relieve(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	rest, err := r.throughNetlink()
+	if err != nil {
+		return err
+	}
+	if err := markApplied(r.root, rest); err != nil {
 		return err
 	}
 	v, err := r.Verify(r.state)

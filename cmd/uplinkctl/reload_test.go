@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
@@ -56,7 +54,7 @@ func TestIsHooked(t *testing.T) {
 		t.Errorf("it said %q", &stderr)
 	}
 	const dir = "/usr/lib/systemd/system/"
-	for _, u := range []string{renderUnit, applyUnit, "uplink-apply@.service"} {
+	for _, u := range []string{renderUnit, applyUnit, "uplink-apply@.service", "uplink-reload.service"} {
 		put(t, root, dir+u, "")
 	}
 	expect("the generator has not seen the spec", false, "")
@@ -71,6 +69,7 @@ func TestIsHooked(t *testing.T) {
 		}
 	}
 	link("systemd-networkd.service.wants/"+renderUnit, dir+renderUnit)
+	link("systemd-networkd.service.wants/uplink-reload.service", dir+"uplink-reload.service")
 	link("multi-user.target.wants/"+applyUnit, dir+applyUnit)
 	link("multi-user.target.wants/somebody.service", dir+"somebody.service")
 	expect("the link's own unit is missing", false, "")
@@ -146,19 +145,5 @@ func TestPoll(t *testing.T) {
 	cancel(broken)
 	if _, err := poll(ctx, time.Minute, func() (bool, error) { return false, nil }); !errors.Is(err, broken) {
 		t.Error(err)
-	}
-}
-
-// What is left is said so that it can be pasted.
-func TestALeftoverIsSaidAsACommand(t *testing.T) {
-	for want, o := range map[string]apply.Op{
-		"ip rule del priority 7 from 192.0.2.10 lookup 5":     {Verb: apply.RuleDel, Rule: &fib.Rule{Family: fib.Inet, Priority: 7, From: netip.MustParsePrefix("192.0.2.10/32"), Action: fib.Lookup, Table: 5}},
-		"ip -6 rule del priority 7 from 2001:db8::1 lookup 5": {Verb: apply.RuleDel, Rule: &fib.Rule{Family: fib.Inet6, Priority: 7, From: netip.MustParsePrefix("2001:db8::1/128"), Action: fib.Lookup, Table: 5}},
-		"ip address del 192.0.2.10/24 dev eth0":               {Verb: apply.AddressDel, Address: &fib.Address{Link: "eth0", Prefix: netip.MustParsePrefix("192.0.2.10/24")}},
-		"ip route del default via 192.0.2.1 dev eth0 table 5": {Verb: apply.RouteDel, Route: &fib.Route{Family: fib.Inet, Type: fib.Unicast, Table: 5, Dst: netip.MustParsePrefix("0.0.0.0/0"), Nexthops: []fib.Nexthop{{Link: "eth0", Via: netip.MustParseAddr("192.0.2.1")}}}},
-	} {
-		if have := (leftover{remove: o}).String(); have != want {
-			t.Errorf("%s, want %s", have, want)
-		}
 	}
 }

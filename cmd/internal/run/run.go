@@ -48,12 +48,21 @@ func (r Rendering) Render() (units.Tree, []units.Note, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return r.Files(backend, state)
+	return r.files(backend, state, rootfs.At(r.Root).Exists(AppliedFile))
 }
 
-// Files renders a State for the host.
+// AppliedFile is there while routes or rules of the oneshot are in the kernel. A networkd
+// that is started later must not take them away before its own are there.
+const AppliedFile = "/run/uplink/applied"
+
+// Files renders a State for a host whose networkd, if there is one, runs already.
 func (r Rendering) Files(backend spec.Backend, state fib.State) (units.Tree, []units.Note, error) {
-	target, known := units.Target{Root: rootfs.At(r.Root), WithoutNetworkd: backend == spec.Netlink, KeepForeign: backend == spec.Netlink}, true
+	return r.files(backend, state, false)
+}
+
+func (r Rendering) files(backend spec.Backend, state fib.State, keepForeign bool) (units.Tree, []units.Note, error) {
+	target, known := units.Target{Root: rootfs.At(r.Root), WithoutNetworkd: backend == spec.Netlink}, true
+	target.KeepForeign = target.WithoutNetworkd || keepForeign
 	if r.Version == "" {
 		target.Version, known = units.DetectVersion(target.Root)
 	} else if v, err := units.ParseVersion(r.Version); err == nil {

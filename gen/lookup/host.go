@@ -1,0 +1,110 @@
+package lookup
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// Loopback is the interface by which the host's own packets "come in".
+const Loopback = "lo"
+
+// Link is a network interface.
+type Link struct {
+	Name           string
+	Up, Carrier    bool
+	Group          uint32
+	Loopback       bool
+	Forwarding     bool  // net.ipv4.conf.LINK.forwarding
+	ReversePath    uint8 // net.ipv4.conf.{all,LINK}.rp_filter, the higher
+	IgnoreLinkDown bool  // net.ipv{4,6}.conf.LINK.ignore_routes_with_linkdown
+}
+
+// Neighbour is a host on a link.
+type Neighbour struct {
+	Link string
+	Addr netip.Addr
+}
+
+// Host is the routing state of a host. Links are interface names everywhere.
+type Host struct {
+	Links     []Link
+	Addresses []fib.Address // of one link and family in the kernel's order
+	Routes    []fib.Route   // of all tables; those alike in the kernel's order
+	Rules     []fib.Rule    // those of one priority in the kernel's order
+
+	// Forwarding6 is net.ipv6.conf.all.forwarding. Without it, the kernel avoids IPv6
+	// gateways that do not answer, which are in Failed.
+	Forwarding6 bool
+	Failed      map[Neighbour]bool
+}
+
+// table is what identifies one.
+type table struct {
+	family fib.Family
+	id     uint32
+}
+
+// Resolver answers for a Host. It does not change; make a new one for another state.
+type Resolver struct {
+	host   Host
+	links  map[string]*Link
+	tables map[table][]*fib.Route
+	rules  map[fib.Family][]*fib.Rule
+	held   map[netip.Addr]bool
+}
+
+// New returns a Resolver for a host, which must not be changed afterwards.
+func New(h Host) *Resolver {
+	k := &Resolver{
+		host: h, links: make(map[string]*Link, len(h.Links)), tables: map[table][]*fib.Route{},
+		rules: map[fib.Family][]*fib.Rule{}, held: make(map[netip.Addr]bool, len(h.Addresses)),
+	}
+	for i := range h.Links {
+		k.links[h.Links[i].Name] = &h.Links[i]
+	}
+	for i := range h.Addresses {
+		k.held[h.Addresses[i].Prefix.Addr()] = true
+	}
+	for i := range h.Routes {
+		r := &h.Routes[i]
+		t := table{r.Family, r.Table}
+		k.tables[t] = append(k.tables[t], r)
+	}
+	for _, routes := range k.tables {
+		slices.SortStableFunc(routes, func(a, b *fib.Route) int {
+			return cmp.Or(cmp.Compare(b.Dst.Bits(), a.Dst.Bits()), a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Metric, b.Metric))
+		})
+	}
+	for i := range h.Rules {
+		r := &h.Rules[i]
+		k.rules[r.Family] = append(k.rules[r.Family], r)
+	}
+	for _, rules := range k.rules {
+		slices.SortStableFunc(rules, func(a, b *fib.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
+	}
+	return k
+}
+
+// Host returns the host that the Resolver was made for.
+func (k *Resolver) Host() Host { return k.host }
+
+// alive says whether a route's way can be used: its link is up, and has a carrier
+// where that is asked for (RTNH_F_DEAD, RTNH_F_LINKDOWN).
+func (k *Resolver) alive(n *fib.Nexthop) bool {
+	l := k.links[n.Link]
+	return l != nil && l.Up && (l.Carrier || !l.IgnoreLinkDown)
+}
+
+// matching returns the routes of a table that are for a destination, the longest
+// prefix first; those of one prefix come together, by metric.
+func (k *Resolver) matching(t table, dst netip.Addr) (list []*fib.Route) {
+	for _, r := range k.tables[t] {
+		if r.Dst.Contains(dst) {
+			list = append(list, r)
+		}
+	}
+	return list
+}

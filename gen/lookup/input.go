@@ -1,0 +1,88 @@
+package lookup
+
+import (
+	"net/netip"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// input4 finds the way of an IPv4 packet that comes in by a link
+// (ip_route_input_slow in net/ipv4/route.c).
+func (k *Resolver) input4(r *Result, f *flow, all bool) {
+	in := k.links[f.iif]
+	loopbackAbroad := !k.isLoopback(f.iif) && (loopback4.Contains(f.src) || loopback4.Contains(f.dst))
+	switch {
+	case in == nil:
+		r.refuse(LinkDown, fib.RouteUnreachable)
+		return
+	case f.src.IsMulticast() || f.src == limitedBroadcast || zeronet.Contains(f.src) || zeronet.Contains(f.dst) || loopbackAbroad:
+		r.refuse(MartianSource, fib.RouteBlackhole)
+		return
+	}
+	v, ok := k.walk(r, f, all)
+	if !ok {
+		if !in.Forwarding {
+			r.refuse(NoForwarding, fib.RouteUnreachable)
+		}
+		return
+	}
+	kind := v.found.route.Type
+	switch kind {
+	case fib.Local, fib.Broadcast:
+		if why, bad := k.validateSource(f, "", in); bad {
+			r.refuse(why, fib.RouteBlackhole)
+			return
+		}
+		r.Way = Way{Type: kind, Table: v.table, Device: Loopback}
+		return
+	case fib.Unicast:
+	default:
+		if !in.Forwarding {
+			r.refuse(NoForwarding, fib.RouteUnreachable)
+		} else {
+			r.refuse(NotADestinaton, fib.RouteBlackhole)
+		}
+		return
+	}
+	if !in.Forwarding {
+		r.refuse(NoForwarding, fib.RouteUnreachable)
+		return
+	}
+	if why, bad := k.validateSource(f, v.found.hop.Link, in); bad {
+		r.refuse(why, fib.RouteBlackhole)
+		return
+	}
+	r.ways(k, f, v)
+}
+
+var zeronet = netip.MustParsePrefix("0.0.0.0/8")
+
+// validateSource looks the way back up (__fib_validate_source in
+// net/ipv4/fib_frontend.c): a source that is the host's own, or that no packet can have,
+// is a martian; what does not come from where its answer would go is dropped where
+// rp_filter says so. The way back has neither mark nor user, and the ports turned round.
+func (k *Resolver) validateSource(f *flow, out string, in *Link) (Reason, bool) {
+	back := flow{
+		family: fib.Inet, src: f.dst, dst: f.src, hasSrc: true, iif: out,
+		tos: f.tos, proto: f.proto, sport: f.dport, dport: f.sport,
+	}
+	if out == "" {
+		back.iif = Loopback
+	}
+	_, v := k.rulesLookup(&back, false)
+	switch {
+	case v.refused != 0 || v.found.route == nil:
+		return ReversePath, in.ReversePath != 0
+	case v.found.route.Type != fib.Unicast:
+		return MartianSource, true
+	}
+	for _, n := range v.found.route.Nexthops {
+		if n.Link == in.Name {
+			return "", false
+		}
+	}
+	if len(k.primary4(in.Name)) == 0 {
+		return ReversePath, in.ReversePath != 0
+	}
+	return ReversePath, in.ReversePath == 1
+}

@@ -1,0 +1,181 @@
+package lookup
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// flow is a packet as the kernel asks for it (struct flowi).
+type flow struct {
+	family     fib.Family
+	src, dst   netip.Addr // src is unspecified where there is none
+	hasSrc     bool
+	mark       uint32
+	iif, oif   string
+	uid        uint32
+	tos, proto uint8
+	sport      uint16
+	dport      uint16
+
+	// Of IPv6. A route by dev is preferred; with strict no other counts
+	// (RT6_LOOKUP_F_IFACE).
+	dev    string
+	strict bool
+}
+
+// candidate is what a table's lookup gives: a route with the way chosen, and the ways
+// that might have been.
+type candidate struct {
+	route *fib.Route
+	hop   fib.Nexthop
+	equal []fib.Nexthop
+}
+
+// mismatch returns the first selector that does not fit, or "" (fib_rule_match in
+// net/core/fib_rules.c, then fib4_rule_match and fib6_rule_match). A link that is not
+// there has no index, and selects nothing.
+func (k *Resolver) mismatch(r *fib.Rule, f *flow) string {
+	switch {
+	case r.IIF != "" && (r.IIF != f.iif || k.links[r.IIF] == nil):
+		return "iif"
+	case r.OIF != "" && (r.OIF != f.oif || k.links[r.OIF] == nil):
+		return "oif"
+	case (r.Mark^f.mark)&r.Mask != 0:
+		return "fwmark"
+	case r.L3MDev:
+		return "l3mdev"
+	case r.UIDRange.Set && (f.uid < r.UIDRange.Value.Lo || f.uid > r.UIDRange.Value.Hi):
+		return "uidrange"
+	case r.To.Bits() > 0 && !r.To.Contains(f.dst):
+		return "to"
+	// An IPv4 packet without a source has 0.0.0.0, an IPv6 one nothing that matches.
+	case r.From.Bits() > 0 && (!r.From.Contains(f.src) || f.family == fib.Inet6 && !f.hasSrc):
+		return "from"
+	case r.TOS != 0 && !tosMatches(r.TOS, f):
+		return "tos"
+	case r.IPProto != 0 && r.IPProto != f.proto:
+		return "ipproto"
+	case r.SPort.Hi != 0 && (f.sport < r.SPort.Lo || f.sport > r.SPort.Hi):
+		return "sport"
+	case r.DPort.Hi != 0 && (f.dport < r.DPort.Lo || f.dport > r.DPort.Hi):
+		return "dport"
+	}
+	return ""
+}
+
+// tosMatches compares what a rule can say: for IPv4 the three bits of RFC 1349
+// (fib_dscp_masked_match, INET_DSCP_LEGACY_TOS_MASK), for IPv6 all six.
+func tosMatches(tos uint8, f *flow) bool {
+	if f.family == fib.Inet {
+		return tos == f.tos&0x1c
+	}
+	return tos == f.tos&0xfc
+}
+
+// refusals are the routes' types for the rules' actions.
+var refusals = map[fib.Action]fib.RouteType{
+	fib.Blackhole: fib.RouteBlackhole, fib.Unreachable: fib.RouteUnreachable, fib.Prohibit: fib.RouteProhibit,
+}
+
+// verdict is how the rules end.
+type verdict struct {
+	found   candidate     // with a route where Found
+	refused fib.RouteType // 0 where not refused
+	table   uint32
+}
+
+// rulesLookup walks the rules (fib_rules_lookup in net/core/fib_rules.c). With all, the
+// rules that do not match are among the steps.
+func (k *Resolver) rulesLookup(f *flow, all bool) (steps []Step, v verdict) {
+	rules := k.rules[f.family]
+	for i := 0; i < len(rules); i++ {
+		r := rules[i]
+		miss := k.mismatch(r, f)
+		if (miss == "") == r.Not {
+			if r.Not {
+				miss = "not"
+			}
+			if all {
+				steps = append(steps, Step{Rule: r, Outcome: NoMatch, Selector: miss})
+			}
+			continue
+		}
+		s := Step{Rule: r}
+		switch r.Action {
+		case fib.Goto:
+			// Forward only, to the first of that priority. Without one the rule is
+			// passed over (FIB_RULE_UNRESOLVED).
+			target := slices.IndexFunc(rules[i:], func(o *fib.Rule) bool { return o.Priority == r.Goto })
+			if s.Outcome = Jumped; target < 1 {
+				s.Outcome = NoTarget
+			} else {
+				i += target - 1
+			}
+		case fib.Nop:
+			s.Outcome = Passed
+		case fib.Lookup:
+			v = k.tableLookup(f, r.Table)
+			s.Route = v.found.route
+			s.Outcome, s.Why = k.suppress(r, f, &v)
+		default:
+			s.Outcome, v.refused = Refused, refusals[r.Action]
+		}
+		steps = append(steps, s)
+		if s.Outcome == Found || s.Outcome == Refused {
+			return steps, v
+		}
+		v = verdict{}
+	}
+	return steps, verdict{}
+}
+
+// tableLookup looks a table up.
+func (k *Resolver) tableLookup(f *flow, id uint32) verdict {
+	t := table{f.family, id}
+	v := verdict{table: id}
+	var ok bool
+	if f.family == fib.Inet {
+		v.found, ok = k.tableLookup4(t, f)
+	} else {
+		v.found, ok = k.tableLookup6(t, f)
+	}
+	if ok && !v.found.route.Type.HasDevice() && v.found.route.Type != fib.Throw {
+		v.refused = v.found.route.Type
+	}
+	if !ok {
+		v.found.hop = fib.Nexthop{}
+	}
+	return v
+}
+
+// suppress says what comes of a table's answer. A route that refuses is not asked for
+// its length: suppress comes only where there was no error (fib_rules_lookup).
+func (k *Resolver) suppress(r *fib.Rule, f *flow, v *verdict) (Outcome, string) {
+	route := v.found.route
+	switch {
+	case route == nil:
+		return NoRoute, ""
+	case route.Type == fib.Throw:
+		return Thrown, ""
+	case v.refused != 0:
+		return Refused, ""
+	case v.found.hop.Link == "":
+		return NoRoute, "" // none of its ways can be used
+	case r.SuppressPrefixLength.Set && uint32(route.Dst.Bits()) <= r.SuppressPrefixLength.Value:
+		return Suppressed, "suppress_prefixlength"
+	}
+	if r.SuppressIfGroup.Set {
+		// IPv4 looks at the route's first way, whichever is taken (fib4_rule_suppress);
+		// IPv6 at the one that is.
+		dev := v.found.hop.Link
+		if f.family == fib.Inet {
+			dev = route.Nexthops[0].Link
+		}
+		if l := k.links[dev]; l != nil && l.Group == r.SuppressIfGroup.Value {
+			return Suppressed, "suppress_ifgroup"
+		}
+	}
+	return Found, ""
+}

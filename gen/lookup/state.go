@@ -1,0 +1,145 @@
+package lookup
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// metricKernel6 is what the kernel gives the IPv6 routes that it makes itself
+// (IP6_RT_PRIO_ADDRCONF, include/net/ip6_route.h).
+const metricKernel6 = 256
+
+// KernelRules are those that are there without anybody's doing (fib_default_rules_init
+// in net/ipv4/fib_rules.c, fib6_rules_net_init).
+func KernelRules() []fib.Rule {
+	rule := func(f fib.Family, priority, table uint32) fib.Rule {
+		return fib.Rule{Family: f, Priority: priority, Action: fib.Lookup, Table: table}
+	}
+	return []fib.Rule{
+		rule(fib.Inet, 0, fib.TableLocal), rule(fib.Inet, fib.PriorityMain, fib.TableMain), rule(fib.Inet, fib.PriorityMain+1, fib.TableDefault),
+		rule(fib.Inet6, 0, fib.TableLocal), rule(fib.Inet6, fib.PriorityMain, fib.TableMain),
+	}
+}
+
+// LocalRoutes returns what table local has for addresses (fib_add_ifaddr in
+// net/ipv4/fib_frontend.c, addrconf_f6i_alloc in net/ipv6/route.c).
+func LocalRoutes(addresses []fib.Address) (routes []fib.Route) {
+	for _, a := range addresses {
+		addr := a.Prefix.Addr()
+		local := fib.Route{
+			Family: a.Family(), Table: fib.TableLocal, Dst: netip.PrefixFrom(addr, addr.BitLen()), Type: fib.Local,
+			Nexthops: []fib.Nexthop{{Link: a.Link}}, Link: a.Link, Origin: a.Origin,
+		}
+		if local.Family == fib.Inet {
+			local.Scope, local.Src = fib.ScopeHost, addr
+		}
+		routes = append(routes, local)
+		if local.Family == fib.Inet6 || a.Prefix.IsSingleIP() {
+			continue
+		}
+		if loopback4.Contains(addr) {
+			local.Dst = a.Prefix.Masked()
+			routes = append(routes, local)
+		}
+		if a.Prefix.Bits() < 31 {
+			local.Type, local.Scope, local.Dst = fib.Broadcast, fib.ScopeLink, netip.PrefixFrom(fib.BroadcastOf(a.Prefix), 32)
+			routes = append(routes, local)
+		}
+	}
+	return routes
+}
+
+// connectedRoutes returns what table main has for addresses: the kernel makes these
+// routes with the addresses.
+func connectedRoutes(addresses []fib.Address) (routes []fib.Route) {
+	type subnet struct {
+		link   string
+		prefix netip.Prefix
+	}
+	seen := map[subnet]bool{}
+	for _, a := range addresses {
+		in := subnet{a.Link, a.Prefix.Masked()}
+		if seen[in] || loopback4.Contains(a.Prefix.Addr()) || a.Prefix.Addr().IsLoopback() || a.Prefix.IsSingleIP() && a.Family() == fib.Inet {
+			continue
+		}
+		seen[in] = true
+		r := fib.Route{
+			Family: a.Family(), Table: fib.TableMain, Dst: in.prefix, Type: fib.Unicast,
+			Nexthops: []fib.Nexthop{{Link: a.Link}}, Link: a.Link, Origin: a.Origin,
+		}
+		if r.Family == fib.Inet {
+			r.Scope, r.Src = fib.ScopeLink, a.Prefix.Addr()
+		} else {
+			r.Metric = metricKernel6
+		}
+		routes = append(routes, r)
+	}
+	return routes
+}
+
+// FromState returns the host that holds a State and nothing else, with what the kernel
+// adds by itself: its rules, the local routes and the connected ones. All links are up,
+// under the names that their matches give, or "<LINK>" as in State.Text. Addresses that
+// somebody else brings (manage = "policy") are taken to be there where a route has them
+// as its source, because without them it does not stand.
+func FromState(s fib.State) Host {
+	device := s.Syntax().Device
+	h := Host{Links: []Link{{Name: Loopback, Up: true, Carrier: true, Loopback: true}}}
+	for _, l := range s.Links {
+		if name := device(l.Name); !slices.ContainsFunc(h.Links, func(o Link) bool { return o.Name == name }) {
+			h.Links = append(h.Links, Link{Name: name, Up: true, Carrier: true, Forwarding: true})
+		}
+	}
+	h.Addresses = []fib.Address{
+		{Link: Loopback, Prefix: netip.MustParsePrefix("127.0.0.1/8")}, {Link: Loopback, Prefix: netip.MustParsePrefix("::1/128")},
+	}
+	own := slices.Clone(s.Addresses)
+	held := map[netip.Addr]bool{}
+	for _, a := range own {
+		held[a.Prefix.Addr()] = true
+	}
+	for _, r := range s.Routes {
+		if !r.Src.IsValid() || held[r.Src] || len(r.Nexthops) == 0 {
+			continue
+		}
+		held[r.Src] = true
+		a := fib.Address{Link: r.Nexthops[0].Link, Prefix: netip.PrefixFrom(r.Src, r.Src.BitLen()), Origin: r.Origin}
+		if r.Dst.Contains(r.Src) && !r.Nexthops[0].Via.IsValid() && !r.IsDefault() {
+			a.Prefix = netip.PrefixFrom(r.Src, r.Dst.Bits())
+		}
+		own = append(own, a)
+	}
+	for _, a := range own {
+		a.Link = device(a.Link)
+		h.Addresses = append(h.Addresses, a)
+	}
+	h.Addresses = kernelOrder(h.Addresses)
+	h.Routes = append(LocalRoutes(h.Addresses), connectedRoutes(h.Addresses)...)
+	for _, r := range s.Routes {
+		r.Nexthops = slices.Clone(r.Nexthops)
+		for i := range r.Nexthops {
+			r.Nexthops[i].Link = device(r.Nexthops[i].Link)
+		}
+		h.Routes = append(h.Routes, r)
+	}
+	h.Rules = append(KernelRules(), s.Rules...)
+	return h
+}
+
+// kernelOrder turns the IPv6 addresses round: the kernel puts a new one before those of
+// the same scope (ipv6_link_dev_addr in net/ipv6/addrconf.c).
+func kernelOrder(addresses []fib.Address) (list []fib.Address) {
+	for _, a := range addresses {
+		if a.Family() == fib.Inet {
+			list = append(list, a)
+		}
+	}
+	for _, a := range slices.Backward(addresses) {
+		if a.Family() == fib.Inet6 {
+			list = append(list, a)
+		}
+	}
+	return list
+}
