@@ -51,6 +51,9 @@ type Scope struct {
 	// Foreign asks for the routes of others as well, of all tables but local. Addresses
 	// and rules are always everybody's.
 	Foreign bool
+	// Local asks, with Foreign, for what is left out otherwise: table local, and routes of
+	// the types local and broadcast in the other tables.
+	Local bool
 	// Only leaves out all other parts; the zero value leaves nothing out.
 	Only Part
 	// Family leaves out the routes and rules of the other; the zero value does not.
@@ -84,6 +87,7 @@ type Link struct {
 	MAC      string // lower case, colons; "" for none
 	Kind     string // "" for a physical one; "vlan", "bridge", "veth", …
 	MTU      uint32
+	Group    uint32
 	Up       bool // set up by an administrator (IFF_UP)
 	Carrier  bool // has a carrier (IFF_LOWER_UP)
 	Loopback bool

@@ -110,7 +110,7 @@ func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 			s.Rules = append(s.Rules, rules...)
 		}
 		if scope.Has(apply.Routes) {
-			routes, err := k.routes(f, scope.Foreign)
+			routes, err := k.routes(f, scope)
 			if err != nil && !isNoFamily(err) {
 				return s, fmt.Errorf("read the %s routes: %w", f, err)
 			}

@@ -31,6 +31,8 @@ func decodeLink(b []byte) (apply.Link, error) {
 			l.Name = getString(a.value)
 		case unix.IFLA_MTU:
 			l.MTU, err = get32(a.value)
+		case unix.IFLA_GROUP:
+			l.Group, err = get32(a.value)
 		case unix.IFLA_ADDRESS:
 			l.MAC = net.HardwareAddr(a.value).String()
 		case unix.IFLA_LINKINFO:

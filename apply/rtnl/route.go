@@ -229,19 +229,19 @@ var foreignTypes = []fib.RouteType{
 
 // routes reads the routes of a family: those of ours, filtered in the kernel, or all.
 // A kernel before 4.20 does not filter; what is not asked for is then left out here.
-func (k *Kernel) routes(f fib.Family, foreign bool) (all []apply.Route, err error) {
+func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err error) {
 	header := make([]byte, routeHeaderLen)
 	header[0] = uint8(f)
-	if !foreign {
+	if !scope.Foreign {
 		header[5] = fib.Protocol
-		return k.dumpRoutes(header)
+		return k.dumpRoutes(header, false)
 	}
-	if !k.socket.strict {
-		return k.dumpRoutes(header)
+	if !k.socket.strict || scope.Local {
+		return k.dumpRoutes(header, scope.Local)
 	}
 	for _, t := range foreignTypes {
 		header[7] = uint8(t)
-		routes, err := k.dumpRoutes(header)
+		routes, err := k.dumpRoutes(header, false)
 		if err != nil {
 			return nil, err
 		}
@@ -250,14 +250,15 @@ func (k *Kernel) routes(f fib.Family, foreign bool) (all []apply.Route, err erro
 	return all, nil
 }
 
-// dumpRoutes reads the routes that have what the header has.
-func (k *Kernel) dumpRoutes(header []byte) (routes []apply.Route, err error) {
+// dumpRoutes reads the routes that have what the header has, those of table local only
+// where they are asked for.
+func (k *Kernel) dumpRoutes(header []byte, local bool) (routes []apply.Route, err error) {
 	err = k.socket.dump(unix.RTM_GETROUTE, header, func() { routes = routes[:0] }, func(b []byte) error {
 		const rtmCloned = 0x200 // RTM_F_CLONED: a cached entry, no route
 		if len(b) < routeHeaderLen {
 			return errMalformed
 		}
-		if header[5] != 0 && b[5] != header[5] || native.Uint32(b[8:])&rtmCloned != 0 || b[4] == unix.RT_TABLE_LOCAL {
+		if header[5] != 0 && b[5] != header[5] || native.Uint32(b[8:])&rtmCloned != 0 || b[4] == unix.RT_TABLE_LOCAL && !local {
 			return nil
 		}
 		r, err := decodeRoute(b, k.name)

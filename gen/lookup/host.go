@@ -91,11 +91,15 @@ func New(h Host) *Resolver {
 // Host returns the host that the Resolver was made for.
 func (k *Resolver) Host() Host { return k.host }
 
-// alive says whether a route's way can be used: its link is up, and has a carrier
-// where that is asked for (RTNH_F_DEAD, RTNH_F_LINKDOWN).
-func (k *Resolver) alive(n *fib.Nexthop) bool {
+// alive says whether a route's way can be used: its link is up (RTNH_F_DEAD), and has a
+// carrier where that is asked for (RTNH_F_LINKDOWN). A route to the host itself needs no
+// carrier (fib_sync_down_dev in net/ipv4/fib_semantics.c, fib6_ifdown).
+func (k *Resolver) alive(r *fib.Route, n *fib.Nexthop) bool {
 	l := k.links[n.Link]
-	return l != nil && l.Up && (l.Carrier || !l.IgnoreLinkDown)
+	if l == nil || !l.Up {
+		return false
+	}
+	return r.Scope == fib.ScopeHost || own6(r) || l.Carrier || !l.IgnoreLinkDown
 }
 
 // matching returns the routes of a table that are for a destination, the longest
@@ -107,4 +111,11 @@ func (k *Resolver) matching(t table, dst netip.Addr) (list []*fib.Route) {
 		}
 	}
 	return list
+}
+
+// own6 says whether an IPv6 route is for the host itself: what it takes then comes to lo
+// (ip6_rt_get_dev_rcu). An anycast route is only where the kernel made it
+// (RTF_ANYCAST), for a subnet of its own; one that somebody adds leads out.
+func own6(r *fib.Route) bool {
+	return r.Family == fib.Inet6 && (r.Type == fib.Local || r.Type == fib.Anycast && r.Table == fib.TableLocal && r.Dst.IsSingleIP())
 }

@@ -160,8 +160,8 @@ func (k *Resolver) walk6(r *Result, f *flow, all bool) {
 		return
 	}
 	r.ways(k, f, v)
-	if t := v.found.route.Type; t == fib.Local || t == fib.Anycast {
-		r.Way.Device = Loopback // ip6_rt_get_dev_rcu
+	if own6(v.found.route) {
+		r.Way.Device = Loopback
 	}
 }
 

@@ -23,9 +23,18 @@ func KernelRules() []fib.Rule {
 	}
 }
 
-// LocalRoutes returns what table local has for addresses (fib_add_ifaddr in
-// net/ipv4/fib_frontend.c, addrconf_f6i_alloc in net/ipv6/route.c).
-func LocalRoutes(addresses []fib.Address) (routes []fib.Route) {
+// subnet is what only the first address of brings routes for.
+type subnet struct {
+	link   string
+	prefix netip.Prefix
+}
+
+// localRoutes returns what table local has for addresses (fib_add_ifaddr in
+// net/ipv4/fib_frontend.c, addrconf_f6i_alloc in net/ipv6/route.c; where the host
+// forwards IPv6, the first address of each subnet is every router's,
+// addrconf_join_anycast).
+func localRoutes(addresses []fib.Address, forwarding6 bool) (routes []fib.Route) {
+	primary := map[subnet]netip.Addr{}
 	for _, a := range addresses {
 		addr := a.Prefix.Addr()
 		local := fib.Route{
@@ -33,9 +42,18 @@ func LocalRoutes(addresses []fib.Address) (routes []fib.Route) {
 			Nexthops: []fib.Nexthop{{Link: a.Link}}, Link: a.Link, Origin: a.Origin,
 		}
 		if local.Family == fib.Inet {
-			local.Scope, local.Src = fib.ScopeHost, addr
+			// Of a subnet's second address too, the source is the first.
+			in := subnet{a.Link, a.Prefix.Masked()}
+			if _, second := primary[in]; !second {
+				primary[in] = addr
+			}
+			local.Scope, local.Src = fib.ScopeHost, primary[in]
 		}
 		routes = append(routes, local)
+		if local.Family == fib.Inet6 && forwarding6 && a.Prefix.Bits() < 127 {
+			local.Type, local.Dst = fib.Anycast, netip.PrefixFrom(a.Prefix.Masked().Addr(), 128)
+			routes = append(routes, local)
+		}
 		if local.Family == fib.Inet6 || a.Prefix.IsSingleIP() {
 			continue
 		}
@@ -54,10 +72,6 @@ func LocalRoutes(addresses []fib.Address) (routes []fib.Route) {
 // connectedRoutes returns what table main has for addresses: the kernel makes these
 // routes with the addresses.
 func connectedRoutes(addresses []fib.Address) (routes []fib.Route) {
-	type subnet struct {
-		link   string
-		prefix netip.Prefix
-	}
 	seen := map[subnet]bool{}
 	for _, a := range addresses {
 		in := subnet{a.Link, a.Prefix.Masked()}
@@ -116,7 +130,7 @@ func FromState(s fib.State) Host {
 		h.Addresses = append(h.Addresses, a)
 	}
 	h.Addresses = kernelOrder(h.Addresses)
-	h.Routes = append(LocalRoutes(h.Addresses), connectedRoutes(h.Addresses)...)
+	h.Routes = append(localRoutes(h.Addresses, h.Forwarding6), connectedRoutes(h.Addresses)...)
 	for _, r := range s.Routes {
 		r.Nexthops = slices.Clone(r.Nexthops)
 		for i := range r.Nexthops {

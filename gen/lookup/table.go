@@ -19,7 +19,7 @@ func (k *Resolver) tableLookup4(t table, f *flow) (c candidate, ok bool) {
 		var usable []fib.Nexthop
 		for j := range r.Nexthops {
 			// fib_lookup_good_nhc: for who is bound to a link, no other way is good.
-			if n := &r.Nexthops[j]; k.alive(n) && (f.oif == "" || n.Link == f.oif) {
+			if n := &r.Nexthops[j]; k.alive(r, n) && (f.oif == "" || n.Link == f.oif) {
 				usable = append(usable, *n)
 			}
 		}
@@ -33,7 +33,7 @@ func (k *Resolver) tableLookup4(t table, f *flow) (c candidate, ok bool) {
 		if r.IsDefault() && r.Type == fib.Unicast && len(r.Nexthops) == 1 {
 			// Defaults that somebody appended: any whose gateway answers (fib_select_default).
 			for _, o := range routes[i+1:] {
-				if o.IsDefault() && o.Metric == r.Metric && o.Type == fib.Unicast && len(o.Nexthops) == 1 && k.alive(&o.Nexthops[0]) {
+				if o.IsDefault() && o.Metric == r.Metric && o.Type == fib.Unicast && len(o.Nexthops) == 1 && k.alive(o, &o.Nexthops[0]) {
 					c.equal = append(c.equal, o.Nexthops[0])
 				}
 			}
@@ -92,7 +92,7 @@ func (k *Resolver) select6(routes []*fib.Route, f *flow, reachable bool) (c cand
 				hops = []fib.Nexthop{{Link: Loopback}} // where the kernel hangs them up
 			}
 			for _, hop := range hops {
-				if s := k.score6(&hop, f, reachable); s > best {
+				if s := k.score6(r, &hop, f, reachable); s > best {
 					best, c, ok = s, candidate{route: r, hop: hop}, true
 				}
 			}
@@ -106,7 +106,7 @@ func (k *Resolver) select6(routes []*fib.Route, f *flow, reachable bool) (c cand
 	}
 	// Any of a route with several ways (fib6_select_path).
 	for _, hop := range c.route.Nexthops {
-		if hop != c.hop && k.score6(&hop, f, reachable) >= 0 {
+		if hop != c.hop && k.score6(c.route, &hop, f, reachable) >= 0 {
 			c.equal = append(c.equal, hop)
 		}
 	}
@@ -115,9 +115,9 @@ func (k *Resolver) select6(routes []*fib.Route, f *flow, reachable bool) (c cand
 
 // score6 says how well a way fits, below 0 for not at all (find_match,
 // rt6_score_route).
-func (k *Resolver) score6(n *fib.Nexthop, f *flow, reachable bool) int {
+func (k *Resolver) score6(r *fib.Route, n *fib.Nexthop, f *flow, reachable bool) int {
 	switch {
-	case !k.alive(n):
+	case !k.alive(r, n):
 		return -1
 	case reachable && n.Via.IsValid() && k.host.Failed[Neighbour{n.Link, n.Via}]:
 		return -1
