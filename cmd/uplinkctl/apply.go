@@ -8,17 +8,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
-	"github.com/uplink-generator/uplink-generator/apply/rtnl"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
-	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
-	"github.com/uplink-generator/uplink-generator/units"
 )
 
 const applyUsage = `Usage: uplinkctl apply [--root DIR] [--wait SECONDS] [--dry-run] [--force] [--if-needed]
@@ -76,95 +73,6 @@ Examples:
   uplinkctl down
 `
 
-// host is the running kernel, and the lock that keeps other runs away from it.
-type host struct {
-	apply.Applier
-	kernel *rtnl.Kernel
-	root   rootfs.Root
-	unlock func()
-}
-
-// openHost opens the kernel; with lock it waits until no other run is at work.
-func openHost(root string, wait time.Duration, lock bool) (*host, error) {
-	h := &host{root: rootfs.At(root), unlock: func() {}}
-	runDir, err := h.root.Path("/run/uplink")
-	if err != nil {
-		return nil, err
-	}
-	if lock {
-		if h.unlock, err = apply.Lock(filepath.Join(runDir, "lock")); err != nil {
-			return nil, err
-		}
-	}
-	if h.kernel, err = rtnl.New(); err != nil {
-		return nil, err
-	}
-	h.Applier = apply.Applier{Kernel: h.kernel, Hardware: rtnl.Hardware{}, Wait: wait}
-	if !rtnl.MarksAddresses() {
-		if h.Journal, err = apply.OpenJournal(filepath.Join(runDir, "addresses")); err != nil {
-			return nil, err
-		}
-	}
-	return h, nil
-}
-
-func (h *host) close() {
-	h.kernel.Close()
-	h.unlock()
-}
-
-// state reads the host's spec and compiles it, without what the kernel cannot hold.
-func (h *host) state(stderr io.Writer) (fib.State, spec.Backend, error) {
-	backend, state, err := run.State(h.root)
-	if err == nil {
-		h.dropMissingFamily(&state, stderr)
-	}
-	return state, backend, err
-}
-
-// dropMissingFamily takes out of a State what the kernel cannot hold.
-func (h *host) dropMissingFamily(state *fib.State, stderr io.Writer) {
-	if !h.kernel.HasInet6() && state.DropFamily(fib.Inet6) {
-		fmt.Fprintln(stderr, "uplinkctl: this kernel has no IPv6: only the IPv4 part of the spec is in effect")
-	}
-}
-
-// managed returns the links of a state that networkd has: interface names by
-// Link.Name.
-func (h *host) managed(state fib.State) (map[string]string, error) {
-	have, err := h.kernel.Observe(apply.Scope{})
-	if err != nil {
-		return nil, err
-	}
-	want, err := apply.Resolve(state, have, h.Hardware)
-	if err != nil {
-		return nil, err
-	}
-	names := map[string]string{}
-	for _, l := range want.Links {
-		if units.ManagedByNetworkd(h.root, l.Device.Index) {
-			names[l.Name] = l.Device.Name
-		}
-	}
-	return names, nil
-}
-
-// withoutManaged takes the links that networkd has out of a state. Links that are
-// not ready are waited for first: networkd may be about to take them.
-func (h *host) withoutManaged(ctx context.Context, state fib.State) (fib.State, error) {
-	for range 2 {
-		managed, err := h.managed(state)
-		if err != nil {
-			return state, err
-		}
-		state.DropLinks(func(link string) bool { return managed[link] != "" })
-		if err := h.WaitForLinks(ctx, state, h.Wait); err != nil {
-			return state, err
-		}
-	}
-	return state, nil
-}
-
 // interruptible returns a context that ends on SIGINT and SIGTERM: what has been
 // done by then is undone.
 func interruptible() (context.Context, context.CancelFunc) {
@@ -185,18 +93,18 @@ func applyCommand() *command {
 			f.BoolVar(&ifNeeded, "if-needed", false, "")
 		},
 		run: noArguments(applyUsage, func(stdout, stderr io.Writer) error {
-			h, err := openHost(root, time.Duration(wait)*time.Second, !dryRun)
+			h, err := host.Open(root, time.Duration(wait)*time.Second, !dryRun)
 			if err != nil {
 				return err
 			}
-			defer h.close()
-			state, backend, err := h.state(stderr)
+			defer h.Close()
+			state, backend, err := h.State(stderr)
 			if err != nil {
 				return err
 			}
 			if !dryRun {
 				// Of all links: one that networkd has now may come back as another's.
-				if err := markMatches(h.root, state, backend); err != nil {
+				if err := h.MarkMatches(state, backend); err != nil {
 					fmt.Fprintf(stderr, "uplinkctl: links that are plugged in later are not served: %v\n", err)
 				}
 			}
@@ -205,11 +113,11 @@ func applyCommand() *command {
 			switch {
 			case force || ifNeeded && backend == spec.Netlink:
 			case ifNeeded:
-				if state, err = h.withoutManaged(ctx, state); err != nil {
+				if state, err = h.WithoutManaged(ctx, state); err != nil {
 					return err
 				}
 			default:
-				managed, err := h.managed(state)
+				managed, err := h.Managed(state)
 				if err != nil {
 					return err
 				}
@@ -221,11 +129,11 @@ func applyCommand() *command {
 				_, err := printPlan(&h.Applier, state, stdout, stderr)
 				return err
 			}
-			if err := writeTables(h, state); err != nil {
+			if err := h.WriteTables(state); err != nil {
 				fmt.Fprintf(stderr, "uplinkctl: the tables' names are not registered for ip(8): %v\n", err)
 			}
 			// Before: a networkd that starts now is to leave it alone.
-			if err := markApplied(h.root, state); err != nil {
+			if err := h.MarkApplied(state); err != nil {
 				return err
 			}
 			result, err := h.Apply(ctx, state)
@@ -235,21 +143,6 @@ func applyCommand() *command {
 			return err
 		}),
 	}
-}
-
-// writeTables registers the names of the tables for iproute2.
-func writeTables(h *host, state fib.State) error {
-	tree, _, err := units.Render(state, tablesOnly(h.root))
-	if err != nil {
-		return err
-	}
-	_, err = tree.Add(h.root.String())
-	return err
-}
-
-// tablesOnly is a host without networkd.
-func tablesOnly(root rootfs.Root) units.Target {
-	return units.Target{Root: root, Version: units.Oldest, WithoutNetworkd: true}
 }
 
 // printPlan prints the operations that apply would carry out, and says how many
@@ -277,16 +170,16 @@ func diffCommand() *command {
 		name: "diff", usage: diffUsage,
 		flags: func(f *flag.FlagSet) { f.StringVar(&root, "root", "", "") },
 		run: noArguments(diffUsage, func(stdout, stderr io.Writer) error {
-			h, err := openHost(root, 0, false)
+			h, err := host.Open(root, 0, false)
 			if err != nil {
 				return err
 			}
-			defer h.close()
-			state, _, err := h.state(stderr)
+			defer h.Close()
+			state, _, err := h.State(stderr)
 			if err != nil {
 				return err
 			}
-			managed, err := h.managed(state)
+			managed, err := h.Managed(state)
 			if err != nil {
 				return err
 			}
@@ -310,11 +203,11 @@ func downCommand() *command {
 			f.BoolVar(&dryRun, "dry-run", false, "")
 		},
 		run: noArguments(downUsage, func(stdout, stderr io.Writer) error {
-			h, err := openHost(root, 0, !dryRun)
+			h, err := host.Open(root, 0, !dryRun)
 			if err != nil {
 				return err
 			}
-			defer h.close()
+			defer h.Close()
 			if dryRun {
 				_, err := printPlan(&h.Applier, fib.State{}, stdout, stderr)
 				return err
@@ -322,7 +215,7 @@ func downCommand() *command {
 			ctx, stop := interruptible()
 			defer stop()
 			if _, err = h.Down(ctx); err == nil {
-				err = markApplied(h.root, fib.State{})
+				err = h.MarkApplied(fib.State{})
 			}
 			return err
 		}),

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 )
 
 const verifyUsage = `Usage: uplinkctl verify [--root DIR] [--json]
@@ -37,12 +38,12 @@ func verifyCommand() *command {
 			f.BoolVar(&asJSON, "json", false, "")
 		},
 		run: noArguments(verifyUsage, func(stdout, stderr io.Writer) error {
-			h, err := openHost(root, 0, false)
+			h, err := host.Open(root, 0, false)
 			if err != nil {
 				return err
 			}
-			defer h.close()
-			state, _, err := h.state(stderr)
+			defer h.Close()
+			state, _, err := h.State(stderr)
 			if err != nil {
 				return err
 			}

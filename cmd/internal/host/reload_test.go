@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"context"
@@ -31,7 +31,7 @@ func put(t *testing.T, root, name, text string) {
 func TestIsHooked(t *testing.T) {
 	root := t.TempDir()
 	var stderr strings.Builder
-	r := &reload{host: &host{root: rootfs.At(root)}, stderr: &stderr}
+	r := &reload{Host: &Host{Root: rootfs.At(root)}, stderr: &stderr}
 	expect := func(what string, want bool, wantErr string) {
 		t.Helper()
 		have, err := r.isHooked()
@@ -122,7 +122,7 @@ func TestTheMarkerIsThereForLinksWithoutANameOfTheirOwn(t *testing.T) {
 		{fib.Match{Name: "eth0", MAC: "02:00:00:00:00:01"}, spec.Auto, false},
 	} {
 		state := fib.State{Links: []fib.Link{{Name: "a", Match: fib.Match{Name: "lan0"}}, {Name: "b", Match: c.match}}}
-		err := markMatches(rootfs.At(root), state, c.backend)
+		err := (&Host{Root: rootfs.At(root)}).MarkMatches(state, c.backend)
 		if _, stat := os.Stat(filepath.Join(root, matchFile)); err != nil || (stat == nil) != c.want {
 			t.Errorf("%v, %s: %v %v", c.match, c.backend, err, stat)
 		}

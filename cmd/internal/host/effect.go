@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"context"
@@ -67,7 +67,7 @@ func (r *reload) handOver(ctx context.Context) error {
 		return r.takeAway(left)
 	}
 	_, err := poll(ctx, handOverTime, func() (bool, error) {
-		managed, err := r.managed(r.state)
+		managed, err := r.Managed(r.state)
 		if err != nil {
 			return false, err
 		}
@@ -92,7 +92,7 @@ func (r *reload) relieve(ctx context.Context) error {
 	_, err := poll(ctx, r.wait, func() (bool, error) {
 		have, err := r.kernel.Observe(apply.Scope{Only: apply.Links})
 		return !slices.ContainsFunc(have.Links, func(l apply.Link) bool {
-			return l.Carrier && units.ConfiguredByNetworkd(r.root, l.Index) == units.NotYet
+			return l.Carrier && units.ConfiguredByNetworkd(r.Root, l.Index) == units.NotYet
 		}), err
 	})
 	return err
@@ -292,10 +292,10 @@ func (r *reload) reconfigure(ctx context.Context, now effect) error {
 		return err
 	}
 	for _, l := range have.Links {
-		if !now.devices[l.Name] || !units.ManagedByNetworkd(r.root, l.Index) {
+		if !now.devices[l.Name] || !units.ManagedByNetworkd(r.Root, l.Index) {
 			continue
 		}
-		if err := bus.ReconfigureLink(ctx, r.root, l.Index); err != nil {
+		if err := bus.ReconfigureLink(ctx, r.Root, l.Index); err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
-	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
@@ -23,10 +22,10 @@ const generated = "/run/systemd/generator"
 // isHooked says whether the generator would hook in just what it has hooked in. It is
 // asked itself, so there is no record of it that could be wrong.
 func (r *reload) isHooked() (bool, error) {
-	if !r.root.Exists("/run/systemd/system") {
+	if !r.Root.Exists("/run/systemd/system") {
 		return true, nil // no systemd
 	}
-	dir, err := r.root.Path("/run/uplink")
+	dir, err := r.Root.Path("/run/uplink")
 	if err != nil {
 		return false, err
 	}
@@ -36,11 +35,11 @@ func (r *reload) isHooked() (bool, error) {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	g := gen.Generator{Root: r.root, Log: func(_ int, line string) { fmt.Fprintf(r.stderr, "uplinkctl: %s\n", line) }}
+	g := gen.Generator{Root: r.Root, Log: func(_ int, line string) { fmt.Fprintf(r.stderr, "uplinkctl: %s\n", line) }}
 	if err := g.Run(dir); err != nil {
 		return false, errors.New("the uplinks are not hooked into the boot: is all of the package installed?")
 	}
-	have, err := r.root.Path(generated)
+	have, err := r.Root.Path(generated)
 	return err == nil && maps.Equal(hooks(dir), hooks(have)), err
 }
 
@@ -78,7 +77,7 @@ func (r *reload) activeUnits() map[string]bool {
 // units are active, so that stopping one takes away what is there, and
 // `systemctl --failed` is right.
 func (r *reload) tellSystemd(ctx context.Context) error {
-	if !r.root.IsHost() || !r.root.Exists("/run/systemd/system") {
+	if !r.Root.IsHost() || !r.Root.Exists("/run/systemd/system") {
 		return nil
 	}
 	hooked, err := r.isHooked()
@@ -115,10 +114,10 @@ func (r *reload) tellSystemd(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// markApplied notes whether the oneshot has brought anything about, for the files that are
+// MarkApplied notes whether the oneshot has brought anything about, for the files that are
 // rendered when networkd is started later (run.AppliedFile).
-func markApplied(root rootfs.Root, state fib.State) error {
-	name, err := root.Path(run.AppliedFile)
+func (h *Host) MarkApplied(state fib.State) error {
+	name, err := h.Root.Path(run.AppliedFile)
 	switch {
 	case err != nil:
 		return err
@@ -135,9 +134,9 @@ func markApplied(root rootfs.Root, state fib.State) error {
 // be served by. 90-uplink.rules looks for it.
 const matchFile = "/run/uplink/match"
 
-// markMatches makes or removes matchFile.
-func markMatches(root rootfs.Root, state fib.State, backend spec.Backend) error {
-	name, err := root.Path(matchFile)
+// MarkMatches makes or removes matchFile.
+func (h *Host) MarkMatches(state fib.State, backend spec.Backend) error {
+	name, err := h.Root.Path(matchFile)
 	if err != nil {
 		return err
 	}
