@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -18,6 +19,8 @@ const (
 	applyService  = "uplink-apply.service"
 	reloadService = "uplink-reload.service"
 	applyTemplate = "uplink-apply@.service"
+
+	hotplugTemplate = "uplink-hotplug@.service" // hooked in by a udev rule
 )
 
 // unitPath is where an installed unit file may be (systemd.unit(5)).
@@ -96,6 +99,12 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 			errs = append(errs, err)
 		}
 	}
+	if name := spec.CredentialFile(g.Root); name != "" {
+		if err := g.passCredential(normal, name); err != nil {
+			g.Log(LogErr, err.Error())
+			errs = append(errs, err)
+		}
+	}
 	// Also where netlink does it all: a networkd that has other links must be told to
 	// leave alone what it did not make.
 	link("systemd-networkd.service", renderService, renderService)
@@ -117,6 +126,23 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// passCredential has the services that read the spec load the credential that it is in.
+// LoadCredential= with a path is known to 247 already; that there may be none is not.
+func (g Generator) passCredential(normal, name string) error {
+	const dropIn = "10-uplink-credential.conf"
+	for _, service := range []string{renderService, applyService, applyTemplate, hotplugTemplate, reloadService} {
+		dir := filepath.Join(normal, service+".d")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		text := "[Service]\nLoadCredential=" + path.Base(name) + ":" + name + "\n"
+		if err := os.WriteFile(filepath.Join(dir, dropIn), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // deviceUnit returns the unit that stands for an interface (systemd.device(5)).

@@ -249,3 +249,25 @@ func TestCommandLineOfAContainer(t *testing.T) {
 		t.Errorf("without one: %+v", got)
 	}
 }
+
+// TestCredential has the spec in a credential: systemd hides it from services that have
+// a file system of their own and do not load it.
+func TestCredential(t *testing.T) {
+	t.Parallel()
+	root, normal := t.TempDir(), t.TempDir()
+	writeFile(t, filepath.Join(root, "run/credentials/@system/uplink.toml"), "[uplink.a]\ninterface = \"eth0\"\n")
+	services := []string{renderService, applyService, applyTemplate, hotplugTemplate, reloadService}
+	for _, unit := range services {
+		writeFile(t, filepath.Join(root, "usr/lib/systemd/system", unit), "")
+	}
+	g, log := logged(root)
+	if err := g.Run(normal); err != nil || len(*log) > 0 {
+		t.Fatal(err, *log)
+	}
+	for _, unit := range services {
+		text, err := os.ReadFile(filepath.Join(normal, unit+".d/10-uplink-credential.conf"))
+		if want := "[Service]\nLoadCredential=uplink.toml:/run/credentials/@system/uplink.toml\n"; err != nil || string(text) != want {
+			t.Errorf("%s: %v %q, want %q", unit, err, text, want)
+		}
+	}
+}

@@ -23,10 +23,12 @@ const (
 
 	// credential is the name under which systemd may pass a spec.
 	credential = "uplink.toml"
-	// systemCredentials is where PID 1 keeps the credentials that the system was
-	// started with, since systemd 251 (systemd's src/core/import-creds.c). Reading
-	// them there needs no LoadCredential=, which systemd 247 cannot do without a path.
+	// systemCredentials is where PID 1 keeps the credentials that the system was started
+	// with, since systemd 250 (systemd.exec(5), CREDENTIALS). From a service that has a
+	// file system of its own they are hidden, all but those that it loads.
 	systemCredentials = "/run/credentials/@system"
+	// hostCredentials is where they are in a container (CONTAINER_INTERFACE.md of systemd).
+	hostCredentials = "/run/host/credentials"
 
 	// maxSize bounds a file. 10,000 uplinks take 1.5 MB.
 	maxSize = 8 << 20
@@ -95,7 +97,7 @@ func find(root rootfs.Root) ([]string, error) {
 			files = append(files, where[n])
 		}
 	}
-	if name := credentialFile(root); name != "" {
+	if name := CredentialFile(root); name != "" {
 		files = append(files, name)
 	}
 	if len(files) == 0 {
@@ -104,11 +106,11 @@ func find(root rootfs.Root) ([]string, error) {
 	return files, nil
 }
 
-// credentialFile returns the path of the credential, or "".
-func credentialFile(root rootfs.Root) string {
-	dirs := []string{systemCredentials}
+// CredentialFile returns the path of the credential with a spec, or "".
+func CredentialFile(root rootfs.Root) string {
+	dirs := []string{systemCredentials, hostCredentials}
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && root.IsHost() {
-		dirs = []string{dir, systemCredentials}
+		dirs = slices.Insert(dirs, 0, dir)
 	}
 	for _, dir := range dirs {
 		if name := path.Join(dir, credential); root.Exists(name) {

@@ -115,14 +115,14 @@ func TestOverride(t *testing.T) {
 func TestCredentialsDirectory(t *testing.T) {
 	dir := tree(t, map[string]string{"uplink.toml": "", "other": ""})
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
-	if got := credentialFile(rootfs.At("/")); got != filepath.Join(dir, "uplink.toml") {
+	if got := CredentialFile(rootfs.At("/")); got != filepath.Join(dir, "uplink.toml") {
 		t.Errorf("on the host: %q", got)
 	}
-	if got := credentialFile(rootfs.At(tree(t, nil))); got != "" {
+	if got := CredentialFile(rootfs.At(tree(t, nil))); got != "" {
 		t.Errorf("another root has its own credentials, but got %q", got)
 	}
 	t.Setenv("CREDENTIALS_DIRECTORY", t.TempDir())
-	if got := credentialFile(rootfs.At("/")); got != "" {
+	if got := CredentialFile(rootfs.At("/")); got != "" {
 		t.Errorf("without one: %q", got)
 	}
 }
