@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -29,7 +30,11 @@ func (k *Resolver) input4(r *Result, f *flow, all bool) {
 	kind := v.found.route.Type
 	switch kind {
 	case fib.Local, fib.Broadcast:
-		if why, bad := k.validateSource(f, "", in); bad {
+		back := *f
+		if kind == fib.Broadcast {
+			back.dst = f.family.Any().Addr() // the way back is looked up from nowhere
+		}
+		if why, bad := k.validateSource(&back, "", in); bad {
 			r.refuse(why, fib.RouteBlackhole)
 			return
 		}
@@ -48,11 +53,26 @@ func (k *Resolver) input4(r *Result, f *flow, all bool) {
 		r.refuse(NoForwarding, fib.RouteUnreachable)
 		return
 	}
-	if why, bad := k.validateSource(f, v.found.hop.Link, in); bad {
-		r.refuse(why, fib.RouteBlackhole)
+	// The way back is looked up as if it came in where this one leaves.
+	c := &v.found
+	var reason Reason
+	hops := append([]fib.Nexthop{c.hop}, c.equal...)
+	good := slices.DeleteFunc(slices.Clone(hops), func(n fib.Nexthop) bool {
+		why, bad := k.validateSource(f, n.Link, in)
+		if bad {
+			reason = why
+		}
+		return bad
+	})
+	if len(good) == 0 {
+		r.refuse(reason, fib.RouteBlackhole)
 		return
 	}
+	c.hop, c.equal = good[0], good[1:]
 	r.ways(k, f, v)
+	if reason != "" {
+		r.Others = append(r.Others, Way{Type: fib.RouteBlackhole})
+	}
 }
 
 var zeronet = netip.MustParsePrefix("0.0.0.0/8")

@@ -111,11 +111,23 @@ func (k *Resolver) output4(r *Result, f *flow, all bool) {
 	default:
 		r.ways(k, f, v)
 	}
-	if f.hasSrc && r.OK() {
-		r.Way.Src = netip.Addr{}
-		if loopback4.Contains(f.src) && !k.isLoopback(r.Way.Device) {
-			r.refuse(MartianSource, fib.RouteBlackhole) // __mkroute_output
-			r.Others = nil
+	if !r.OK() {
+		return
+	}
+	// The host's own addresses are not sent abroad, chosen by the kernel or not
+	// (__mkroute_output).
+	for i, w := range r.Ways() {
+		src := w.Src
+		if f.hasSrc {
+			src = f.src
+		}
+		switch martian := src.IsValid() && loopback4.Contains(src) && !k.isLoopback(w.Device); {
+		case martian && i == 0:
+			r.refuse(MartianSource, fib.RouteBlackhole)
+		case martian:
+			r.Others[i-1] = Way{Type: fib.RouteBlackhole}
+		case f.hasSrc && i == 0:
+			r.Way.Src = netip.Addr{}
 		}
 	}
 }
@@ -146,6 +158,9 @@ func (r *Result) ways(k *Resolver, f *flow, v verdict) {
 		return w
 	}
 	r.Way = way(c.hop)
+	if own6(c.route) {
+		r.Way.Device = Loopback
+	}
 	for _, hop := range c.equal {
 		if w := way(hop); w != r.Way && !slices.Contains(r.Others, w) {
 			r.Others = append(r.Others, w)
@@ -160,8 +175,17 @@ func (k *Resolver) walk6(r *Result, f *flow, all bool) {
 		return
 	}
 	r.ways(k, f, v)
-	if own6(v.found.route) {
-		r.Way.Device = Loopback
+	for or := v.or; or != nil; or = or.or {
+		other := Result{Packet: r.Packet}
+		switch {
+		case or.refused != 0:
+			other.refuse(ByRefusal, or.refused)
+		case or.found.route == nil:
+			other.refuse(ByNothing, fib.RouteUnreachable)
+		default:
+			other.ways(k, f, *or)
+		}
+		r.Others = append(r.Others, other.Ways()...)
 	}
 }
 

@@ -84,13 +84,20 @@ type verdict struct {
 	found   candidate     // with a route where Found
 	refused fib.RouteType // 0 where not refused
 	table   uint32
+
+	// or is how they end as well, where one of several ways is suppressed and another not.
+	or *verdict
 }
 
 // rulesLookup walks the rules (fib_rules_lookup in net/core/fib_rules.c). With all, the
 // rules that do not match are among the steps.
 func (k *Resolver) rulesLookup(f *flow, all bool) (steps []Step, v verdict) {
+	return k.rulesFrom(f, all, 0)
+}
+
+func (k *Resolver) rulesFrom(f *flow, all bool, start int) (steps []Step, v verdict) {
 	rules := k.rules[f.family]
-	for i := 0; i < len(rules); i++ {
+	for i := start; i < len(rules); i++ {
 		r := rules[i]
 		miss := k.mismatch(r, f)
 		if (miss == "") == r.Not {
@@ -118,7 +125,10 @@ func (k *Resolver) rulesLookup(f *flow, all bool) (steps []Step, v verdict) {
 		case fib.Lookup:
 			v = k.tableLookup(f, r.Table)
 			s.Route = v.found.route
-			s.Outcome, s.Why = k.suppress(r, f, &v)
+			if s.Outcome, s.Why = k.suppress(r, f, &v); s.Outcome == Found && k.inGroup(r, f, &v) {
+				_, or := k.rulesFrom(f, false, i+1)
+				v.or = &or
+			}
 		default:
 			s.Outcome, v.refused = Refused, refusals[r.Action]
 		}
@@ -168,14 +178,37 @@ func (k *Resolver) suppress(r *fib.Rule, f *flow, v *verdict) (Outcome, string) 
 	}
 	if r.SuppressIfGroup.Set {
 		// IPv4 looks at the route's first way, whichever is taken (fib4_rule_suppress);
-		// IPv6 at the one that is.
+		// IPv6 at the one that is: they are taken out here that it would not take.
 		dev := v.found.hop.Link
 		if f.family == fib.Inet {
 			dev = route.Nexthops[0].Link
 		}
-		if l := k.links[dev]; l != nil && l.Group == r.SuppressIfGroup.Value {
-			return Suppressed, "suppress_ifgroup"
+		if k.group(dev) == r.SuppressIfGroup {
+			i := slices.IndexFunc(v.found.equal, func(n fib.Nexthop) bool { return k.group(n.Link) != r.SuppressIfGroup })
+			if f.family == fib.Inet || i < 0 {
+				return Suppressed, "suppress_ifgroup"
+			}
+			v.found.hop, v.found.equal[i] = v.found.equal[i], v.found.hop
 		}
 	}
 	return Found, ""
+}
+
+// inGroup takes those ways of IPv6 out of what was found that the rule suppresses, and
+// says whether there were any.
+func (k *Resolver) inGroup(r *fib.Rule, f *flow, v *verdict) bool {
+	if !r.SuppressIfGroup.Set || f.family == fib.Inet {
+		return false
+	}
+	n := len(v.found.equal)
+	v.found.equal = slices.DeleteFunc(v.found.equal, func(n fib.Nexthop) bool { return k.group(n.Link) == r.SuppressIfGroup })
+	return len(v.found.equal) < n
+}
+
+// group is the ifgroup of a link that is there.
+func (k *Resolver) group(link string) fib.Opt[uint32] {
+	if l := k.links[link]; l != nil {
+		return fib.Some(l.Group)
+	}
+	return fib.Opt[uint32]{}
 }

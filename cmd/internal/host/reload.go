@@ -13,6 +13,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 	"github.com/uplink-generator/uplink-generator/units"
 )
@@ -42,6 +43,10 @@ func (e *WrongWayError) Unwrap() error { return apply.ErrWrongWay }
 // kernel holds all of it, and verifies. Where anything fails, networkd has its old files
 // back. Then systemd is told; that it does not take that is no error.
 func Reload(ctx context.Context, root string, o ReloadOptions) error {
+	if gen.ReadCommandLine(rootfs.At(root)).Off {
+		fmt.Fprintln(o.Stderr, "uplinkctl: the kernel command line says uplink=0: nothing is done")
+		return nil
+	}
 	// A carrier is not waited for, so that a card without a cable costs nothing.
 	h, err := Open(root, 0, true)
 	if err != nil {
@@ -81,10 +86,6 @@ type reload struct {
 
 // run brings the spec into effect. It returns false where it was not to do anything.
 func (r *reload) run(ctx context.Context, ifChanged bool) (bool, error) {
-	if gen.ReadCommandLine(r.Root).Off {
-		fmt.Fprintln(r.stderr, "uplinkctl: the kernel command line says uplink=0: nothing is done")
-		return false, nil
-	}
 	if err := r.read(); err != nil {
 		return false, err
 	}
