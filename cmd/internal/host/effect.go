@@ -95,7 +95,64 @@ func (r *reload) relieve(ctx context.Context) error {
 			return l.Carrier && units.ConfiguredByNetworkd(r.Root, l.Index) == units.NotYet
 		}), err
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return r.bequeath()
+}
+
+// bequeath makes networkd's what it takes for its own although it is ours, so that it is
+// not taken away with the rest: IPv6 routes, of which the kernel refuses a second one with
+// the same ways, and, before 248, rules, which it does not add where they are already.
+func (r *reload) bequeath() error {
+	rest, err := r.throughNetlink()
+	if err != nil {
+		return err
+	}
+	have, err := r.kernel.Observe(apply.Scope{Foreign: true})
+	if err != nil {
+		return err
+	}
+	routes, rules := map[fib.RouteKey]bool{}, map[fib.Rule]bool{}
+	for _, w := range r.state.Routes {
+		routes[w.Key()] = w.Family == fib.Inet6
+	}
+	if v, known := units.DetectVersion(r.Root); known && v.Before(units.Version{Major: 248}) {
+		for _, w := range r.state.Rules {
+			rules[w.Key()] = true
+		}
+	}
+	for _, w := range rest.Routes {
+		delete(routes, w.Key())
+	}
+	for _, w := range rest.Rules {
+		delete(rules, w.Key())
+	}
+	// Nor what it has of its own.
+	for _, h := range have.Routes {
+		if !h.Ours() {
+			delete(routes, h.Key())
+		}
+	}
+	for _, h := range have.Rules {
+		if !h.Ours() {
+			delete(rules, h.Key())
+		}
+	}
+	const unspec, static = 0, 4 // RTPROT_UNSPEC, which rules bear before 248; RTPROT_STATIC
+	var ops []apply.Op
+	for _, h := range have.Routes {
+		if h.Ours() && routes[h.Key()] {
+			ops = append(ops, apply.Op{Verb: apply.RouteReplace, Route: &h.Route, Before: &h.Route, Owner: fib.Some[uint8](static)})
+		}
+	}
+	for _, h := range have.Rules {
+		if h.Ours() && rules[h.Key()] {
+			ops = append(ops, apply.Op{Verb: apply.RuleAdd, Rule: &h.Rule, Owner: fib.Some[uint8](unspec)})
+		}
+	}
+	r.throughNet += len(ops)
+	return errors.Join(r.kernel.Execute(ops)...)
 }
 
 // effect is how far the kernel is from the State.

@@ -1,0 +1,68 @@
+package boot_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/integration/boot"
+)
+
+// fat is a root with all that configures the network of a Debian.
+func fat(suite boot.Suite) boot.Root {
+	dhcp := "dhcpcd-base"
+	if suite == boot.Bookworm {
+		dhcp = "isc-dhcp-client"
+	}
+	return boot.Root{Suite: suite, Packages: []string{"network-manager", "netplan.io", "cloud-init", "ifupdown", dhcp}}
+}
+
+// eachFat runs a test on each systemd that there is a fat root with.
+func eachFat(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
+	require(t)
+	for _, suite := range boot.Suites {
+		if suite == boot.Bullseye {
+			continue
+		}
+		t.Run(string(suite), func(t *testing.T) {
+			t.Parallel()
+			f(t, suite)
+		})
+	}
+}
+
+// The units of a fat root that configure the network.
+const (
+	networkManager = "NetworkManager.service"
+	ifupdown       = "networking.service"
+	netplan        = "netplan-configure.service"
+)
+
+// only has the files of a fat root in which nothing configures the network but the
+// given units, and what else is given.
+func only(files map[string]boot.File, units ...string) map[string]boot.File {
+	all := map[string]boot.File{"/etc/cloud/cloud-init.disabled": boot.Text("")}
+	mask := []string{networkManager, ifupdown, netplan}
+	for _, unit := range mask {
+		if !slices.Contains(units, unit) {
+			all["/etc/systemd/system/"+unit] = boot.Masked
+		}
+	}
+	maps.Copy(all, files)
+	return all
+}
+
+// ours says whether a line of network is what the oneshot has brought about.
+func ours(line string) bool { return strings.Contains(line, "proto 118") }
+
+// without returns the lines of a text that are not of a kind.
+func without(text string, kind func(line string) bool) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !kind(line) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}

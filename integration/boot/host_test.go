@@ -1,0 +1,246 @@
+package boot_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/integration/boot"
+	"github.com/uplink-generator/uplink-generator/integration/lab"
+)
+
+const (
+	// limit is for all that one machine does, once there is its root.
+	limit = 90 * time.Second
+
+	networkd = "systemd-networkd.service"
+
+	// specFile is where the recipe has its spec.
+	specFile = "/etc/uplink/uplink.toml"
+
+	// badSpec has two errors, in what was the recipe.
+	badSpec = "[uplink.isp1]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10\"]\ngatways = [\"192.0.2.1\"]\n"
+
+	// answerTime is long enough for any answer that comes.
+	answerTime = 500 * time.Millisecond
+)
+
+// recipe has the example that the product is about, and the cards of its addresses.
+var (
+	recipe      = os.DirFS("../examples/recipe/root")
+	recipeCards = map[netip.Addr]string{
+		netip.MustParseAddr("192.0.2.10"):    "eth0",
+		netip.MustParseAddr("198.51.100.10"): "eth1",
+	}
+	recipeAddrs = slices.SortedFunc(maps.Keys(recipeCards), netip.Addr.Compare)
+)
+
+// host is a machine, with what the tests ask it.
+type host struct {
+	*boot.Machine
+	lab *lab.Lab
+	ctx context.Context
+	t   *testing.T
+}
+
+// eachSuite runs a test on each systemd.
+func eachSuite(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
+	require(t)
+	for _, suite := range boot.Suites {
+		t.Run(string(suite), func(t *testing.T) {
+			t.Parallel()
+			f(t, suite)
+		})
+	}
+}
+
+// booted boots a machine in a network of two providers, which lasts as long as the
+// test, and waits until it is in a state. c.Lab is set here.
+func booted(t *testing.T, c boot.Config, state string) *host {
+	t.Helper()
+	// The root may have to be made first, which is nothing that a limit is for.
+	if _, err := boot.Prepare(t.Context(), c.Root); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	opts := lab.TwoUplinks()
+	// What the tests look at is IPv4: a second and more that link-local addresses are
+	// tentative for would be waited for at each boot.
+	opts.HostSysctls = map[string]string{"net.ipv6.conf.default.accept_dad": "0"}
+	l, err := lab.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c.Lab = l
+	m, err := boot.Start(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h := &host{m, l, ctx, t}
+	h.wait(state)
+	return h
+}
+
+// on returns h for a subtest.
+func (h *host) on(t *testing.T) *host { return &host{h.Machine, h.lab, h.ctx, t} }
+
+// wait waits until the machine has booted into a state; "" is any.
+func (h *host) wait(state string) {
+	h.t.Helper()
+	got, err := h.WaitBooted(h.ctx)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if state != "" && got != state {
+		failed, err := h.FailedUnits(h.ctx)
+		h.t.Errorf("the machine is %s, want %s; failed: %v %v\n%s", got, state, failed, err, h.journal("--priority=warning"))
+	}
+}
+
+// must runs a command that has to succeed.
+func (h *host) must(name string, args ...string) string {
+	h.t.Helper()
+	out, err := h.Run(h.ctx, name, args...)
+	if err != nil {
+		h.t.Fatalf("%v\n%s", err, out)
+	}
+	return out
+}
+
+func (h *host) journal(args ...string) string {
+	h.t.Helper()
+	text, err := h.Journal(h.ctx, args...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return text
+}
+
+// find returns the files whose name begins with ours below directories, one a line.
+func (h *host) find(dirs ...string) string {
+	h.t.Helper()
+	const script = `find "$@" '(' -name 'uplink*' -o -name '10-uplink*' ')' 2>/dev/null | sort`
+	return h.must("sh", append([]string{"-c", script, "sh"}, dirs...)...)
+}
+
+// settled waits until nothing differs between the spec and the kernel, and then has
+// it verified: networkd goes on with the links after it has been started.
+func (h *host) settled() {
+	h.t.Helper()
+	err := lab.Poll(h.ctx, func() (bool, string) {
+		out, err := h.Run(h.ctx, "uplinkctl", "diff")
+		return err == nil, fmt.Sprint(err, "\n", out)
+	})
+	if err != nil {
+		h.t.Fatalf("uplinkctl diff: %v\n%s", err, h.journal())
+	}
+	if err := h.lab.Host.WaitSettled(h.ctx); err != nil {
+		h.t.Fatal(err)
+	}
+	if out, err := h.Run(h.ctx, "uplinkctl", "verify"); err != nil || !strings.Contains(out, "ok ") {
+		h.t.Errorf("uplinkctl verify: %v\n%s", err, out)
+	}
+}
+
+// answers asks each address from outside.
+func (h *host) answers() []lab.Answer {
+	h.t.Helper()
+	answers, err := h.lab.TCPEcho(h.ctx, answerTime, recipeAddrs...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return answers
+}
+
+// works wants each address to answer by its own card, and what is sent from it, or
+// from none, to leave by the right one.
+func (h *host) works() {
+	h.t.Helper()
+	for _, a := range h.answers() {
+		if !a.Answered || a.Card != recipeCards[a.Addr] {
+			h.t.Errorf("%s; want an answer by %s", a, recipeCards[a.Addr])
+		}
+	}
+	for _, source := range append([]netip.Addr{{}}, recipeAddrs...) {
+		flow, card := lab.Flow{}, "eth0" // that of the default route
+		if source.IsValid() {
+			flow, card = lab.Flow{Source: netip.AddrPortFrom(source, 0)}, recipeCards[source]
+		}
+		d, err := h.lab.LeavesBy(h.ctx, answerTime, flow)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if d.Card != card || !d.Arrived {
+			h.t.Errorf("from %v: %s; want it to arrive by %s", source, d, card)
+		}
+	}
+}
+
+// network returns all of the kernel's state that is of interest, a line for each.
+func (h *host) network() string {
+	h.t.Helper()
+	var b strings.Builder
+	rules, err := h.lab.Host.Rules(h.ctx)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, r := range rules {
+		fmt.Fprintln(&b, "rule", r)
+	}
+	routes, err := h.lab.Host.Routes(h.ctx)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, r := range routes {
+		fmt.Fprintln(&b, "route", r)
+	}
+	addresses, err := h.lab.Host.Addresses(h.ctx)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, a := range addresses {
+		fmt.Fprintln(&b, "address", a)
+	}
+	return b.String()
+}
+
+// clean wants no unit to have failed, no cycle among units, and nothing to be amiss
+// with ours: what is wrong about the units of a Debian in a container is not ours.
+func (h *host) clean() {
+	h.t.Helper()
+	failed, err := h.FailedUnits(h.ctx)
+	if err != nil || len(failed) > 0 {
+		h.t.Errorf("failed units: %v %v", failed, err)
+	}
+	// PID 1 looks at the order of units before there is a journal.
+	for what, text := range map[string]string{"journal": h.journal(), "console": h.Console()} {
+		if strings.Contains(strings.ToLower(text), "ordering cycle") {
+			h.t.Errorf("there is an ordering cycle; %s:\n%s", what, text)
+		}
+	}
+	for line := range strings.Lines(h.journal("--priority=warning")) {
+		if strings.Contains(line, "Failed to read pids.max") {
+			continue // there is no such controller where this computer has cgroups of version 1
+		}
+		if strings.Contains(line, "uplink") || strings.Contains(line, "systemd-networkd[") {
+			h.t.Errorf("logged: %s", line)
+		}
+	}
+}

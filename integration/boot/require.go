@@ -1,0 +1,53 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/integration/lab"
+)
+
+// Require returns nil if machines can be booted here, and a [lab.ErrUnavailable]
+// that says what is missing if they cannot. Whether that is a reason to skip or to
+// fail is for the caller to say.
+func Require() error {
+	if err := lab.Require(); err != nil {
+		return err
+	}
+	for _, tool := range []string{"systemd-nspawn", "mmdebstrap", "tar", "zstd", "make", "go"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%w: %w", lab.ErrUnavailable, err)
+		}
+	}
+	if _, err := os.Stat(keyring); err != nil {
+		return fmt.Errorf("%w: %w", lab.ErrUnavailable, err)
+	}
+	cgroups, err := openCgroups()
+	if err != nil {
+		return fmt.Errorf("%w: %w", lab.ErrUnavailable, err)
+	}
+	return cgroups.Close()
+}
+
+// RemoveStale removes what machines have left whose own process has ended without
+// closing them, and their labs ([lab.RemoveStale]).
+func RemoveStale(ctx context.Context) error {
+	// The processes first, with the network namespaces that they are found by.
+	return errors.Join(lab.RemoveStale(ctx), removeStaleCgroups(), removeStaleProducts())
+}
+
+// stale says whether a name is prefix, the number of a process that has ended, and
+// something more behind a dash.
+func stale(name, prefix string) bool {
+	rest, ours := strings.CutPrefix(name, prefix)
+	pid, _, more := strings.Cut(rest, "-")
+	owner, err := strconv.Atoi(pid)
+	return ours && more && err == nil && owner > 0 && errors.Is(unix.Kill(owner, 0), unix.ESRCH)
+}

@@ -1,0 +1,185 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Suite is a Debian suite, and with it a version of systemd.
+type Suite string
+
+// The suites, from the oldest systemd that the product is for to the newest.
+const (
+	Bullseye Suite = "bullseye" // systemd 247; /bin and /lib are not merged with /usr
+	Bookworm Suite = "bookworm" // systemd 252
+	Trixie   Suite = "trixie"   // systemd 257
+	Sid      Suite = "sid"      // the newest systemd when its root was made
+)
+
+// Suites has all of them, the oldest first.
+var Suites = []Suite{Bullseye, Bookworm, Trixie, Sid}
+
+// Root says what a root file system is made of.
+type Root struct {
+	Suite Suite
+	// Packages are installed beside the base: systemd with networkd, udev, dbus,
+	// iproute2, ping.
+	Packages []string
+}
+
+// basePackages make a system that boots. mount and kmod are not essential, and udev
+// has the links' default files.
+var basePackages = []string{"systemd", "systemd-sysv", "dbus", "udev", "mount", "kmod", "iproute2", "iputils-ping"}
+
+// recipe is part of a root's name, so that a root made in another way is another:
+// count it up with a change to what build does.
+const recipe = "1"
+
+// name is the root's name in the cache.
+func (r Root) name() string {
+	packages := slices.Compact(slices.Sorted(slices.Values(slices.Concat(basePackages, r.Packages))))
+	sum := sha256.Sum256([]byte(recipe + "\n" + strings.Join(packages, "\n")))
+	return string(r.Suite) + "-" + hex.EncodeToString(sum[:6])
+}
+
+// Prepare returns a directory with the root, which nobody must write to. Where there
+// is none yet it is made from the Debian mirror that this computer is set up with,
+// in about 30 seconds, and kept for ever, as NAME.tar.zst and unpacked as NAME, below
+// $UPLINK_BOOT_CACHE or else the user's cache directory: delete that to get newer
+// packages. Several processes may ask at once.
+func Prepare(ctx context.Context, r Root) (string, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	root := filepath.Join(dir, r.name())
+	unlock, err := lock(ctx, root+".lock")
+	if err != nil {
+		return "", fmt.Errorf("root %s: %w", r.name(), err)
+	}
+	defer unlock()
+	if _, err := os.Stat(root); err == nil {
+		return root, nil
+	}
+	if err := r.prepare(ctx, root); err != nil {
+		return "", fmt.Errorf("root %s: %w", r.name(), err)
+	}
+	return root, nil
+}
+
+// prepare makes what is missing. Each result is made under another name and gets its
+// own when it is whole: who finds it need not ask whether it is.
+func (r Root) prepare(ctx context.Context, root string) error {
+	archive, half, halfArchive := root+".tar.zst", root+".half", root+".half.tar.zst"
+	clear := func() error { return errors.Join(os.RemoveAll(half), os.RemoveAll(halfArchive)) }
+	if err := clear(); err != nil {
+		return err
+	}
+	defer func() { _ = clear() }()
+	if _, err := os.Stat(archive); err != nil {
+		if err := r.build(ctx, halfArchive); err != nil {
+			return err
+		}
+		if err := os.Rename(halfArchive, archive); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(half, 0o755); err != nil {
+		return err
+	}
+	// A container gets a /dev of its own.
+	if err := command(ctx, "tar", "-C", half, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*", "-xpf", archive); err != nil {
+		return err
+	}
+	return os.Rename(half, root)
+}
+
+// build makes the root as an archive.
+func (r Root) build(ctx context.Context, archive string) error {
+	uri, err := mirror()
+	if err != nil {
+		return err
+	}
+	source := fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, uri, r.Suite)
+	return command(ctx, "mmdebstrap", "--variant=apt",
+		"--include="+strings.Join(slices.Concat(basePackages, r.Packages), ","),
+		`--aptopt=APT::Install-Recommends "false"`,
+		// An old suite is not signed anew.
+		`--aptopt=Acquire::Check-Valid-Until "false"`,
+		"--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
+		// Updates and maintenance would come in between, and no name can be resolved.
+		`--customize-hook=rm -f "$1"/etc/systemd/system/timers.target.wants/* "$1/etc/resolv.conf"`,
+		string(r.Suite), archive, source)
+}
+
+// cacheDir returns the directory for roots, which it makes if need be.
+func cacheDir() (string, error) {
+	dir := os.Getenv("UPLINK_BOOT_CACHE")
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("cache of roots: %w", err)
+		}
+		dir = filepath.Join(user, "uplink-generator", "roots")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("cache of roots: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("cache of roots: %w", err)
+	}
+	return dir, nil
+}
+
+// lock waits for a lock among processes. It is gone with the process that has it.
+func lock(ctx context.Context, name string) (unlock func(), err error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	locked := make(chan error, 1)
+	go func() {
+		for {
+			if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+				locked <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-locked:
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+		}
+		return func() { _ = f.Close() }, nil
+	case <-ctx.Done():
+		// Whenever it comes, it is not wanted any more.
+		go func() { <-locked; _ = f.Close() }()
+		return nil, fmt.Errorf("lock %s: %w", name, ctx.Err())
+	}
+}
+
+// command runs a program, whose last words are in the error if it fails.
+func command(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		const most = 4 << 10
+		out = bytes.TrimSpace(out)
+		return fmt.Errorf("%s: %w:\n%s", name, err, out[max(0, len(out)-most):])
+	}
+	return nil
+}

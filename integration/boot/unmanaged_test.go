@@ -1,0 +1,22 @@
+package boot_test
+
+import (
+	"io/fs"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/integration/boot"
+)
+
+// TestNobodyElse is on a host on which nobody configures the network, and where the spec
+// has all.
+func TestNobodyElse(t *testing.T) {
+	spec, err := fs.ReadFile(recipe, specFile[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	other{
+		root: func(suite boot.Suite) boot.Root { return boot.Root{Suite: suite} },
+		each: eachSuite, spec: string(spec),
+		files: map[string]boot.File{},
+	}.test(t)
+}
