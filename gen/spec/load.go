@@ -123,8 +123,14 @@ func CredentialFile(root rootfs.Root) string {
 // load reads and merges the files. What cannot be read is an error of its own.
 func load(root rootfs.Root, files []string) (*Spec, error) {
 	d := &document{over: map[string]*source{}}
+	passed := CredentialFile(root)
 	for _, name := range files {
 		data, err := root.ReadFile(name, maxSize)
+		if name == passed {
+			// systemd gives each service a copy of its own. What is rendered says where it
+			// comes from, and must be the same whoever renders it.
+			name = path.Join(systemCredentials, credential)
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			err = errors.New("no such file")
 		}

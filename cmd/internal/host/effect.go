@@ -370,11 +370,14 @@ func (r *reload) isAsBefore(ctx context.Context) bool {
 }
 
 // contents counts what a snapshot has. The kernel's own is left out: it comes and goes
-// with the rest.
+// with the rest, and link-local addresses come with a link that is set up.
 func contents(s apply.Snapshot) map[string]int {
 	const kernel = 2 // RTPROT_KERNEL
 	count := map[string]int{}
 	for _, a := range s.Addresses {
+		if a.Prefix.Addr().IsLinkLocalUnicast() && !a.Ours {
+			continue
+		}
 		count[a.Link+" "+a.Prefix.String()]++
 	}
 	for _, r := range s.Rules {
