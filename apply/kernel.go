@@ -32,7 +32,8 @@ type Kernel interface {
 type Neighbour struct {
 	Link   string
 	Addr   netip.Addr
-	Failed bool // it was asked for and did not answer (NUD_FAILED)
+	State  string // as in ip-neighbour(8): "reachable", "stale", …; "" where it has none
+	Failed bool   // it was asked for and did not answer (NUD_FAILED)
 }
 
 // Part is a set of what a kernel holds.

@@ -125,6 +125,12 @@ func isNoFamily(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPFNOSUPPORT)
 }
 
+// neighbourStates are the names in ip-neighbour(8). A neighbour is in one state at a time.
+var neighbourStates = map[int]string{
+	unix.NUD_INCOMPLETE: "incomplete", unix.NUD_REACHABLE: "reachable", unix.NUD_STALE: "stale", unix.NUD_DELAY: "delay",
+	unix.NUD_PROBE: "probe", unix.NUD_FAILED: "failed", unix.NUD_NOARP: "noarp", unix.NUD_PERMANENT: "permanent",
+}
+
 // Neighbours implements apply.Kernel.
 func (k *Kernel) Neighbours() (list []apply.Neighbour, err error) {
 	for _, f := range fib.Families {
@@ -134,7 +140,10 @@ func (k *Kernel) Neighbours() (list []apply.Neighbour, err error) {
 		}
 		for _, n := range found {
 			if addr, ok := netip.AddrFromSlice(n.IP); ok {
-				list = append(list, apply.Neighbour{Link: k.name(uint32(n.LinkIndex)), Addr: addr.Unmap(), Failed: n.State&unix.NUD_FAILED != 0})
+				list = append(list, apply.Neighbour{
+					Link: k.name(uint32(n.LinkIndex)), Addr: addr.Unmap(),
+					State: neighbourStates[n.State], Failed: n.State&unix.NUD_FAILED != 0,
+				})
 			}
 		}
 	}

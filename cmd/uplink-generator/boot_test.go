@@ -157,7 +157,7 @@ func within(path string, packages []string) bool {
 func TestTheGeneratorIsBuiltWithoutTheNetwork(t *testing.T) {
 	for path, deps := range goList(t, "./cmd/uplink-generator") {
 		for _, d := range deps {
-			if d == "net" || within(d, []string{"net/http", "os/exec", "os/user", "crypto/tls", "github.com/vishvananda", "github.com/godbus", "github.com/coreos/go-systemd/v22/dbus", module + "/apply"}) {
+			if d == "net" || within(d, []string{"net/http", "os/exec", "os/user", "crypto/tls", "github.com/vishvananda", "github.com/godbus", "github.com/coreos/go-systemd/v22/dbus", module + "/apply", module + "/gen/lookup", module + "/gen/check"}) {
 				t.Errorf("%s is built with %s", path, d)
 			}
 		}
@@ -183,6 +183,8 @@ func TestNoPackageKnowsWhatItMustNot(t *testing.T) {
 		{"./gen/fib/...", []string{module + "/gen", toml, systemd}, []string{module + "/gen/fib"}},
 		{"./gen/rootfs/...", []string{module + "/gen", toml, systemd}, []string{module + "/gen/rootfs"}},
 		{"./gen/spec/...", []string{module + "/gen"}, []string{module + "/gen/spec", module + "/gen/fib", module + "/gen/rootfs"}},
+		{"./gen/lookup/...", []string{module + "/gen", toml, systemd}, []string{module + "/gen/lookup", module + "/gen/fib"}},
+		{"./gen/check/...", []string{systemd}, nil},
 		{"./units/...", []string{module + "/gen", module + "/apply", module + "/cmd", module + "/integration", netlink, dbus, sdDBus, toml}, []string{module + "/gen/fib", module + "/gen/rootfs"}},
 		{"./apply/...", []string{module + "/gen", module + "/units", module + "/cmd", module + "/integration", toml}, []string{module + "/gen/fib", module + "/gen/rootfs"}},
 		{"./cmd/...", []string{module + "/integration"}, nil},

@@ -97,7 +97,18 @@ func (k *Resolver) rulesLookup(f *flow, all bool) (steps []Step, v verdict) {
 
 func (k *Resolver) rulesFrom(f *flow, all bool, start int) (steps []Step, v verdict) {
 	rules := k.rules[f.family]
+	var few []int
+	if !all {
+		few = k.candidates(f)
+	}
 	for i := start; i < len(rules); i++ {
+		if !all {
+			at, _ := slices.BinarySearch(few, i)
+			if few = few[at:]; len(few) == 0 {
+				break
+			}
+			i = few[0]
+		}
 		r := rules[i]
 		miss := k.mismatch(r, f)
 		if (miss == "") == r.Not {

@@ -48,8 +48,8 @@ func (k *Resolver) selectAddr4(dev string, gateway netip.Addr, scope fib.Scope) 
 // their subnet (__inet_insert_ifa).
 func (k *Resolver) primary4(dev string) (list []netip.Prefix) {
 	seen := map[netip.Prefix]bool{}
-	for _, a := range k.host.Addresses {
-		if a.Link == dev && a.Family() == fib.Inet && !seen[a.Prefix.Masked()] {
+	for _, a := range k.on[dev] {
+		if a.Family() == fib.Inet && !seen[a.Prefix.Masked()] {
 			seen[a.Prefix.Masked()] = true
 			list = append(list, a.Prefix)
 		}
@@ -96,8 +96,8 @@ func (k *Resolver) selectAddr6(dev string, dst netip.Addr) (best netip.Addr) {
 		if !l.Up || dev != "" && near && l.Name != dev {
 			continue
 		}
-		for _, a := range k.host.Addresses {
-			if a.Link == l.Name && a.Family() == fib.Inet6 {
+		for _, a := range k.on[l.Name] {
+			if a.Family() == fib.Inet6 {
 				consider(a)
 			}
 		}

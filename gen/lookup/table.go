@@ -43,12 +43,6 @@ func (k *Resolver) tableLookup4(t table, f *flow) (c candidate, ok bool) {
 	return c, false
 }
 
-// way6 is one way of an IPv6 route: to the kernel each is a route of its own.
-type way6 struct {
-	route *fib.Route
-	hop   fib.Nexthop
-}
-
 // tableLookup6 finds the route and its way for IPv6 (fib6_table_lookup in
 // net/ipv6/route.c): from the longest prefix on, what rt6_select takes.
 func (k *Resolver) tableLookup6(t table, f *flow) (c candidate, ok bool) {
@@ -78,7 +72,8 @@ func (k *Resolver) tableLookup6(t table, f *flow) (c candidate, ok bool) {
 
 // select6 chooses among the routes of one prefix (find_rr_leaf): those of the lowest
 // metric, and if none of them can be used all others alike, whatever their metric. The
-// first of the best score wins, which is higher on the wanted device.
+// first of the best score wins, which is higher on the wanted device. To the kernel each
+// way of a route is a route of its own.
 func (k *Resolver) select6(routes []*fib.Route, f *flow, reachable bool) (c candidate, ok bool) {
 	metric := routes[0].Metric
 	for _, lowest := range []bool{true, false} {

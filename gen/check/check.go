@@ -1,0 +1,336 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/lookup"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// ID names a kind of warning. It is stable: people filter by it.
+type ID string
+
+// The kinds.
+const (
+	ShadowedRule        ID = "shadowed-rule"
+	NoWayOut            ID = "no-way-out"
+	Inet6WithoutGateway ID = "ipv6-without-gateway"
+	NoConnectedSubnet   ID = "no-connected-subnet"
+	Leak                ID = "source-leaks"
+	EqualPriorities     ID = "equal-priorities"
+	NoDefaultRoute      ID = "no-default-route"
+	GatewayOnlyInTable  ID = "gateway-only-in-table"
+	NothingSelects      ID = "nothing-selects"
+	MetricAlone         ID = "metric-without-default-route"
+)
+
+// Kinds says in one sentence each what the kinds are, for those who list them.
+var Kinds = []struct {
+	ID   ID
+	What string
+}{
+	{EqualPriorities, "two rules of one priority may select the same packet and do different things: which is asked first is left to chance"},
+	{GatewayOnlyInTable, "table main does not reach a gateway directly, only the uplink's own table does"},
+	{Inet6WithoutGateway, "an uplink has IPv6 addresses and no IPv6 gateway, and for IPv4 it has one"},
+	{MetricAlone, "metric is for the default routes in table main, and the uplink has none there"},
+	{NoConnectedSubnet, "packets from an address to its own subnet go to a gateway"},
+	{NoDefaultRoute, "traffic that asks for no address has no way out"},
+	{NoWayOut, "rules lead into a table that has no default route"},
+	{NothingSelects, "no rule and no route in main leads to an uplink"},
+	{ShadowedRule, "a rule is never asked, because an earlier one takes all that it selects"},
+	{Leak, "packets from an uplink's address leave by another uplink's gateway"},
+}
+
+// Warning is one thing that is probably not meant.
+type Warning struct {
+	ID     ID
+	Uplink string
+	Origin fib.Origin
+	Text   string // what it is, and what comes of it
+	Help   string // the remedy
+}
+
+// String returns "FILE:LINE: warning: text [id]".
+func (w Warning) String() string {
+	return fmt.Sprintf("%s: warning: %s [%s]", w.Origin, w.Text, w.ID)
+}
+
+// Run returns all warnings, in the order of the spec.
+func Run(s *spec.Spec, state fib.State) []Warning {
+	c := newChecker(s, state)
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		c.settings(u)
+		c.waysOut(u)
+		c.sources(u)
+		c.gateways(u)
+	}
+	c.mainDefaults()
+	c.shadowed()
+	c.equalPriorities()
+	slices.SortStableFunc(c.found, func(a, b Warning) int {
+		return cmp.Or(strings.Compare(a.Origin.File, b.Origin.File), a.Origin.Line-b.Origin.Line)
+	})
+	return c.found
+}
+
+// part is a table of one family.
+type part struct {
+	family fib.Family
+	table  uint32
+}
+
+// checker has what the checks ask for again and again.
+type checker struct {
+	spec    *spec.Spec
+	state   fib.State
+	kernel  *lookup.Resolver
+	owners  map[uint32]*spec.Uplink // of tables
+	tables  map[string]uint32       // of uplinks
+	links   map[string]string       // uplink → device
+	origins map[fib.Origin]*spec.Uplink
+	held    map[netip.Addr]bool
+	near    map[netip.Prefix]bool // what table main has on a link itself
+	out     map[part]bool        // those with a default route that leads somewhere
+	routes  map[part][]fib.Route // of each table
+	leading map[part][]fib.Rule  // into each table
+	outside map[string]bool      // devices that a route in another uplink's table, or main, leads to
+	found   []Warning
+}
+
+func newChecker(s *spec.Spec, state fib.State) *checker {
+	host := lookup.FromState(state)
+	c := &checker{
+		spec: s, state: state, kernel: lookup.New(host), owners: map[uint32]*spec.Uplink{}, tables: map[string]uint32{}, links: map[string]string{},
+		origins: map[fib.Origin]*spec.Uplink{}, held: map[netip.Addr]bool{}, out: map[part]bool{}, routes: map[part][]fib.Route{}, leading: map[part][]fib.Rule{},
+		outside: map[string]bool{}, near: map[netip.Prefix]bool{},
+	}
+	for i := range s.Uplinks {
+		c.origins[s.Uplinks[i].Origin] = &s.Uplinks[i]
+	}
+	for _, t := range state.Tables {
+		c.owners[t.ID], c.tables[t.Name] = s.Uplink(t.Name), t.ID
+	}
+	device := state.Syntax().Device
+	for _, l := range state.Links {
+		for _, u := range l.Uplinks {
+			c.links[u.Name] = device(l.Name)
+		}
+	}
+	for _, a := range host.Addresses {
+		c.held[a.Prefix.Addr()] = true
+	}
+	for _, r := range host.Routes {
+		if r.Table == fib.TableMain && r.Type == fib.Unicast && len(r.Nexthops) == 1 && !r.Nexthops[0].Via.IsValid() {
+			c.near[r.Dst] = true
+		}
+	}
+	for _, r := range state.Routes {
+		p := part{r.Family, r.Table}
+		c.routes[p] = append(c.routes[p], r)
+		c.out[p] = c.out[p] || r.IsDefault() && r.Type == fib.Unicast
+		for _, n := range r.Nexthops {
+			if o := c.owners[r.Table]; o == nil || c.links[o.Name] != device(n.Link) {
+				c.outside[device(n.Link)] = true
+			}
+		}
+	}
+	for _, r := range state.Rules {
+		if r.Action == fib.Lookup && !r.L3MDev {
+			p := part{r.Family, r.Table}
+			c.leading[p] = append(c.leading[p], r)
+		}
+	}
+	return c
+}
+
+func (c *checker) warn(id ID, u *spec.Uplink, help, format string, args ...any) {
+	c.found = append(c.found, Warning{ID: id, Uplink: u.Name, Origin: u.Origin, Text: fmt.Sprintf(format, args...), Help: help})
+}
+
+// leadsOut says whether a table has a default route that leads somewhere.
+func (c *checker) leadsOut(table uint32, f fib.Family) bool { return c.out[part{f, table}] }
+
+// settings finds keys that do nothing, and uplinks that nothing leads to. What an uplink
+// learns is not known here.
+func (c *checker) settings(u *spec.Uplink) {
+	if u.Metric != 0 && !u.DefaultRoute {
+		c.warn(MetricAlone, u, "add `default-route = true`, or leave `metric` out", "`metric` of uplink `%s` does nothing: it is for the default routes in table main", u.Name)
+	}
+	table := c.tables[u.Name]
+	led := len(c.leading[part{fib.Inet, table}])+len(c.leading[part{fib.Inet6, table}]) > 0
+	if !led && !c.outside[c.links[u.Name]] && !c.learns(u) {
+		c.warn(NothingSelects, u, "give it `addresses`, `from`, `to`, `fwmark` or a [[rule]], or `default-route = true`", "nothing leads to uplink `%s`: no rule looks its table up, and table main has no route by it", u.Name)
+	}
+}
+
+func (c *checker) learns(u *spec.Uplink) bool { return u.Learns(fib.Inet) || u.Learns(fib.Inet6) }
+
+// waysOut finds rules that lead into a table without a default route.
+func (c *checker) waysOut(u *spec.Uplink) {
+	table := c.tables[u.Name]
+	for _, f := range fib.Families {
+		if u.Fallthrough != 0 || u.Learns(f) || c.leadsOut(table, f) || !slices.ContainsFunc(c.leading[part{f, table}], c.inVain) {
+			continue
+		}
+		if f == fib.Inet6 && c.leadsOut(table, fib.Inet) {
+			c.warn(Inet6WithoutGateway, u, "add its IPv6 gateway to `gateways`, or leave its IPv6 addresses out", "uplink `%s` has a way out for IPv4 only: IPv6 packets of its addresses %s", u.Name, c.instead(u, f))
+			continue
+		}
+		c.warn(NoWayOut, u, "give it a gateway or a default [[route]], or say with `fallthrough` what becomes of the rest", "table `%s` has no %s default route: what its rules select %s", u.Name, f, c.instead(u, f))
+	}
+}
+
+// instead says what becomes of packets for which the uplink's table has no way.
+func (c *checker) instead(u *spec.Uplink, f fib.Family) string {
+	for i := range c.spec.Uplinks {
+		if o := &c.spec.Uplinks[i]; o != u && o.DefaultRoute && c.leadsOut(c.tables[o.Name], f) {
+			return fmt.Sprintf("goes on to table main, and leaves by uplink `%s`", o.Name)
+		}
+	}
+	return "goes on to table main"
+}
+
+// inVain says whether a rule leads into its table for more than the table's own routes.
+// Rules to the host's own addresses do not count: table local comes first.
+func (c *checker) inVain(r fib.Rule) bool {
+	if c.toItself(&r) {
+		return false
+	}
+	return r.To.Bits() <= 0 || !slices.ContainsFunc(c.routes[part{r.Family, r.Table}], func(e fib.Route) bool {
+		return e.Dst.Bits() <= r.To.Bits() && e.Dst.Contains(r.To.Addr())
+	})
+}
+
+// outside are destinations that no spec has a route of its own to.
+var outside = map[fib.Family]netip.Addr{
+	fib.Inet: netip.MustParseAddr("8.8.8.8"), fib.Inet6: netip.MustParseAddr("2001:4860:4860::8888"),
+}
+
+// sources sends packets from each address of an uplink, out and into the subnet.
+func (c *checker) sources(u *spec.Uplink) {
+	for _, p := range u.Addresses {
+		f := fib.FamilyOf(p.Addr())
+		if !c.held[p.Addr()] || p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		if c.leaks(u, p.Addr(), f) || p.IsSingleIP() {
+			continue
+		}
+		to := p.Masked().Addr().Next()
+		for c.held[to] {
+			to = to.Next()
+		}
+		if !p.Contains(to) || f == fib.Inet && to == fib.BroadcastOf(p) {
+			continue
+		}
+		r := c.kernel.Lookup(lookup.Packet{From: p.Addr(), To: to})
+		if last, ok := r.Last(); ok && r.OK() && r.Way.Via.IsValid() && !last.Rule.Not && last.Route.IsDefault() {
+			c.warn(NoConnectedSubnet, u, fmt.Sprintf("add a [[route]] to %s without `via` to that table", p.Masked()),
+				"packets from %s to its own subnet %s go to the gateway %s: table `%s` does not have the subnet", p.Addr(), p.Masked(), r.Way.Via, c.name(r.Way.Table))
+		}
+	}
+}
+
+func (c *checker) name(table uint32) string {
+	if u := c.owners[table]; u != nil {
+		return u.Name
+	}
+	if table == fib.TableMain {
+		return "main"
+	}
+	return fmt.Sprint(table)
+}
+
+// leaks finds an address whose packets leave by another uplink's gateway, where the
+// uplink has a way out itself. What the uplink's own rules say is meant, and so is
+// main where `from` leaves the address out.
+func (c *checker) leaks(u *spec.Uplink, from netip.Addr, f fib.Family) bool {
+	if !c.leadsOut(c.tables[u.Name], f) {
+		return false
+	}
+	r := c.kernel.Lookup(lookup.Packet{From: from, To: outside[f]})
+	last, ok := r.Last()
+	if !ok || !r.OK() || last.Rule.Origin == u.Origin || last.Rule.Origin.File == "" && u.From != nil {
+		return false
+	}
+	for _, w := range r.Ways() {
+		other := c.gatewayOf(w)
+		if other == nil || other == u || c.links[u.Name] == w.Device {
+			continue
+		}
+		why, help := "no rule selects it before table main", "let its `from` have the address"
+		if o := c.origins[last.Rule.Origin]; o != nil {
+			why, help = fmt.Sprintf("a rule of uplink `%s` selects it first (priority %d)", o.Name, last.Rule.Priority), fmt.Sprintf("make the rule of `%s` narrower, or give `%s` a lower `priority`", o.Name, u.Name)
+		}
+		c.warn(Leak, u, help, "packets from %s leave by uplink `%s` (via %s): %s", from, other.Name, w.Via, why)
+		return true
+	}
+	return false
+}
+
+// gatewayOf returns the uplink whose gateway a way goes to.
+func (c *checker) gatewayOf(w lookup.Way) *spec.Uplink {
+	for i := range c.spec.Uplinks {
+		if u := &c.spec.Uplinks[i]; w.Via.IsValid() && c.links[u.Name] == w.Device && slices.Contains(u.Gateways, w.Via) {
+			return u
+		}
+	}
+	return nil
+}
+
+// gateways finds those that the host itself would look for elsewhere. Who says onlink
+// knows that the gateway is in no subnet.
+func (c *checker) gateways(u *spec.Uplink) {
+	for _, gw := range u.Gateways {
+		if u.OnLink || gw.IsLinkLocalUnicast() || c.isNear(gw) {
+			continue
+		}
+		r := c.kernel.Lookup(lookup.Packet{To: gw})
+		if last, ok := r.Last(); ok && r.OK() && r.Way.Via.IsValid() && last.Rule.Origin.File == "" {
+			c.warn(GatewayOnlyInTable, u, "give the uplink an address in the gateway's subnet, or `onlink = true`",
+				"only table `%s` reaches the gateway %s: from elsewhere it is looked for by %s", u.Name, gw, r.Way.Device)
+		}
+	}
+}
+
+// isNear says whether table main has an address on a link itself. To send a packet
+// there would tell as well, but it takes the choice of a source among all addresses.
+func (c *checker) isNear(a netip.Addr) bool {
+	for bits := a.BitLen(); bits > 0; bits-- {
+		if p, err := a.Prefix(bits); err == nil && c.near[p] {
+			return true
+		}
+	}
+	return false
+}
+
+// mainDefaults finds families that have a way out, but none in table main. Where others
+// have a hand in main, or something is learned, that is not known.
+func (c *checker) mainDefaults() {
+	var lacking []string
+	var first *spec.Uplink
+	for i := range c.spec.Uplinks {
+		if u := &c.spec.Uplinks[i]; u.PolicyOnly || c.learns(u) {
+			return
+		}
+	}
+	for _, f := range fib.Families {
+		for i := range c.spec.Uplinks {
+			if u := &c.spec.Uplinks[i]; c.leadsOut(c.tables[u.Name], f) && u.Fallthrough == 0 && !c.leadsOut(fib.TableMain, f) {
+				lacking = append(lacking, f.String())
+				first = cmp.Or(first, u)
+				break
+			}
+		}
+	}
+	if len(lacking) > 0 {
+		c.warn(NoDefaultRoute, first, "give one uplink `default-route = true`, or several a share in [multipath]",
+			"table main has no %s default route: traffic that asks for no address has no way out", strings.Join(lacking, " and no "))
+	}
+}

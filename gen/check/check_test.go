@@ -1,0 +1,160 @@
+package check_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/check"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// warningsOf checks the spec below a root.
+func warningsOf(t *testing.T, root string) []check.Warning {
+	t.Helper()
+	s, err := spec.Load(rootfs.At(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := gen.Compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return check.Run(s, state)
+}
+
+func rootWith(t *testing.T, text string) string {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "etc/uplink"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/uplink/uplink.toml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// TestNoFalseWarnings holds the examples, and what the README shows, to be free of
+// warnings.
+func TestNoFalseWarnings(t *testing.T) {
+	roots, err := filepath.Glob("../../integration/examples/*/root")
+	if err != nil || len(roots) < 8 {
+		t.Fatal(roots, err)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	specs := 0
+	for i, block := range strings.Split(string(readme), "```") {
+		if text, ok := strings.CutPrefix(block, "toml\n"); ok && i%2 == 1 {
+			specs++
+			roots = append(roots, rootWith(t, text))
+		}
+	}
+	if specs == 0 {
+		t.Error("no spec in README.md")
+	}
+	for _, root := range roots {
+		for _, w := range warningsOf(t, root) {
+			t.Errorf("%s: %s", root, w)
+		}
+	}
+}
+
+const isp1 = `
+[uplink.isp1]
+interface     = "eth0"
+addresses     = ["192.0.2.10/24", "2001:db8:1::10/64"]
+gateways      = ["192.0.2.1", "2001:db8:1::1"]
+default-route = true
+`
+
+const rt2 = `
+[uplink.rt2]
+interface = "eth1"
+addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
+gateways  = ["198.51.100.1", "2001:db8:2::1"]
+`
+
+func TestWarnings(t *testing.T) {
+	without := func(s, line string) string {
+		if !strings.Contains(s, line) {
+			t.Fatalf("%q is not in %s", line, s)
+		}
+		return strings.Replace(s, line, "", 1)
+	}
+	for _, c := range []struct {
+		name, spec string
+		want       []string // "id uplink: part of the text"
+	}{
+		{"fine", isp1 + rt2, nil},
+		{"no gateway", isp1 + without(rt2, `gateways  = ["198.51.100.1", "2001:db8:2::1"]`), []string{
+			"no-way-out rt2: table `rt2` has no IPv4 default route: what its rules select goes on to table main, and leaves by uplink `isp1`",
+			"no-way-out rt2: table `rt2` has no IPv6 default route",
+		}},
+		{"no gateway, and it says what then", isp1 + without(rt2, `gateways  = ["198.51.100.1", "2001:db8:2::1"]`) + "fallthrough = \"unreachable\"\n", nil},
+		{"no IPv6 gateway", isp1 + without(rt2, `, "2001:db8:2::1"`), []string{"ipv6-without-gateway rt2: uplink `rt2` has a way out for IPv4 only"}},
+		{"no IPv4 gateway", isp1 + without(rt2, `"198.51.100.1", `), []string{"no-way-out rt2: table `rt2` has no IPv4 default route"}},
+		{"only its own network", isp1 + "[uplink.lan]\ninterface = \"eth2\"\nto = [\"10.0.0.0/8\"]\n[[uplink.lan.route]]\nto = \"10.0.0.0/8\"\n", nil},
+		{"another's rule comes first", isp1 + "[[uplink.isp1.rule]]\npriority = 5\nfrom = \"198.51.100.0/24\"\n" + rt2, []string{
+			"source-leaks rt2: packets from 198.51.100.10 leave by uplink `isp1` (via 192.0.2.1): a rule of uplink `isp1` selects it first (priority 5)",
+			"shadowed-rule rt2: because one of uplink `isp1` at priority 5",
+		}},
+		{"its own rule says so", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 5\nfrom = \"198.51.100.10\"\nto = \"203.0.113.0/24\"\ntable = \"isp1\"\n", nil},
+		{"from leaves it out", isp1 + rt2 + "from = []\nfwmark = 1\n", nil},
+		{"no default", without(isp1, "default-route = true") + rt2, []string{"no-default-route isp1: table main has no IPv4 and no IPv6 default route"}},
+		{"no default, shared", without(isp1, "default-route = true") + rt2 + "[multipath]\nuplinks = { isp1 = 1, rt2 = 1 }\n", nil},
+		{"no default, others bring it", without(isp1, "default-route = true") + rt2 + "manage = \"policy\"\n", nil},
+		{"metric alone", isp1 + rt2 + "metric = 5\n", []string{"metric-without-default-route rt2: `metric` of uplink `rt2` does nothing"}},
+		{"nothing selects", isp1 + rt2 + "from = []\nto = []\n", []string{"nothing-selects rt2: nothing leads to uplink `rt2`"}},
+		{"nothing selects, but learned", isp1 + "[uplink.lte]\ninterface = \"wwan0\"\ndhcp = \"ipv4\"\n", nil},
+		{"one priority, two tables", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\nipproto = \"tcp\"\nfamily = \"ipv4\"\n[[uplink.rt2.rule]]\npriority = 7\ndport = 443\nfamily = \"ipv4\"\ntable = \"isp1\"\n", []string{
+			"equal-priorities rt2: two rules of priority 7 may select the same packet",
+		}},
+		{"one priority, nothing in common", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\ndport = 80\nfamily = \"ipv4\"\n[[uplink.rt2.rule]]\npriority = 7\ndport = 443\nfamily = \"ipv4\"\ntable = \"isp1\"\n", nil},
+		{"the same twice", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\nfrom = \"10.0.0.0/8\"\n[[uplink.rt2.rule]]\npriority = 8\nfrom = \"10.1.0.0/16\"\n", []string{"shadowed-rule rt2: "}},
+		{"the other way round", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\nfrom = \"10.1.0.0/16\"\n[[uplink.rt2.rule]]\npriority = 8\nfrom = \"10.0.0.0/8\"\n", nil},
+		{"into another's table", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\nfrom = \"198.51.100.10\"\ntable = \"isp1\"\n", []string{
+			"no-connected-subnet rt2: packets from 198.51.100.10 to its own subnet 198.51.100.0/24 go to the gateway 192.0.2.1: table `isp1` does not have the subnet",
+			"shadowed-rule rt2: ",
+		}},
+	} {
+		var have []string
+		for _, w := range warningsOf(t, rootWith(t, c.spec)) {
+			if w.Origin.File != "/etc/uplink/uplink.toml" || w.Origin.Line == 0 || w.Help == "" {
+				t.Errorf("%s: %+v", c.name, w)
+			}
+			have = append(have, fmt.Sprintf("%s %s: %s", w.ID, w.Uplink, w.Text))
+		}
+		missing := slices.DeleteFunc(slices.Clone(c.want), func(want string) bool {
+			id, text, _ := strings.Cut(want, ": ")
+			i := slices.IndexFunc(have, func(h string) bool { return strings.HasPrefix(h, id+": ") && strings.Contains(h, text) })
+			if i >= 0 {
+				have = slices.Delete(have, i, i+1)
+			}
+			return i >= 0
+		})
+		if len(missing)+len(have) > 0 {
+			t.Errorf("%s: missing %q, too much %q", c.name, missing, have)
+		}
+	}
+}
+
+// TestKinds wants each kind to be listed once, in order.
+func TestKinds(t *testing.T) {
+	if len(check.Kinds) != 10 || !slices.IsSortedFunc(check.Kinds, func(a, b struct {
+		ID   check.ID
+		What string
+	}) int {
+		return strings.Compare(string(a.ID), string(b.ID))
+	}) {
+		t.Error(check.Kinds)
+	}
+}

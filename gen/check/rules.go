@@ -1,0 +1,182 @@
+package check
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// shadowed finds rules that are never asked: an earlier one selects all that they do,
+// and it always ends the lookup. Rules that refuse are left out: those of uplinks that
+// fail closed wait behind the lookup for the day when its routes are gone.
+func (c *checker) shadowed() {
+	type selectors struct {
+		family   fib.Family
+		from, to netip.Prefix
+	}
+	earlier := map[selectors][]*fib.Rule{}
+	lengths := map[int]bool{}
+	for i := range c.state.Rules {
+		r := &c.state.Rules[i]
+		if r.Action == fib.Lookup && !r.Not {
+			c.shadowedBy(r, func(yield func(*fib.Rule) bool) {
+				for _, from := range wider(r.From, lengths) {
+					for _, to := range wider(r.To, lengths) {
+						for _, e := range earlier[selectors{r.Family, from, to}] {
+							if !yield(e) {
+								return
+							}
+						}
+					}
+				}
+			})
+		}
+		k := r.Key()
+		key := selectors{r.Family, k.From, k.To}
+		earlier[key] = append(earlier[key], r)
+		lengths[k.From.Bits()], lengths[k.To.Bits()] = true, true
+	}
+}
+
+// wider returns the prefixes of the given lengths that a prefix lies in, and none at all.
+func wider(p netip.Prefix, lengths map[int]bool) []netip.Prefix {
+	list := []netip.Prefix{{}}
+	for n := 1; n <= p.Bits(); n++ {
+		if lengths[n] {
+			list = append(list, netip.PrefixFrom(p.Addr(), n).Masked())
+		}
+	}
+	return list
+}
+
+// shadowedBy warns of a rule if one of the earlier takes all of it.
+func (c *checker) shadowedBy(r *fib.Rule, earlier func(func(*fib.Rule) bool)) {
+	for e := range earlier {
+		if e.Priority >= r.Priority || !covers(e, r) || !c.ends(e, r) || c.jumped(e) {
+			continue
+		}
+		u, other := c.origins[r.Origin], c.origins[e.Origin]
+		if u == nil || other == nil {
+			continue
+		}
+		x := c.state.Syntax()
+		c.warn(ShadowedRule, u, "take it out, or give it a lower `priority` than the other's",
+			"this rule is never asked, because one of uplink `%s` at priority %d takes all that it selects: %s", other.Name, e.Priority, x.Rule("add", *r))
+		return
+	}
+}
+
+// covers says whether a rule selects all that another one does.
+func covers(e, r *fib.Rule) bool {
+	switch {
+	case e.Not || e.L3MDev || e.SuppressIfGroup.Set:
+		return false
+	case e.From.Bits() > 0 && (r.From.Bits() < e.From.Bits() || !e.From.Contains(r.From.Addr())):
+		return false
+	case e.To.Bits() > 0 && (r.To.Bits() < e.To.Bits() || !e.To.Contains(r.To.Addr())):
+		return false
+	case e.Mask&^r.Mask != 0 || (e.Mark^r.Mark)&e.Mask != 0:
+		return false
+	case e.IIF != "" && e.IIF != r.IIF, e.OIF != "" && e.OIF != r.OIF:
+		return false
+	case e.TOS != 0 && e.TOS != r.TOS, e.IPProto != 0 && e.IPProto != r.IPProto:
+		return false
+	case e.SPort.Hi != 0 && !within(r.SPort, e.SPort), e.DPort.Hi != 0 && !within(r.DPort, e.DPort):
+		return false
+	case e.UIDRange.Set && (!r.UIDRange.Set || !within(r.UIDRange.Value, e.UIDRange.Value)):
+		return false
+	}
+	return true
+}
+
+func within[T cmp.Ordered](inner, outer fib.Range[T]) bool {
+	var none T
+	return inner.Hi != none && inner.Lo >= outer.Lo && inner.Hi <= outer.Hi
+}
+
+// ends says whether nothing comes to a later rule past an earlier one that selects it:
+// that one refuses, its table has something for every packet, or it asks for the same.
+func (c *checker) ends(e, r *fib.Rule) bool {
+	switch e.Action {
+	case fib.Lookup:
+	case fib.Goto, fib.Nop:
+		return false
+	default:
+		return true
+	}
+	if e.Table == r.Table && e.SuppressPrefixLength == r.SuppressPrefixLength && !r.SuppressIfGroup.Set {
+		return true
+	}
+	return slices.ContainsFunc(c.routes[part{e.Family, e.Table}], func(d fib.Route) bool {
+		// What is refused is not suppressed (fib_rules_lookup in net/core/fib_rules.c).
+		return d.IsDefault() && d.Type != fib.Throw && (!e.SuppressPrefixLength.Set || !d.Type.HasDevice())
+	})
+}
+
+// jumped says whether a rule may be jumped over.
+func (c *checker) jumped(e *fib.Rule) bool {
+	return slices.ContainsFunc(c.state.Rules, func(g fib.Rule) bool {
+		return g.Action == fib.Goto && g.Family == e.Family && g.Priority < e.Priority && g.Goto > e.Priority
+	})
+}
+
+// many is beyond what people give one priority by hand. Once the numbers run out the
+// last one is shared by uplinks whose addresses differ (gen/numbers.go), and to compare
+// each of those with each would take long.
+const many = 500
+
+// equalPriorities finds rules of one priority that may select the same packet and do
+// different things: networkd adds them in no order.
+func (c *checker) equalPriorities() {
+	rules := c.state.Rules
+	for start := 0; start < len(rules); {
+		end := start + 1
+		for end < len(rules) && rules[end].Family == rules[start].Family && rules[end].Priority == rules[start].Priority {
+			end++
+		}
+		if group := rules[start:end]; len(group) <= many {
+			c.equalIn(group)
+		}
+		start = end
+	}
+}
+
+func (c *checker) equalIn(group []fib.Rule) {
+	for i := range group {
+		for j := range group[:i] {
+			a, b := &group[j], &group[i]
+			u, other := c.origins[b.Origin], c.origins[a.Origin]
+			if u == nil || other == nil || sameOutcome(a, b) || !c.overlap(a, b) {
+				continue
+			}
+			x := c.state.Syntax()
+			c.warn(EqualPriorities, u, "give one of them another `priority`",
+				"two rules of priority %d may select the same packet, and which one is asked first is left to chance: %s; %s", b.Priority, x.Rule("add", *a), x.Rule("add", *b))
+			return // one for each priority is enough
+		}
+	}
+}
+
+func sameOutcome(a, b *fib.Rule) bool {
+	return a.Action == b.Action && a.Table == b.Table && a.Goto == b.Goto && a.L3MDev == b.L3MDev &&
+		a.SuppressPrefixLength == b.SuppressPrefixLength && a.SuppressIfGroup == b.SuppressIfGroup
+}
+
+// overlap says whether two rules surely have packets in common. Rules to the host's own
+// addresses have none: table local comes first.
+func (c *checker) overlap(a, b *fib.Rule) bool {
+	if a.Not || b.Not || c.toItself(a) || c.toItself(b) {
+		return false
+	}
+	prefixes := func(p, q netip.Prefix) bool { return p.Bits() <= 0 || q.Bits() <= 0 || p.Overlaps(q) }
+	names := func(p, q string) bool { return p == "" || q == "" || p == q }
+	numbers := func(p, q uint8) bool { return p == 0 || q == 0 || p == q }
+	ports := func(p, q fib.Range[uint16]) bool { return p.Hi == 0 || q.Hi == 0 || p.Lo <= q.Hi && q.Lo <= p.Hi }
+	users := !a.UIDRange.Set || !b.UIDRange.Set || a.UIDRange.Value.Lo <= b.UIDRange.Value.Hi && b.UIDRange.Value.Lo <= a.UIDRange.Value.Hi
+	return prefixes(a.From, b.From) && prefixes(a.To, b.To) && (a.Mark^b.Mark)&a.Mask&b.Mask == 0 && names(a.IIF, b.IIF) && names(a.OIF, b.OIF) &&
+		numbers(a.TOS, b.TOS) && numbers(a.IPProto, b.IPProto) && ports(a.SPort, b.SPort) && ports(a.DPort, b.DPort) && users
+}
+
+func (c *checker) toItself(r *fib.Rule) bool { return r.To.IsSingleIP() && c.held[r.To.Addr()] }
