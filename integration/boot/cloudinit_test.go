@@ -313,3 +313,24 @@ func TestCloudInitWaitsForTheNetwork(t *testing.T) {
 		h.cloudTimes("second", false)
 	})
 }
+
+// TestTheReadmeShowsTheUserData holds the README to the file that the tests boot with.
+func TestTheReadmeShowsTheUserData(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile("../examples/cloud-init/user-data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	for line := range strings.Lines(string(data)) {
+		if !strings.HasPrefix(line, "# ") {
+			text += line
+		}
+	}
+	if !strings.Contains(string(readme), "```yaml\n"+text+"```\n") {
+		t.Errorf("the README does not show\n%s", text)
+	}
+}
