@@ -27,7 +27,7 @@ sudo = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 staticcheck   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 golangci_lint = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all build demo test unit integration boot fuzz bench lint deps boot-deps install uninstall clean
+.PHONY: all build demo test unit integration boot fuzz bench lint deps boot-deps install sysext uninstall clean
 
 all: build
 
@@ -108,6 +108,22 @@ install: build
 	for e in integration/examples/*/; do \
 	  install -D -m 0644 $$e/root/etc/uplink/uplink.toml $(DESTDIR)$(EXAMPLEDIR)/$$(basename $$e).toml || exit 1; \
 	done
+
+# A system extension: all that install does, below /usr alone, as a directory, and with
+# mksquashfs as one file beside it. SYSEXT's last word is the extension's name.
+SYSEXT ?= bin/sysext/uplink-generator
+ext     = $(abspath $(SYSEXT))
+
+sysext: build
+	rm -rf $(ext)
+	$(MAKE) install DESTDIR=$(ext) PREFIX=/usr BINDIR=/usr/bin SYSCONFDIR=/usr/share \
+	  UNITDIR=/usr/lib/systemd/system GENERATORDIR=/usr/lib/systemd/system-generators UDEVRULESDIR=/usr/lib/udev/rules.d
+	rm -rf $(ext)/usr/share/man $(ext)/usr/share/doc $(ext)/usr/share/uplink
+	install -m 0644 units/sysext/uplink-sysext.target $(ext)/usr/lib/systemd/system/
+	install -D -m 0644 units/sysext/10-uplink.conf $(ext)/usr/lib/systemd/system/multi-user.target.d/10-uplink.conf
+	install -d $(ext)/usr/lib/extension-release.d
+	printf 'ID=_any\nEXTENSION_RELOAD_MANAGER=1\n' > $(ext)/usr/lib/extension-release.d/extension-release.$(notdir $(ext))
+	@if command -v mksquashfs >/dev/null; then mksquashfs $(ext) $(ext).raw -all-root -noappend -quiet -no-progress; fi
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/uplinkctl $(DESTDIR)$(GENERATORDIR)/uplink-generator \

@@ -56,7 +56,7 @@ func (g Generator) Run(normal string) error {
 	if line.Bad != "" {
 		g.Log(LogWarning, "kernel command line: "+line.Bad+" is not understood")
 	}
-	if line.Off {
+	if line.Off || inInitrd(g.Root) {
 		return nil
 	}
 	s, err := spec.Load(g.Root)
@@ -71,6 +71,16 @@ func (g Generator) Run(normal string) error {
 		s.Backend = line.Backend
 	}
 	return errors.Join(err, g.hook(normal, s))
+}
+
+// inInitrd says whether this is the initrd, as systemd decides (in_initrd(),
+// src/basic/initrd-util.c): what serves the uplinks belongs to the host, and is not there.
+// Systemd says so itself since 251.
+func inInitrd(root rootfs.Root) bool {
+	if said := os.Getenv("SYSTEMD_IN_INITRD"); said != "" && root.IsHost() {
+		return said == "1"
+	}
+	return root.Exists("/etc/initrd-release")
 }
 
 // logErrors logs what is wrong, but not without end: the kernel drops what a

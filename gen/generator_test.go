@@ -40,6 +40,7 @@ func TestGenerator(t *testing.T) {
 		"both back ends":                  {map[string]string{"etc/uplink/uplink.toml": good}, both, "", nil},
 		"networkd alone":                  {map[string]string{"etc/uplink/uplink.toml": "backend = \"networkd\"\n" + good}, []string{networkdLink}, "", nil},
 		"netlink alone":                   {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good}, []string{applyLink, enp1Link, eth0Link, networkdLink}, "", nil},
+		"the initrd":                      {map[string]string{"etc/uplink/uplink.toml": good, "etc/initrd-release": "ID=debian\n"}, nil, "", nil},
 		"uplink=0":                        {map[string]string{"etc/uplink/uplink.toml": "?", "proc/cmdline": "quiet uplink=0\n"}, nil, "", nil},
 		"uplink.backend= overrides":       {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good, "proc/cmdline": "uplink.backend=networkd"}, []string{networkdLink}, "", nil},
 		"a wrong word is logged":          {map[string]string{"etc/uplink/uplink.toml": good, "proc/cmdline": "uplink.backend=iproute2"}, both, "", []string{"4 kernel command line: uplink.backend=iproute2 is not understood"}},

@@ -5,6 +5,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
@@ -29,8 +30,19 @@ const (
 // ConfiguredByNetworkd says how far a systemd-networkd that runs in this network
 // namespace is with the link of that index.
 func ConfiguredByNetworkd(root rootfs.Root, index int) Progress {
+	return progress(root, index, NetworkdRuns)
+}
+
+// ManagedLinks is ManagedByNetworkd for who asks of many links: it looks for the process
+// once.
+func ManagedLinks(root rootfs.Root) func(index int) bool {
+	runs := sync.OnceValue(NetworkdRuns)
+	return func(index int) bool { return progress(root, index, runs) != NotNetworkds }
+}
+
+func progress(root rootfs.Root, index int, runs func() bool) Progress {
 	switch state := linkState(root, index, "ADMIN_STATE"); {
-	case state == "" || state == "unmanaged" || state == "linger" || !NetworkdRuns():
+	case state == "" || state == "unmanaged" || state == "linger" || !runs():
 		return NotNetworkds
 	case state == "configured" || state == "failed":
 		return Done

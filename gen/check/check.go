@@ -96,10 +96,10 @@ type checker struct {
 	origins map[fib.Origin]*spec.Uplink
 	held    map[netip.Addr]bool
 	near    map[netip.Prefix]bool // what table main has on a link itself
-	out     map[part]bool        // those with a default route that leads somewhere
-	routes  map[part][]fib.Route // of each table
-	leading map[part][]fib.Rule  // into each table
-	outside map[string]bool      // devices that a route in another uplink's table, or main, leads to
+	out     map[part]bool         // those with a default route that leads somewhere
+	routes  map[part][]fib.Route  // of each table
+	leading map[part][]fib.Rule   // into each table
+	outside map[string]bool       // devices that a route in another uplink's table, or main, leads to
 	found   []Warning
 }
 
