@@ -6,6 +6,12 @@ MANDIR     ?= $(PREFIX)/share/man
 EXAMPLEDIR ?= $(PREFIX)/share/doc/uplink-generator/examples
 SYSCONFDIR ?= /etc
 
+DATADIR           ?= $(PREFIX)/share
+BASHCOMPLETIONDIR ?= $(DATADIR)/bash-completion/completions
+ZSHCOMPLETIONDIR  ?= $(DATADIR)/zsh/site-functions
+FISHCOMPLETIONDIR ?= $(DATADIR)/fish/vendor_completions.d
+SCHEMADIR         ?= $(DATADIR)/uplink-generator
+
 # systemd says where its directories are; without its .pc file they are where most
 # distributions have them.
 systemd_dir   = $(or $(shell pkg-config --variable=$(1) $(or $(3),systemd) 2>/dev/null),$(2))
@@ -102,6 +108,10 @@ install: build
 	install -D -m 0644 units/iproute2/rt_protos.conf $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_protos.d/uplink.conf
 	install -d $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_tables.d $(DESTDIR)$(SYSCONFDIR)/uplink
 	ln -sf /run/uplink/rt_tables.conf $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_tables.d/uplink.conf
+	install -D -m 0644 cmd/uplinkctl/completion/uplinkctl.bash $(DESTDIR)$(BASHCOMPLETIONDIR)/uplinkctl
+	install -D -m 0644 cmd/uplinkctl/completion/_uplinkctl $(DESTDIR)$(ZSHCOMPLETIONDIR)/_uplinkctl
+	install -D -m 0644 cmd/uplinkctl/completion/uplinkctl.fish $(DESTDIR)$(FISHCOMPLETIONDIR)/uplinkctl.fish
+	install -D -m 0644 gen/spec/uplink.schema.json $(DESTDIR)$(SCHEMADIR)/uplink.schema.json
 	for p in $(pages); do \
 	  install -D -m 0644 $$p $(DESTDIR)$(MANDIR)/man$${p##*.}/$$(basename $$p) || exit 1; \
 	done
@@ -130,6 +140,8 @@ uninstall:
 	  $(addprefix $(DESTDIR)$(UNITDIR)/,$(units) multi-user.target.wants/uplink-reload.service) \
 	  $(DESTDIR)$(UDEVRULESDIR)/90-uplink.rules \
 	  $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_protos.d/uplink.conf $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_tables.d/uplink.conf \
+	  $(DESTDIR)$(BASHCOMPLETIONDIR)/uplinkctl $(DESTDIR)$(ZSHCOMPLETIONDIR)/_uplinkctl \
+	  $(DESTDIR)$(FISHCOMPLETIONDIR)/uplinkctl.fish $(DESTDIR)$(SCHEMADIR)/uplink.schema.json \
 	  $(foreach p,$(pages),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
 	rm -rf $(DESTDIR)$(EXAMPLEDIR)
 

@@ -12,7 +12,12 @@ require (
 
 require github.com/BurntSushi/toml v1.6.0
 
-require github.com/godbus/dbus/v5 v5.2.4
+require (
+	github.com/godbus/dbus/v5 v5.2.4
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
+)
+
+require golang.org/x/text v0.14.0 // indirect
 
 require (
 	github.com/rogpeppe/go-internal v1.16.0

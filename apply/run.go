@@ -19,6 +19,8 @@ type Applier struct {
 	// Wait bounds how long links that are absent or without carrier are waited for,
 	// and how long IPv6 addresses may take to pass duplicate address detection.
 	Wait time.Duration
+	// WaitFor is the only interface that is waited for; "" for all.
+	WaitFor string
 
 	// Adopt makes Plan compare with what systemd-networkd holds as if it were ours.
 	// It is for looking only.
@@ -218,8 +220,12 @@ const carrierTime = 3 * time.Second
 
 // mayWait says whether there is a link to set up, or one to wait for.
 func (a *Applier) mayWait(want Resolved) bool {
-	return a.Wait > 0 && slices.ContainsFunc(want.Later.Links, Waiting.waits) ||
+	return a.Wait > 0 && slices.ContainsFunc(want.Later.Links, a.waitsFor) ||
 		slices.ContainsFunc(want.Links, func(l ResolvedLink) bool { return !l.PolicyOnly && !l.Device.Up })
+}
+
+func (a *Applier) waitsFor(w Waiting) bool {
+	return w.waits() && (a.WaitFor == "" || a.WaitFor == w.Device)
 }
 
 // WaitForLinks sets links up and waits until all are ready, or wait is over: that
@@ -237,7 +243,7 @@ func (a *Applier) WaitForLinks(ctx context.Context, s fib.State, wait time.Durat
 		}
 		since := time.Since(start)
 		waiting := slices.ContainsFunc(want.Later.Links, func(w Waiting) bool {
-			return w.waits() && (since < wait || tried[w.Device] && since < carrierTime)
+			return a.waitsFor(w) && (since < wait || tried[w.Device] && since < carrierTime)
 		})
 		for _, l := range want.Links {
 			if !l.PolicyOnly && !l.Device.Up && !tried[l.Device.Name] {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path"
 	"syscall"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-const applyUsage = `Usage: uplinkctl apply [--root DIR] [--wait SECONDS] [--dry-run] [--force] [--if-needed]
+const applyUsage = `Usage: uplinkctl apply [--root DIR] [--wait SECONDS] [--link LINK] [--dry-run] [--force] [--if-needed]
 
 Bring the state of the spec about in the kernel, through netlink. Only what differs
 is changed, what is new is added before what is old is removed, and if the kernel
@@ -29,6 +30,7 @@ Options:
   --root DIR        the host's root directory: where the spec and /run are (default /)
   --wait SECONDS    how long to wait for links without carrier, or that are not
                     there yet (default 0); without them the others are done
+  --link LINK       wait for this link alone, by its name or its path in /sys
   --dry-run         print what would be done, in the words of ip(8), and do nothing
   --force           even where systemd-networkd manages the links
   --if-needed       leave out the links that systemd-networkd manages, unless the
@@ -80,7 +82,7 @@ func interruptible() (context.Context, context.CancelFunc) {
 }
 
 func applyCommand() *command {
-	var root string
+	var root, link string
 	var wait uint
 	var dryRun, force, ifNeeded bool
 	return &command{
@@ -88,6 +90,7 @@ func applyCommand() *command {
 		flags: func(f *flag.FlagSet) {
 			f.StringVar(&root, "root", "", "")
 			f.UintVar(&wait, "wait", 0, "")
+			f.StringVar(&link, "link", "", "")
 			f.BoolVar(&dryRun, "dry-run", false, "")
 			f.BoolVar(&force, "force", false, "")
 			f.BoolVar(&ifNeeded, "if-needed", false, "")
@@ -108,8 +111,16 @@ func applyCommand() *command {
 					fmt.Fprintf(stderr, "uplinkctl: links that are plugged in later are not served: %v\n", err)
 				}
 			}
+			if link != "" {
+				h.WaitFor = path.Base(link)
+			}
 			ctx, stop := interruptible()
 			defer stop()
+			if !dryRun && ifNeeded && backend != spec.Networkd {
+				if err := h.ApplyReady(ctx, state); err != nil {
+					return err
+				}
+			}
 			switch {
 			case force || ifNeeded && backend == spec.Netlink:
 			case ifNeeded:

@@ -7,58 +7,125 @@ import (
 	"io"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/check"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-const checkUsage = `Usage: uplinkctl check [--state] [--root DIR | FILE…]
+const checkUsage = `Usage: uplinkctl check [--strict] [--format F] [--state] [--root DIR | FILE…]
 
 Read the spec, and report everything that is wrong with it, each thing with its
-file, line and column. It needs neither root nor a kernel. With FILEs those are
-read and nothing else, each overriding the ones before it.
+file, line and column; and what is not wrong but probably not meant, like a source
+that leaves by another uplink. It needs neither root nor a kernel. With FILEs those
+are read and nothing else, each overriding the ones before it.
 
 Options:
   --root DIR   the host's root directory (default /)
   --state      print the state that the kernel would hold, as lines of ip(8)
+  --strict     count warnings as errors
+  --format F   text (default), json, or sarif (2.1.0)
 
-Exit status: 0 nothing is wrong, 1 the spec has errors or there is none, 2 wrong usage.
+Exit status: 0 nothing is wrong, 1 the spec has errors or there is none, or with
+--strict there are warnings; 2 wrong usage.
 
 Examples:
   uplinkctl check
   uplinkctl check --root /srv/image
-  uplinkctl check my-uplink.toml
+  uplinkctl check --strict --format sarif my-uplink.toml
 `
+
+// findings is what check found.
+type findings struct {
+	files    []string // what was read; nil where something is wrong with them
+	errors   spec.Errors
+	warnings []check.Warning
+}
 
 func checkCommand() *command {
 	var root string
-	var state bool
+	var state, strict bool
+	format := "text"
 	return &command{
 		name: "check", usage: checkUsage,
 		flags: func(f *flag.FlagSet) {
 			f.StringVar(&root, "root", "", "")
 			f.BoolVar(&state, "state", false, "")
+			f.BoolVar(&strict, "strict", false, "")
+			f.Func("format", "", func(s string) error {
+				if s != "text" && s != "json" && s != "sarif" {
+					return errors.New("there are text, json and sarif")
+				}
+				format = s
+				return nil
+			})
 		},
 		run: func(files []string, stdout, stderr io.Writer) int {
-			if root != "" && len(files) > 0 {
-				fmt.Fprintf(stderr, "uplinkctl check: --root says where to look, and FILE what to read: give one of them\n%s", checkUsage)
+			wrong := ""
+			switch {
+			case root != "" && len(files) > 0:
+				wrong = "--root says where to look, and FILE what to read: give one of them"
+			case state && format != "text":
+				wrong = "--state is text"
+			}
+			if wrong != "" {
+				fmt.Fprintf(stderr, "uplinkctl check: %s\n%s", wrong, checkUsage)
 				return run.ExitUsage
 			}
+			var found findings
 			s, st, err := run.Check(root, files...)
-			if errors.Is(err, spec.ErrNone) {
+			switch {
+			case errors.Is(err, spec.ErrNone):
 				fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
 				return run.ExitFail
+			case err != nil && (format == "text" || !errors.As(err, &found.errors)):
+				run.Report(stderr, "uplinkctl", err)
+				return run.ExitFail
+			case err == nil:
+				found.files, found.warnings = s.Files, check.Run(s, st)
+			}
+			switch format {
+			case "json":
+				err = found.json(stdout, strict)
+			case "sarif":
+				err = found.sarif(stdout)
+			default:
+				if err = nil; state {
+					fmt.Fprint(stdout, st.Text())
+				}
+				found.text(stdout, stderr, state)
 			}
 			if err != nil {
 				run.Report(stderr, "uplinkctl", err)
 				return run.ExitFail
 			}
-			if state {
-				fmt.Fprint(stdout, st.Text())
-				return run.ExitOK
-			}
-			for _, f := range s.Files {
-				fmt.Fprintf(stdout, "%s: fine\n", f)
+			if !found.ok(strict) {
+				return run.ExitFail
 			}
 			return run.ExitOK
 		},
+	}
+}
+
+func (f *findings) ok(strict bool) bool {
+	return len(f.errors) == 0 && (len(f.warnings) == 0 || !strict)
+}
+
+// text writes the warnings for people, and names the files that have none.
+func (f *findings) text(stdout, stderr io.Writer, quiet bool) {
+	warned := map[string]bool{}
+	for _, w := range f.warnings {
+		warned[w.Origin.File] = true
+		fmt.Fprintf(stderr, "%s\n   help: %s\n\n", w, w.Help)
+	}
+	for _, file := range f.files {
+		if !quiet && !warned[file] {
+			fmt.Fprintf(stdout, "%s: fine\n", file)
+		}
+	}
+	switch n := len(f.warnings); n {
+	case 0:
+	case 1:
+		fmt.Fprintln(stderr, "uplinkctl: 1 warning")
+	default:
+		fmt.Fprintf(stderr, "uplinkctl: %d warnings\n", n)
 	}
 }

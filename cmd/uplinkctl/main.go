@@ -15,6 +15,7 @@ import (
 const usage = `Usage: uplinkctl COMMAND [OPTIONS]
 
 Commands:
+  status          show the uplinks and the host's rules; what it does without a command
   check [FILE…]   read the spec and report everything that is wrong with it
   render          show or write the files for systemd-networkd
   reload          bring a changed spec into effect, whoever has the links
@@ -22,6 +23,11 @@ Commands:
   diff            show what differs between the spec and the kernel
   down            take away what apply brought about
   verify          ask the kernel which way packets would leave
+  explain SRC DST show the way of one packet, rule by rule
+  export [FILE…]  print the state for other tools: ip(8), or JSON
+  graph [FILE…]   draw the state, for Graphviz
+  names [FILE…]   print the names of the uplinks
+  schema          print a JSON Schema of the spec, for editors
 
   help COMMAND    the options of a command, with examples
   --version       print the version
@@ -39,7 +45,7 @@ type command struct {
 }
 
 func commands() []*command {
-	return []*command{checkCommand(), renderCommand(), reloadCommand(), applyCommand(), diffCommand(), downCommand(), verifyCommand()}
+	return []*command{statusCommand(), checkCommand(), renderCommand(), reloadCommand(), applyCommand(), diffCommand(), downCommand(), verifyCommand(), explainCommand(), exportCommand(), graphCommand(), namesCommand(), schemaCommand()}
 }
 
 func main() {
@@ -52,8 +58,7 @@ func main() {
 
 func uplinkctl(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
-		return run.ExitUsage
+		args = []string{"status"}
 	}
 	name, args := args[0], args[1:]
 	switch name {

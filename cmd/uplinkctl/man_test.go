@@ -192,8 +192,8 @@ func TestThePageHasEveryKeyOfTheSpec(t *testing.T) {
 	}
 }
 
-// check runs uplinkctl check on files and returns what it prints.
-func check(t *testing.T, args ...string) string {
+// runCheck runs uplinkctl check on files and returns what it prints.
+func runCheck(t *testing.T, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	if status := uplinkctl(append([]string{"check"}, args...), &stdout, &stderr); status != run.ExitOK {
@@ -217,16 +217,16 @@ func TestTheExamplesOfTheSpecsPageAreRight(t *testing.T) {
 			switch {
 			case strings.HasSuffix(s.name, "/Merging"):
 				dropIns++
-				check(t, first, write("drop-in.toml", e))
+				runCheck(t, first, write("drop-in.toml", e))
 			case strings.Contains(e, "[uplink."):
 				specs++
 				last = write("example.toml", e)
-				if check(t, last); first == "" {
+				if runCheck(t, last); first == "" {
 					first = write("first.toml", e)
 				}
 			case strings.HasPrefix(e, "address add "):
 				states++
-				_, state, _ := strings.Cut(check(t, "--state", last), "address add ")
+				_, state, _ := strings.Cut(runCheck(t, "--state", last), "address add ")
 				if state = "address add " + state; state != e {
 					t.Errorf("%s: the state of the example is\n%s", s.name, state)
 				}

@@ -70,7 +70,7 @@ func (h *Host) State(stderr io.Writer) (fib.State, spec.Backend, error) {
 // dropMissingFamily takes out of a State what the kernel cannot hold.
 func (h *Host) dropMissingFamily(state *fib.State, stderr io.Writer) {
 	if !h.kernel.HasInet6() && state.DropFamily(fib.Inet6) {
-		fmt.Fprintln(stderr, "uplinkctl: this kernel has no IPv6: only the IPv4 part of the spec is in effect")
+		fmt.Fprintln(stderr, "uplinkctl: "+run.WithoutInet6)
 	}
 }
 
@@ -95,19 +95,35 @@ func (h *Host) Managed(state fib.State) (map[string]string, error) {
 }
 
 // WithoutManaged takes the links that networkd has out of a state. Links that are
-// not ready are waited for first: networkd may be about to take them.
+// not ready are waited for first: networkd may be about to take them. What is left of
+// the time is what Wait is afterwards.
 func (h *Host) WithoutManaged(ctx context.Context, state fib.State) (fib.State, error) {
+	deadline := time.Now().Add(h.Wait)
+	defer func() { h.Wait = max(0, time.Until(deadline)) }()
 	for range 2 {
 		managed, err := h.Managed(state)
 		if err != nil {
 			return state, err
 		}
 		state.DropLinks(func(link string) bool { return managed[link] != "" })
-		if err := h.WaitForLinks(ctx, state, h.Wait); err != nil {
+		if err := h.WaitForLinks(ctx, state, max(0, time.Until(deadline))); err != nil {
 			return state, err
 		}
 	}
 	return state, nil
+}
+
+// ApplyReady applies what needs no waiting, where there is no networkd that could be
+// about to take a link: a card that is absent must not hold up the others.
+func (h *Host) ApplyReady(ctx context.Context, state fib.State) error {
+	if h.Wait == 0 || units.NetworkdRuns() {
+		return nil
+	}
+	wait := h.Wait
+	h.Wait = 0
+	_, err := h.Apply(ctx, state)
+	h.Wait = wait
+	return err
 }
 
 // WriteTables registers the names of the tables for iproute2.

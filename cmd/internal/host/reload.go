@@ -132,12 +132,12 @@ func (r *reload) read() (err error) {
 	if r.gone = errors.Is(err, spec.ErrNone); err != nil && !r.gone {
 		return err
 	}
+	r.dropMissingFamily(&r.state, r.stderr)
 	if !r.gone {
 		if r.tree, err = r.render(); err != nil {
 			return err
 		}
 	}
-	r.dropMissingFamily(&r.state, r.stderr)
 	if r.old, err = units.Rendered(r.Root.String()); err != nil {
 		return err
 	}
@@ -150,8 +150,8 @@ func (r *reload) read() (err error) {
 	return err
 }
 
-// render returns the files that the boot makes of the spec, in all families, whatever this
-// kernel has: those for networkd, or where that does not run the names of the tables.
+// render returns the files that the boot makes of the spec: those for networkd, or where
+// that does not run the names of the tables.
 func (r *reload) render() (units.Tree, error) {
 	if !r.networkd && r.backend != spec.Networkd {
 		tree, _, err := units.Render(r.state, tablesOnly(r.Root))

@@ -48,14 +48,26 @@ func (r Rendering) Render() (units.Tree, []units.Note, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return r.files(backend, state, rootfs.At(r.Root).Exists(AppliedFile))
+	root := rootfs.At(r.Root)
+	// networkd gives a link up for one rule that the kernel cannot hold, with all that is
+	// IPv4 (257, with ipv6.disable=1 on the kernel command line).
+	lacks := root.IsHost() && !root.Exists("/proc/sys/net/ipv6") && state.DropFamily(fib.Inet6)
+	tree, notes, err := r.files(backend, state, root.Exists(AppliedFile))
+	if lacks {
+		notes = append(notes, units.Note{Text: WithoutInet6})
+	}
+	return tree, notes, err
 }
+
+// WithoutInet6 is said where the kernel lacks IPv6.
+const WithoutInet6 = "this kernel has no IPv6: only the IPv4 part of the spec is in effect"
 
 // AppliedFile is there while routes or rules of the oneshot are in the kernel. A networkd
 // that is started later must not take them away before its own are there.
 const AppliedFile = "/run/uplink/applied"
 
-// Files renders a State for a host whose networkd, if there is one, runs already.
+// Files renders a State for a host whose networkd, if there is one, runs already. What the
+// kernel lacks must not be in it.
 func (r Rendering) Files(backend spec.Backend, state fib.State) (units.Tree, []units.Note, error) {
 	return r.files(backend, state, false)
 }

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/lookup"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+const explainUsage = `Usage: uplinkctl explain SRC DST [OPTIONS]
+
+Show the way of one packet, rule by rule: which rules select it, what their tables
+have for it, why the kernel goes on, and where it leaves in the end, each with its
+line of the spec. The end is checked against the kernel's own route lookup.
+SRC is an address, an uplink (its first address of DST's family), or "-" for none.
+
+Options:
+  --mark M       the packet's firewall mark, like 0x10
+  --iif LINK     it comes in by this link; without, it is the host's own
+  --oif LINK     its socket is bound to this link
+  --uid N        its user (default: root)
+  --proto P      tcp, udp, icmp, or a number
+  --sport N      its source port, with --proto
+  --dport N      its destination port, with --proto
+  --all          show the rules that do not select it as well
+  --offline      ask no kernel: what it would do once the spec is in effect
+  --root DIR     the host's root directory (default /)
+  --json         print one JSON object
+
+Exit status: 0 there is a way, 1 there is none or an error, 2 wrong usage.
+
+Examples:
+  uplinkctl explain rt2 8.8.8.8
+  uplinkctl explain - 2001:db8::1 --mark 0x66
+  uplinkctl explain 192.0.2.10 8.8.8.8 --offline --root /srv/image
+`
+
+// question is what explain was asked.
+type question struct {
+	src, root            string
+	packet               lookup.Packet
+	all, offline, asJSON bool
+}
+
+func explainCommand() *command {
+	var q question
+	var set *flag.FlagSet
+	return &command{
+		name: "explain", usage: explainUsage,
+		flags: func(f *flag.FlagSet) {
+			set = f
+			q.flags(f)
+		},
+		run: func(args []string, stdout, stderr io.Writer) int {
+			words, err := interleaved(set, args)
+			switch {
+			case errors.Is(err, flag.ErrHelp):
+				fmt.Fprint(stdout, explainUsage)
+				return run.ExitOK
+			case err == nil && len(words) != 2:
+				err = fmt.Errorf("%d arguments, want SRC and DST", len(words))
+			}
+			if err == nil {
+				err = q.addresses(words)
+			}
+			if err != nil {
+				fmt.Fprintf(stderr, "uplinkctl explain: %v\n%s", err, explainUsage)
+				return run.ExitUsage
+			}
+			e, err := q.answer(stderr)
+			if err == nil && q.asJSON {
+				err = e.json(stdout)
+			} else if err == nil {
+				e.text(stdout, q.all)
+			}
+			if err != nil {
+				run.Report(stderr, "uplinkctl", err)
+				return run.ExitFail
+			}
+			if e.kernel != nil && !e.agrees {
+				fmt.Fprintf(stderr, "uplinkctl: DISAGREEMENT: the kernel sends this packet another way than its rules and routes say\n")
+				return run.ExitFail
+			}
+			if !e.result.Final().OK() {
+				return run.ExitFail
+			}
+			return run.ExitOK
+		},
+	}
+}
+
+// interleaved parses options that stand behind arguments, and returns the arguments.
+func interleaved(f *flag.FlagSet, args []string) (words []string, err error) {
+	for len(args) > 0 {
+		words = append(words, args[0])
+		if err := f.Parse(args[1:]); err != nil {
+			return nil, err
+		}
+		args = f.Args()
+	}
+	return words, nil
+}
+
+func (q *question) flags(f *flag.FlagSet) {
+	p := &q.packet
+	number := func(name string, bits int, to func(uint64)) {
+		f.Func(name, "", func(s string) error {
+			n, err := strconv.ParseUint(s, 0, bits)
+			if err == nil {
+				to(n)
+			}
+			return err
+		})
+	}
+	number("mark", 32, func(n uint64) { p.Mark = uint32(n) })
+	number("uid", 32, func(n uint64) { p.UID = fib.Some(uint32(n)) })
+	number("sport", 16, func(n uint64) { p.SPort = uint16(n) })
+	number("dport", 16, func(n uint64) { p.DPort = uint16(n) })
+	f.Func("proto", "", func(s string) error {
+		// Of others RTM_GETROUTE wants to hear nothing (rtm_getroute_parse_ip_proto in
+		// net/ipv4/route.c).
+		names := map[string]uint8{"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "6": 6, "17": 17, "1": 1, "58": 58}
+		if p.IPProto = names[s]; p.IPProto == 0 {
+			return errors.New("the kernel looks up tcp, udp, icmp and icmpv6 only")
+		}
+		return nil
+	})
+	f.StringVar(&p.IIF, "iif", "", "")
+	f.StringVar(&p.OIF, "oif", "", "")
+	f.StringVar(&q.root, "root", "", "")
+	f.BoolVar(&q.all, "all", false, "")
+	f.BoolVar(&q.offline, "offline", false, "")
+	f.BoolVar(&q.asJSON, "json", false, "")
+}
+
+// addresses reads SRC and DST. An uplink's name is left for when the spec is read.
+func (q *question) addresses(words []string) error {
+	to, err := netip.ParseAddr(words[1])
+	if err != nil || to.Zone() != "" {
+		return fmt.Errorf("%q is no address", words[1])
+	}
+	q.packet.To = to
+	if q.packet.IPProto == 1 && to.Is6() {
+		q.packet.IPProto = 58
+	}
+	if words[0] != "-" {
+		q.src = words[0]
+		if from, err := netip.ParseAddr(q.src); err == nil && from.Zone() == "" {
+			if from.Is4() != to.Is4() {
+				return fmt.Errorf("%s and %s are of different families", from, to)
+			}
+			q.src, q.packet.From = "", from
+		}
+	}
+	if (q.packet.SPort != 0 || q.packet.DPort != 0) && q.packet.IPProto != 6 && q.packet.IPProto != 17 {
+		return errors.New("ports need --proto tcp or udp")
+	}
+	if q.packet.IIF != "" && q.packet.OIF != "" {
+		return errors.New("a packet that comes in is bound to no link: give one of --iif and --oif")
+	}
+	return nil
+}
+
+// answer finds the packet's way.
+func (q *question) answer(stderr io.Writer) (*explanation, error) {
+	s, state, err := run.Check(q.root)
+	if err != nil && (!errors.Is(err, spec.ErrNone) || q.offline) {
+		return nil, err
+	}
+	if q.offline {
+		if q.packet.From, err = q.source(s, lookup.FromState(state), state.Syntax().Device); err != nil {
+			return nil, err
+		}
+		return newExplanation(q.packet, lookup.FromState(state), state), nil
+	}
+	h, err := openLookup(state, stderr)
+	if err != nil {
+		return nil, err
+	}
+	defer h.kernel.Close()
+	if q.packet.From, err = q.source(s, h.host, h.device); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{q.packet.IIF, q.packet.OIF} {
+		if name != "" && !h.has(name) {
+			return nil, fmt.Errorf("there is no link %s", name)
+		}
+	}
+	e := newExplanation(q.packet, h.host, state)
+	e.owners = h.owners
+	return e, h.ask(e)
+}
+
+// source finds the address of an uplink: in the spec, or on its link, where it may be
+// learned.
+func (q *question) source(s *spec.Spec, h lookup.Host, device func(string) string) (netip.Addr, error) {
+	f := fib.FamilyOf(q.packet.To)
+	if q.src == "" {
+		return q.packet.From, nil
+	}
+	if s == nil || s.Uplink(q.src) == nil {
+		return netip.Addr{}, fmt.Errorf("%q is neither an address nor an uplink of the spec", q.src)
+	}
+	for _, p := range s.Uplink(q.src).Addresses {
+		if fib.FamilyOf(p.Addr()) == f {
+			return p.Addr(), nil
+		}
+	}
+	for _, a := range h.Addresses {
+		if a.Family() == f && a.Link == device(q.src) && !a.Prefix.Addr().IsLinkLocalUnicast() {
+			return a.Prefix.Addr(), nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("uplink %s has no %s address", q.src, f)
+}

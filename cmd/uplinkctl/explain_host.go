@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"syscall"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/rtnl"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/lookup"
+)
+
+// lookupHost is the running kernel as gen/lookup takes it, with the origin in the spec
+// of what the spec has.
+type lookupHost struct {
+	kernel  *rtnl.Kernel
+	host    lookup.Host
+	owners  map[any]uint8     // *fib.Rule or *fib.Route → the protocol number of its owner
+	devices map[string]string // interface by link of the State
+}
+
+func openLookup(state fib.State, stderr io.Writer) (*lookupHost, error) {
+	kernel, err := rtnl.New()
+	if err != nil {
+		return nil, err
+	}
+	h := &lookupHost{kernel: kernel, owners: map[any]uint8{}, devices: map[string]string{}}
+	have, err := kernel.Observe(apply.Scope{Foreign: true, Local: true})
+	if err == nil {
+		err = h.fill(have, state, stderr)
+	}
+	if err != nil {
+		kernel.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *lookupHost) fill(have apply.Snapshot, state fib.State, stderr io.Writer) error {
+	hw := rtnl.Hardware{}
+	want, err := apply.Resolve(state, have, hw)
+	if err != nil {
+		return err
+	}
+	for _, w := range want.Later.Links {
+		fmt.Fprintf(stderr, "uplinkctl: %s\n", w)
+	}
+	for _, l := range want.Links {
+		for _, u := range l.Uplinks {
+			h.devices[u.Name] = l.Device.Name
+		}
+	}
+	h.host.Forwarding6 = hw.Sysctl("ipv6", "all", "forwarding") == "1"
+	for _, l := range have.Links {
+		highest := func(name string) uint8 {
+			v, _ := strconv.ParseUint(max(hw.Sysctl("ipv4", "all", name), hw.Sysctl("ipv4", l.Name, name)), 10, 8)
+			return uint8(v)
+		}
+		h.host.Links = append(h.host.Links, lookup.Link{
+			Name: l.Name, Up: l.Up, Carrier: l.Carrier, Loopback: l.Loopback, Group: l.Group,
+			Forwarding: hw.Sysctl("ipv4", l.Name, "forwarding") == "1", ReversePath: highest("rp_filter"),
+			IgnoreLinkDown: highest("ignore_routes_with_linkdown") == 1,
+		})
+	}
+	for _, a := range have.Addresses {
+		h.host.Addresses = append(h.host.Addresses, a.Address)
+	}
+	h.rules(have.Rules, append(want.Rules, want.Later.Rules...))
+	h.routes(have.Routes, append(want.Routes, want.Later.Routes...))
+	neighbours, err := h.kernel.Neighbours()
+	h.host.Failed = map[lookup.Neighbour]bool{}
+	for _, n := range neighbours {
+		if n.Failed {
+			h.host.Failed[lookup.Neighbour{Link: n.Link, Addr: n.Addr}] = true
+		}
+	}
+	return err
+}
+
+// rules takes what was observed over, with its origins.
+func (h *lookupHost) rules(have []apply.Rule, want []fib.Rule) {
+	origins := make(map[fib.Rule]fib.Origin, len(want))
+	for _, r := range want {
+		origins[r.Key()] = r.Origin
+	}
+	h.host.Rules = make([]fib.Rule, len(have))
+	for i, r := range have {
+		r.Origin = origins[r.Key()]
+		h.host.Rules[i] = r.Rule
+		h.owners[&h.host.Rules[i]] = r.Protocol
+	}
+}
+
+func (h *lookupHost) routes(have []apply.Route, want []fib.Route) {
+	origins := make(map[fib.RouteKey]fib.Route, len(want))
+	for _, r := range want {
+		origins[r.Key()] = r
+	}
+	h.host.Routes = make([]fib.Route, len(have))
+	for i, r := range have {
+		if w, ok := origins[r.Key()]; ok && w.Type == r.Type {
+			r.Origin = w.Origin
+		}
+		h.host.Routes[i] = r.Route
+		h.owners[&h.host.Routes[i]] = r.Protocol
+	}
+}
+
+func (h *lookupHost) device(link string) string { return h.devices[link] }
+
+func (h *lookupHost) has(link string) bool {
+	for _, l := range h.host.Links {
+		if l.Name == link {
+			return true
+		}
+	}
+	return false
+}
+
+// ask puts the same question to the kernel, and says whether its answer is one of ours.
+func (h *lookupHost) ask(e *explanation) error {
+	r := e.result.Final()
+	way, err := h.kernel.RouteGet(apply.Packet(r.Packet))
+	if errors.Is(err, syscall.EXDEV) { // what rp_filter answers
+		way, err = apply.Way{Type: fib.RouteBlackhole}, nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask the kernel: %w", err)
+	}
+	e.kernel = &way
+	for _, w := range r.Ways() {
+		e.agrees = e.agrees || sameWay(way, apply.Way(w), r.Packet)
+	}
+	return nil
+}
+
+// sameWay says whether the kernel's answer is a way. Of a packet that has a source, or
+// comes in, it does not say another. For the host itself the table is left out: until
+// somebody adds a first rule, IPv4 keeps local and main in one (fib_unmerge in
+// net/ipv4/fib_frontend.c).
+func sameWay(have, want apply.Way, p lookup.Packet) bool {
+	if !want.Type.HasDevice() {
+		return have.Type == want.Type
+	}
+	if p.From.IsValid() || p.IIF != "" {
+		have.Src = want.Src
+	}
+	if want.Type != fib.Unicast {
+		have.Table = want.Table
+	}
+	return have == want
+}

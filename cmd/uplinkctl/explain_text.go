@@ -1,0 +1,323 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/lookup"
+)
+
+// explanation is a packet's way with what is needed to say it.
+type explanation struct {
+	result lookup.Result
+	words  fib.Syntax
+	owners map[any]uint8
+	kernel *apply.Way // nil offline
+	agrees bool
+}
+
+func newExplanation(p lookup.Packet, h lookup.Host, state fib.State) *explanation {
+	names := make(map[uint32]string, len(state.Tables))
+	for _, t := range state.Tables {
+		names[t.ID] = t.Name
+	}
+	return &explanation{
+		result: lookup.New(h).Trace(p),
+		words: fib.Syntax{
+			Device: func(link string) string { return link },
+			Table: func(id uint32) string {
+				if n, ok := names[id]; ok {
+					return n
+				}
+				return fmt.Sprint(id)
+			},
+		},
+	}
+}
+
+// width is what a line has on most terminals.
+const width = 80
+
+// line writes what there is and where it comes from, on two lines if one is too short.
+func line(w io.Writer, indent int, what, from string) {
+	// Each way of a route that has several on a line of its own, as ip(8) shows them.
+	what = strings.ReplaceAll(what, " nexthop ", "\n"+strings.Repeat(" ", indent+4)+"nexthop ")
+	text := strings.Repeat(" ", indent) + what
+	if at := strings.LastIndexByte(text, '\n'); at >= 0 {
+		fmt.Fprintln(w, text[:at])
+		text = text[at+1:]
+	}
+	used := utf8.RuneCountInString(text) + utf8.RuneCountInString(from)
+	switch {
+	case from == "":
+		fmt.Fprintln(w, text)
+	case used+2 <= width:
+		fmt.Fprintf(w, "%s%s%s\n", text, strings.Repeat(" ", width-used), from)
+	default:
+		fmt.Fprintf(w, "%s\n%*s\n", text, width, from)
+	}
+}
+
+// said takes a line of ip(8) apart: what comes before the object, and the protocol, say
+// nothing here.
+func said(s, object string) string {
+	_, s, _ = strings.Cut(s, object+" ")
+	s = strings.TrimSpace(s)
+	return strings.ReplaceAll(s, fmt.Sprintf(" proto %d", fib.Protocol), "")
+}
+
+func (e *explanation) rule(r *fib.Rule) string {
+	s := strings.TrimSuffix(said(e.words.Rule("", *r), "rule"), fmt.Sprintf(" protocol %d", fib.Protocol))
+	return strings.TrimPrefix(s, fmt.Sprintf("priority %d ", r.Priority))
+}
+
+func (e *explanation) route(r *fib.Route) string {
+	s := said(e.words.Route("", *r), "route")
+	if r.Table != fib.TableMain {
+		s = strings.Replace(s, " table "+e.table(r.Table), "", 1)
+	}
+	return s
+}
+
+func (e *explanation) table(id uint32) string {
+	switch id {
+	case fib.TableMain:
+		return "main"
+	case fib.TableLocal:
+		return "local"
+	case fib.TableDefault:
+		return "default"
+	}
+	return e.words.Table(id)
+}
+
+// from says whose a rule or route is: FILE:LINE, or its owner where that was observed.
+func (e *explanation) from(key any, o fib.Origin) string {
+	if o.File != "" {
+		return o.String()
+	}
+	if p, ok := e.owners[key]; ok && p != fib.Protocol {
+		name, _, _ := strings.Cut(apply.ProtocolName(p), " (")
+		return name
+	}
+	if e.kernel == nil {
+		return "the kernel"
+	}
+	return "not in the spec"
+}
+
+// text writes the way for people.
+func (e *explanation) text(w io.Writer, all bool) {
+	e.steps(w, &e.result, all)
+	if e.result.Again != nil {
+		fmt.Fprintf(w, "\nnot sent: %s.\nThe kernel then chooses the source %s and asks once more.\n\n", e.end(&e.result), e.result.Again.Packet.From)
+		e.steps(w, e.result.Again, all)
+	}
+	r := e.result.Final()
+	fmt.Fprintf(w, "\n%s\n", e.end(r))
+	for _, o := range r.Others {
+		fmt.Fprintf(w, "  or %s\n", e.way(apply.Way(o)))
+	}
+	switch {
+	case e.kernel == nil:
+	case e.agrees && len(r.Others) == 0:
+		fmt.Fprintln(w, "the kernel says the same")
+	case e.agrees:
+		fmt.Fprintf(w, "the kernel takes: %s\n", e.way(*e.kernel))
+	default:
+		fmt.Fprintf(w, "\n!!! DISAGREEMENT !!! the kernel says: %s\n", e.way(*e.kernel))
+		fmt.Fprintln(w, "Trust the kernel: there is something that explain does not know (a VRF, an\nIPsec policy, a learned redirect), or an error in it, to be reported.")
+	}
+}
+
+// steps writes one line for each rule that mattered.
+func (e *explanation) steps(w io.Writer, r *lookup.Result, all bool) {
+	skipped := 0
+	fold := func() {
+		if plural := "rules do"; skipped > 0 {
+			if skipped == 1 {
+				plural = "rule does"
+			}
+			fmt.Fprintf(w, "        %d %s not match\n", skipped, plural)
+		}
+		skipped = 0
+	}
+	for _, s := range r.Steps {
+		if s.Outcome == lookup.NoMatch && !all {
+			skipped++
+			continue
+		}
+		fold()
+		line(w, 0, fmt.Sprintf("%6d  %s", s.Rule.Priority, e.rule(s.Rule)), e.from(s.Rule, s.Rule.Origin))
+		what, from := outcome(s), ""
+		if s.Route != nil && s.Outcome != lookup.NoMatch {
+			from = e.from(s.Route, s.Route.Origin)
+			if route := e.route(s.Route); what == "" {
+				what = route
+			} else {
+				what = route + ": " + what
+			}
+		}
+		line(w, 8, "→ "+what, from)
+	}
+	fold()
+}
+
+// outcome says why the kernel goes on; nothing where a route was found.
+func outcome(s lookup.Step) string {
+	switch s.Outcome {
+	case lookup.NoMatch:
+		return "does not match: " + s.Selector
+	case lookup.Jumped:
+		return fmt.Sprintf("goes on at %d", s.Rule.Goto)
+	case lookup.NoTarget:
+		return fmt.Sprintf("there is no rule at %d: goes on", s.Rule.Goto)
+	case lookup.Passed:
+		return "nothing: goes on"
+	case lookup.NoRoute:
+		if s.Route != nil {
+			return "no way that can be used: goes on"
+		}
+		return "no route: goes on"
+	case lookup.Thrown:
+		return "goes on"
+	case lookup.Suppressed:
+		return "suppressed (" + s.Why + "): goes on"
+	case lookup.Refused:
+		if s.Route == nil {
+			return "refused"
+		}
+	}
+	return ""
+}
+
+// endings say why there is no way, in words.
+var endings = map[lookup.Reason]string{
+	lookup.ByRefusal:      "refused",
+	lookup.ByNothing:      "no rule leads to a route",
+	lookup.BadSource:      "this host does not have the source",
+	lookup.MartianSource:  "a packet with this source is not taken here (martian)",
+	lookup.NoForwarding:   "the link does not forward (net.ipv4.conf.LINK.forwarding), or has no way",
+	lookup.ReversePath:    "its answer would leave another way (rp_filter)",
+	lookup.LinkDown:       "the link is down, or there is none of that name",
+	lookup.NotADirectWay:  "multicast and broadcast are not looked up by rules",
+	lookup.NotADestinaton: "no packet is forwarded there (martian)",
+}
+
+func (e *explanation) end(r *lookup.Result) string {
+	if !r.OK() {
+		return fmt.Sprintf("%s: %s", r.Way.Type, endings[r.Reason])
+	}
+	text := e.way(apply.Way(r.Way))
+	if r.Reason == lookup.ByOIF {
+		text += "\nNo rule leads to a route there; whoever is bound to a link is sent on it."
+	}
+	return text
+}
+
+// way says where a packet goes.
+func (e *explanation) way(w apply.Way) string {
+	var b strings.Builder
+	switch w.Type {
+	case fib.Unicast:
+		fmt.Fprintf(&b, "leaves by %s", w.Device)
+	case fib.Local:
+		b.WriteString("is for this host")
+	default:
+		if !w.Type.HasDevice() {
+			return w.Type.String()
+		}
+		fmt.Fprintf(&b, "%s by %s", w.Type, w.Device)
+	}
+	if w.Via.IsValid() {
+		fmt.Fprintf(&b, " via %s", w.Via)
+	}
+	if w.Table != 0 {
+		fmt.Fprintf(&b, ", table %s", e.table(w.Table))
+	}
+	if w.Src.IsValid() {
+		fmt.Fprintf(&b, ", with source %s", w.Src)
+	}
+	return b.String()
+}
+
+// jsonStep, and what it is in, is the stable form of explain --json; absent is left out.
+type jsonStep struct {
+	Priority uint32 `json:"priority"`
+	Rule     string `json:"rule"`
+	From     string `json:"from,omitempty"`
+	Outcome  string `json:"outcome"`
+	Selector string `json:"selector,omitempty"`
+	Why      string `json:"why,omitempty"`
+	Route    string `json:"route,omitempty"`
+	RouteOf  string `json:"route-from,omitempty"`
+}
+
+type jsonResult struct {
+	Src    string     `json:"src,omitempty"`
+	Dst    string     `json:"dst"`
+	Steps  []jsonStep `json:"steps"`
+	Reason string     `json:"reason"`
+	Way    *jsonWay   `json:"way"`
+	Others []*jsonWay `json:"others,omitempty"`
+}
+
+type jsonExplanation struct {
+	Version int `json:"version"`
+	jsonResult
+	Again  *jsonResult `json:"again,omitempty"`
+	Kernel *jsonWay    `json:"kernel,omitempty"`
+	Agrees *bool       `json:"agrees,omitempty"`
+	OK     bool        `json:"ok"`
+}
+
+func (e *explanation) json(w io.Writer) error {
+	out := jsonExplanation{Version: 1, jsonResult: e.jsonResult(&e.result), OK: e.result.Final().OK()}
+	if e.result.Again != nil {
+		again := e.jsonResult(e.result.Again)
+		out.Again = &again
+	}
+	if e.kernel != nil {
+		out.Kernel, out.Agrees, out.OK = jsonWayOf(*e.kernel), &e.agrees, out.OK && e.agrees
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
+
+func jsonWayOf(w apply.Way) *jsonWay {
+	j := &jsonWay{Type: w.Type.String(), Table: w.Table, Device: w.Device}
+	if w.Via.IsValid() {
+		j.Via = w.Via.String()
+	}
+	if w.Src.IsValid() {
+		j.Src = w.Src.String()
+	}
+	return j
+}
+
+func (e *explanation) jsonResult(r *lookup.Result) jsonResult {
+	out := jsonResult{Dst: r.Packet.To.String(), Steps: []jsonStep{}, Reason: string(r.Reason), Way: jsonWayOf(apply.Way(r.Way))}
+	if r.Packet.From.IsValid() {
+		out.Src = r.Packet.From.String()
+	}
+	for _, o := range r.Others {
+		out.Others = append(out.Others, jsonWayOf(apply.Way(o)))
+	}
+	for _, s := range r.Steps {
+		j := jsonStep{
+			Priority: s.Rule.Priority, Rule: e.rule(s.Rule), From: e.from(s.Rule, s.Rule.Origin),
+			Outcome: string(s.Outcome), Selector: s.Selector, Why: s.Why,
+		}
+		if s.Route != nil {
+			j.Route, j.RouteOf = e.route(s.Route), e.from(s.Route, s.Route.Origin)
+		}
+		out.Steps = append(out.Steps, j)
+	}
+	return out
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+const statusUsage = `Usage: uplinkctl status [--root DIR] [--all] [--json]
+
+Show what there is of the spec: each uplink with its link, addresses, gateways and
+rules, who brings it about, and in what the kernel differs; then the rules of the
+host in the order in which they are asked, those of others in their place. It needs
+no root, and is what uplinkctl does without a command.
+
+Options:
+  --root DIR   the host's root directory (default /)
+  --all        show each of more than 16 uplinks, and all rules
+  --json       print one JSON object
+
+Exit status: 0 all is as the spec says, 1 something differs, waits for its link, or
+an error; 2 wrong usage.
+
+Examples:
+  uplinkctl
+  uplinkctl status --json
+`
+
+// errShown makes the exit status 1 where all has been said.
+var errShown = fmt.Errorf("not all is as the spec says: %w", errDiffers)
+
+func statusCommand() *command {
+	var root string
+	var all, asJSON bool
+	return &command{
+		name: "status", usage: statusUsage,
+		flags: func(f *flag.FlagSet) {
+			f.StringVar(&root, "root", "", "")
+			f.BoolVar(&all, "all", false, "")
+			f.BoolVar(&asJSON, "json", false, "")
+		},
+		run: noArguments(statusUsage, func(stdout, stderr io.Writer) error {
+			s, err := host.ReadStatus(root, stderr)
+			if errors.Is(err, spec.ErrNone) {
+				return fmt.Errorf("%w\nuplink.toml(5) says what to write there, `uplinkctl help` what can be done with it", err)
+			}
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printStatusJSON(stdout, s)
+			} else {
+				err = printStatus(stdout, s, all)
+			}
+			if err == nil && !s.OK() {
+				err = errShown
+			}
+			return err
+		}),
+	}
+}
+
+// ruleText returns a rule in the words of ip(8), without its priority and owner.
+func ruleText(r fib.Rule, table func(uint32) string) string {
+	text := fib.Syntax{Table: table}.Rule("add", r)
+	_, text, _ = strings.Cut(text, fmt.Sprintf("rule add priority %d ", r.Priority))
+	return strings.TrimSuffix(text, fmt.Sprintf(" protocol %d", fib.Protocol))
+}
+
+// tableNames names the tables of the uplinks, for fib.Syntax.
+func tableNames(s *host.Status) func(uint32) string {
+	names := make(map[uint32]string, len(s.Uplinks))
+	for _, u := range s.Uplinks {
+		names[u.Table] = u.Name
+	}
+	return func(id uint32) string {
+		if name, ok := names[id]; ok {
+			return name
+		}
+		return fmt.Sprint(id)
+	}
+}
+
+// jsonStatus, and what it is in, is the stable form of status --json; absent is left out.
+type jsonStatus struct {
+	Version int                `json:"version"`
+	OK      bool               `json:"ok"`
+	Backend string             `json:"backend,omitempty"`
+	Uplinks []jsonStatusUplink `json:"uplinks"`
+	Drift   []jsonStatusDrift  `json:"drift"`
+	Rules   []jsonHostRule     `json:"rules"`
+	Notes   []string           `json:"notes"`
+}
+
+type jsonStatusUplink struct {
+	Name      string              `json:"name"`
+	State     string              `json:"state"`
+	Backend   string              `json:"backend"`
+	Table     uint32              `json:"table"`
+	Link      *jsonStatusLink     `json:"link,omitempty"`
+	Waiting   []string            `json:"waiting"`
+	Addresses []jsonStatusAddress `json:"addresses"`
+	Gateways  []jsonStatusGateway `json:"gateways"`
+	Rules     []jsonStatusRule    `json:"rules"`
+	Drift     []jsonStatusDrift   `json:"drift"`
+}
+
+type jsonStatusLink struct {
+	Device  string `json:"dev"`
+	Up      bool   `json:"up"`
+	Carrier bool   `json:"carrier"`
+}
+
+type jsonStatusAddress struct {
+	Address string `json:"address"`
+	State   string `json:"state"`
+}
+
+type jsonStatusGateway struct {
+	Address   string `json:"address"`
+	Neighbour string `json:"neighbour"`
+}
+
+type jsonStatusRule struct {
+	Family   string `json:"family"`
+	Priority uint32 `json:"priority"`
+	Rule     string `json:"rule"`
+	State    string `json:"state"`
+}
+
+type jsonHostRule struct {
+	Family   string `json:"family"`
+	Priority uint32 `json:"priority"`
+	Rule     string `json:"rule"`
+	Protocol uint8  `json:"protocol"`
+	Owner    string `json:"owner"`
+	Wanted   bool   `json:"wanted"`
+	Uplink   string `json:"uplink,omitempty"`
+}
+
+type jsonStatusDrift struct {
+	Kind string `json:"kind"`
+	Text string `json:"text"`
+	Have string `json:"have,omitempty"`
+}
+
+func jsonStatusFamily(f fib.Family) string { return strings.ToLower(f.String()) }
+
+func jsonStatusDrifts(list []host.Drift) []jsonStatusDrift {
+	out := []jsonStatusDrift{}
+	for _, d := range list {
+		out = append(out, jsonStatusDrift{string(d.Kind), d.Text, d.Have})
+	}
+	return out
+}
+
+func printStatusJSON(w io.Writer, s *host.Status) error {
+	out := jsonStatus{
+		Version: 1, OK: s.OK(), Backend: string(s.Backend), Uplinks: []jsonStatusUplink{}, Drift: jsonStatusDrifts(s.Drift),
+		Rules: []jsonHostRule{}, Notes: append([]string{}, s.Notes...),
+	}
+	table := tableNames(s)
+	for i := range s.Uplinks {
+		out.Uplinks = append(out.Uplinks, newJSONStatusUplink(&s.Uplinks[i], table))
+	}
+	for _, r := range s.Rules {
+		out.Rules = append(out.Rules, jsonHostRule{
+			Family: jsonStatusFamily(r.Family), Priority: r.Priority, Rule: ruleText(r.Rule.Rule, table), Protocol: r.Protocol,
+			Owner: apply.ProtocolName(r.Protocol), Wanted: r.Wanted, Uplink: r.Uplink,
+		})
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
+
+func newJSONStatusUplink(u *host.UplinkStatus, table func(uint32) string) jsonStatusUplink {
+	j := jsonStatusUplink{
+		Name: u.Name, State: string(u.State()), Backend: string(u.Charge), Table: u.Table, Drift: jsonStatusDrifts(u.Drift),
+		Waiting: []string{}, Addresses: []jsonStatusAddress{}, Gateways: []jsonStatusGateway{}, Rules: []jsonStatusRule{},
+	}
+	if u.Device.Name != "" {
+		j.Link = &jsonStatusLink{u.Device.Name, u.Device.Up, u.Device.Carrier}
+	}
+	for _, w := range u.Waiting {
+		j.Waiting = append(j.Waiting, w.Why)
+	}
+	for _, a := range u.Addresses {
+		j.Addresses = append(j.Addresses, jsonStatusAddress{a.Prefix.String(), string(a.Presence)})
+	}
+	for _, g := range u.Gateways {
+		j.Gateways = append(j.Gateways, jsonStatusGateway{g.Addr.String(), g.Neighbour})
+	}
+	for _, r := range u.Rules {
+		j.Rules = append(j.Rules, jsonStatusRule{jsonStatusFamily(r.Family), r.Priority, ruleText(r.Rule, table), string(r.Presence)})
+	}
+	return j
+}
