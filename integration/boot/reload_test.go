@@ -1,0 +1,59 @@
+package boot_test
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/integration/boot"
+)
+
+// TestReload has `uplinkctl reload` bring a changed spec into effect on a host of
+// networkd's: without a restart of it, without a packet of the other uplink lost, and so
+// that a boot with the changed spec comes to the same.
+func TestReload(t *testing.T) {
+	text, err := fs.ReadFile(recipe, specFile[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "table     = 1\n", "table     = 7\npriority  = 500\nfwmark    = 0x10\n", 1)
+	eachSuite(t, func(t *testing.T, suite boot.Suite) {
+		h := booted(t, boot.Config{
+			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Enable: []string{networkd},
+		}, "running")
+		h.settled()
+		first := h.network()
+		pid := h.must("systemctl", "show", "--property=MainPID", networkd)
+
+		flows := h.flows(recipeAddrs[0])
+		for _, spec := range []string{changed, string(text), changed} {
+			h.must("sh", "-c", `printf %s "$1" > `+specFile, "sh", spec)
+			if out, err := h.Run(h.ctx, "uplinkctl", "reload"); err != nil {
+				t.Fatalf("uplinkctl reload: %v\n%s", err, out)
+			}
+			h.settled()
+			h.works()
+			if now := h.network(); (now == first) != (spec == string(text)) {
+				t.Errorf("before\n%s\nafter\n%s", first, now)
+			}
+		}
+		h.unbroken("uplinkctl reload", flows)
+		if again := h.must("uplinkctl", "reload"); again != "" {
+			t.Errorf("a second reload did\n%s", again)
+		}
+		if now := h.must("systemctl", "show", "--property=MainPID", networkd); now != pid {
+			t.Errorf("networkd was started again: %s, then %s", pid, now)
+		}
+		h.clean()
+
+		reloaded := h.network()
+		if err := h.Reboot(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.wait("running")
+		h.settled()
+		if now := h.network(); now != reloaded {
+			t.Errorf("after the reload\n%s\nafter a boot\n%s", reloaded, now)
+		}
+	})
+}
