@@ -42,6 +42,9 @@ var labCount atomic.Int64
 
 // newNamespace makes a namespace with lo up.
 func newNamespace(name string) (*Namespace, error) {
+	if err := mountNames(); err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", name, err)
+	}
 	n := &Namespace{name: name, handle: netns.None()}
 	err := onOwnThread(func() (err error) {
 		n.handle, err = netns.NewNamed(name)
@@ -59,6 +62,30 @@ func newNamespace(name string) (*Namespace, error) {
 	}
 	return n, nil
 }
+
+// mountNames makes the directory of the names a mount point of its own, once for the life
+// of the machine, as the first `ip netns add` does: that copies the mounts which are
+// there already, and the names of labs that run meanwhile could not be removed again.
+var mountNames = sync.OnceValue(func() error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(netnsDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil { // the lock of ip(8), too
+		return fmt.Errorf("lock %s: %w", netnsDir, err)
+	}
+	if unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "") == nil {
+		return nil // only a mount point can be made shared
+	}
+	if err := unix.Mount(netnsDir, netnsDir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", netnsDir, err)
+	}
+	return unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "")
+})
 
 func (n *Namespace) open() error {
 	var err error
