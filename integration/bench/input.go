@@ -63,6 +63,7 @@ func (in input) roots(dir string) (ours, netplan, generator string, err error) {
 		ours + "/usr/lib/systemd/system/uplink-networkd.service": "",
 		ours + "/usr/lib/systemd/system/uplink-apply.service":    "",
 		ours + "/usr/lib/systemd/system/uplink-apply@.service":   "",
+		ours + "/usr/lib/systemd/system/uplink-reload.service":   "",
 		netplan + "/etc/netplan/50-bench.yaml":                   in.netplan(),
 		generator + "/run/":                                      "",
 	} {
