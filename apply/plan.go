@@ -346,11 +346,24 @@ func (p *planner) rules(want Resolved, have Snapshot) {
 		unwanted(r)
 	}
 	for f := range p.ruleAdd {
-		// The highest priority number first; within one number in their canonical order,
-		// which the kernel keeps.
-		slices.SortStableFunc(p.ruleAdd[f], func(a, b Op) int { return cmp.Compare(b.Rule.Priority, a.Rule.Priority) })
+		p.ruleAdd[f] = highestFirst(p.ruleAdd[f])
 	}
 	p.rulesGo(gone, have)
+}
+
+// highestFirst returns rules that come in their canonical order from the highest priority
+// number down; within one number they stay, because the kernel keeps that order.
+func highestFirst(ops []Op) []Op {
+	sorted := make([]Op, 0, len(ops))
+	for end := len(ops); end > 0; {
+		start := end - 1
+		for start > 0 && ops[start-1].Rule.Priority == ops[end-1].Rule.Priority {
+			start--
+		}
+		sorted = append(sorted, ops[start:end]...)
+		end = start
+	}
+	return sorted
 }
 
 // rulesGo plans the removal of rules. The kernel takes away the first of a priority
