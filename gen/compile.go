@@ -30,9 +30,11 @@ func Compile(s *spec.Spec) (fib.State, error) {
 		c.uplink(&s.Uplinks[i])
 	}
 	c.sharedDefault()
+	c.probes()
 	c.failClosed()
 	c.mainFirst()
 	c.distinctRules()
+	c.belowFailover()
 	c.dropHidden()
 	c.excuseGateways()
 	c.enoughForInet6()
@@ -92,6 +94,11 @@ func (c *compiler) uplink(u *spec.Uplink) {
 
 	var defaults []fib.Route
 	subnets := map[netip.Prefix]bool{}
+	if learn := &c.state.Links[c.links[u.Name]].Learn; learn.Any() {
+		for _, p := range u.Addresses {
+			learn.Fixed = append(learn.Fixed, p.Addr())
+		}
+	}
 	for i, p := range u.Addresses {
 		if !u.PolicyOnly {
 			c.state.Addresses = append(c.state.Addresses, fib.Address{Link: link, Prefix: p, Origin: u.Origin})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
@@ -21,14 +20,13 @@ func manyUplinks(n int, head string) []byte {
 }
 
 // TestMoreUplinksThanPriorities checks that the last priority is shared once there
-// is none left, that every band stays below main, and that thousands are fast.
+// is none left, and that every band stays below main.
 func TestMoreUplinksThanPriorities(t *testing.T) {
 	if testing.Short() {
 		t.Skip("thousands of uplinks")
 	}
 	t.Parallel()
 	for head, last := range map[string]uint32{"": fib.PriorityMain - 1, "main-routes-first = true\n": fib.PriorityMain - 2} {
-		start := time.Now()
 		s, err := spec.Parse("f", manyUplinks(23_000, head))
 		if err != nil {
 			t.Fatal(err)
@@ -37,14 +35,11 @@ func TestMoreUplinksThanPriorities(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(start); took > 20*time.Second {
-			t.Errorf("%stook %v", head, took)
-		}
 		checkState(t, &state)
 		if got := state.Rules[len(state.Rules)-1].Priority; got != last {
 			t.Errorf("%sthe last rule stands at %d, want %d", head, got, last)
 		}
-		if got := state.Rules[0].Priority; got != firstAuto {
+		if got := state.Rules[0].Priority; got != fib.FirstNumber {
 			t.Errorf("%sthe first rule stands at %d", head, got)
 		}
 	}

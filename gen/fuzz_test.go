@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -61,10 +62,8 @@ func FuzzCompile(f *testing.F) {
 
 func checkState(t *testing.T, s *fib.State) {
 	t.Helper()
-	sorted := fib.State{
-		Tables: slices.Clone(s.Tables), Links: slices.Clone(s.Links), Addresses: slices.Clone(s.Addresses),
-		Routes: slices.Clone(s.Routes), Rules: slices.Clone(s.Rules),
-	}
+	sorted := s.Clone()
+	sorted.Tables, sorted.Addresses = slices.Clone(s.Tables), slices.Clone(s.Addresses)
 	sorted.Sort()
 	if !reflect.DeepEqual(*s, sorted) {
 		t.Errorf("not sorted:\n%s", s.Text())
@@ -163,4 +162,21 @@ func TestExamples(t *testing.T) {
 		}
 		checkState(t, &state)
 	}
+}
+
+// FuzzCommandLine wants any command line to be understood, or to be told of in one short line that
+// a terminal shows as it is.
+func FuzzCommandLine(f *testing.F) {
+	for _, s := range []string{"", "quiet uplink=0", "uplink.backend=networkd uplink_backend=x", "/sbin/init\x00uplink=\"a\x1b\"\x00", "uplink=\"", "uplink.backend=\xff\u202e"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		c := parseCommandLine(s)
+		if _, ok := spec.ParseBackend(string(c.Backend)); c.Backend != "" && !ok {
+			t.Errorf("back end %q", c.Backend)
+		}
+		if len(c.Bad) > 300 || strings.ContainsFunc(c.Bad, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			t.Errorf("it is said that %q is bad", c.Bad)
+		}
+	})
 }

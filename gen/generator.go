@@ -6,9 +6,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/coreos/go-systemd/v22/unit"
 
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
@@ -18,6 +20,7 @@ const (
 	renderService = "uplink-networkd.service"
 	applyService  = "uplink-apply.service"
 	reloadService = "uplink-reload.service"
+	watchService  = "uplink-watch.service"
 	applyTemplate = "uplink-apply@.service"
 
 	hotplugTemplate = "uplink-hotplug@.service" // hooked in by a udev rule
@@ -58,6 +61,13 @@ func (g Generator) Run(normal string) error {
 	}
 	if line.Off || inInitrd(g.Root) {
 		return nil
+	}
+	if line.Backend != "" && inContainer(g.Root) {
+		// Also without a spec: it may come late.
+		if err := passBackend(normal, line.Backend); err != nil {
+			g.Log(LogErr, err.Error())
+			return err
+		}
 	}
 	s, err := spec.Load(g.Root)
 	if errors.Is(err, spec.ErrNone) {
@@ -122,6 +132,9 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 		// A networkd that is started by hand later takes over from the oneshot.
 		link("systemd-networkd.service", reloadService, reloadService)
 	}
+	if slices.ContainsFunc(s.Uplinks, func(u spec.Uplink) bool { return u.Learns(fib.Inet) || u.Learns(fib.Inet6) || u.Probe != nil }) {
+		link("multi-user.target", watchService, watchService)
+	}
 	if s.Backend != spec.Networkd {
 		link("multi-user.target", applyService, applyService)
 		linked := map[string]bool{}
@@ -153,6 +166,18 @@ func (g Generator) passCredential(normal, name string) error {
 		}
 	}
 	return nil
+}
+
+// passBackend tells all our services, whoever starts them, what the command line says: a
+// container's is that of its PID 1, which is hidden from them (ProtectProc=). Drop-ins may
+// stand in a directory that is named for the beginning of units' names since systemd 239.
+func passBackend(normal string, b spec.Backend) error {
+	dir := filepath.Join(normal, "uplink-.service.d")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	text := "[Service]\nEnvironment=" + commandLineVariable + "=uplink.backend=" + string(b) + "\n"
+	return os.WriteFile(filepath.Join(dir, "10-uplink-backend.conf"), []byte(text), 0o644)
 }
 
 // deviceUnit returns the unit that stands for an interface (systemd.device(5)).

@@ -23,6 +23,7 @@ const (
 	networkdLink = "systemd-networkd.service.wants/uplink-networkd.service -> /usr/lib/systemd/system/uplink-networkd.service"
 	takeOverLink = "systemd-networkd.service.wants/uplink-reload.service -> /usr/lib/systemd/system/uplink-reload.service"
 	applyLink    = "multi-user.target.wants/uplink-apply.service -> /usr/lib/systemd/system/uplink-apply.service"
+	backendFile  = "uplink-.service.d/10-uplink-backend.conf: [Service]\nEnvironment=SYSTEMD_PROC_CMDLINE=uplink.backend=networkd\n"
 	eth0Link     = `sys-subsystem-net-devices-eth0.device.wants/uplink-apply@eth0.service -> /usr/lib/systemd/system/uplink-apply@.service`
 	enp1Link     = `sys-subsystem-net-devices-en\x2dp1.2.device.wants/uplink-apply@en\x2dp1.2.service -> /usr/lib/systemd/system/uplink-apply@.service`
 )
@@ -36,15 +37,17 @@ func TestGenerator(t *testing.T) {
 		err   string
 		log   []string // "PRIORITY line"
 	}{
-		"no spec: nothing":                {nil, nil, "", nil},
-		"both back ends":                  {map[string]string{"etc/uplink/uplink.toml": good}, both, "", nil},
-		"networkd alone":                  {map[string]string{"etc/uplink/uplink.toml": "backend = \"networkd\"\n" + good}, []string{networkdLink}, "", nil},
-		"netlink alone":                   {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good}, []string{applyLink, enp1Link, eth0Link, networkdLink}, "", nil},
-		"the initrd":                      {map[string]string{"etc/uplink/uplink.toml": good, "etc/initrd-release": "ID=debian\n"}, nil, "", nil},
-		"uplink=0":                        {map[string]string{"etc/uplink/uplink.toml": "?", "proc/cmdline": "quiet uplink=0\n"}, nil, "", nil},
-		"uplink.backend= overrides":       {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good, "proc/cmdline": "uplink.backend=networkd"}, []string{networkdLink}, "", nil},
-		"a wrong word is logged":          {map[string]string{"etc/uplink/uplink.toml": good, "proc/cmdline": "uplink.backend=iproute2"}, both, "", []string{"4 kernel command line: uplink.backend=iproute2 is not understood"}},
-		"the command line of a container": {map[string]string{"etc/uplink/uplink.toml": good, "run/systemd/container": "lxc", "proc/cmdline": "uplink=0", "proc/1/cmdline": "/sbin/init\x00uplink.backend=networkd\x00"}, []string{networkdLink}, "", nil},
+		"no spec: nothing":                 {nil, nil, "", nil},
+		"both back ends":                   {map[string]string{"etc/uplink/uplink.toml": good}, both, "", nil},
+		"networkd alone":                   {map[string]string{"etc/uplink/uplink.toml": "backend = \"networkd\"\n" + good}, []string{networkdLink}, "", nil},
+		"netlink alone":                    {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good}, []string{applyLink, enp1Link, eth0Link, networkdLink}, "", nil},
+		"the initrd":                       {map[string]string{"etc/uplink/uplink.toml": good, "etc/initrd-release": "ID=debian\n"}, nil, "", nil},
+		"uplink=0":                         {map[string]string{"etc/uplink/uplink.toml": "?", "proc/cmdline": "quiet uplink=0\n"}, nil, "", nil},
+		"uplink.backend= overrides":        {map[string]string{"etc/uplink/uplink.toml": "backend = \"netlink\"\n" + good, "proc/cmdline": "uplink.backend=networkd"}, []string{networkdLink}, "", nil},
+		"a wrong word is logged":           {map[string]string{"etc/uplink/uplink.toml": good, "proc/cmdline": "uplink.backend=iproute2"}, both, "", []string{"4 kernel command line: uplink.backend=iproute2 is not understood"}},
+		"the command line of a container":  {map[string]string{"etc/uplink/uplink.toml": good, "run/systemd/container": "lxc", "proc/cmdline": "uplink=0", "proc/1/cmdline": "/sbin/init\x00uplink.backend=networkd\x00"}, []string{networkdLink, backendFile}, "", nil},
+		"a container without a spec":       {map[string]string{"run/systemd/container": "lxc", "proc/1/cmdline": "/sbin/init\x00uplink.backend=networkd\x00"}, []string{backendFile}, "", nil},
+		"a container that is switched off": {map[string]string{"etc/uplink/uplink.toml": good, "run/systemd/container": "lxc", "proc/1/cmdline": "/sbin/init\x00uplink.backend=networkd\x00uplink=off\x00"}, nil, "", nil},
 		"a bad spec is hooked in all the same": {map[string]string{"etc/uplink/uplink.toml": "backend = \"networkd\"\nbackened = 1\n"}, []string{applyLink, networkdLink, takeOverLink},
 			"/etc/uplink/uplink.toml:2:1: unknown key", []string{"3 /etc/uplink/uplink.toml:2:1: unknown key \"backened\" (did you mean `backend`?)"}},
 		"a bad spec and an override": {map[string]string{"etc/uplink/uplink.toml": "x", "proc/cmdline": "uplink.backend=netlink"}, []string{applyLink, networkdLink},
@@ -84,15 +87,20 @@ func logged(root string) (Generator, *[]string) {
 	}}, &log
 }
 
-// links returns "NAME -> TARGET" of all links below dir, sorted by name.
+// links returns "NAME -> TARGET" of all links below dir, and "NAME: TEXT" of files, sorted.
 func links(t *testing.T, dir string) (found []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		target, err := os.Readlink(file)
 		name, _ := filepath.Rel(dir, file)
+		if e.Type().IsRegular() {
+			text, err := os.ReadFile(file)
+			found = append(found, name+": "+string(text))
+			return err
+		}
+		target, err := os.Readlink(file)
 		found = append(found, name+" -> "+target)
 		return err
 	})
@@ -226,6 +234,8 @@ func TestCommandLine(t *testing.T) {
 		"uplink.backend=netlink uplink.backend=auto": {Backend: spec.Auto},
 		"uplink.backend=x":                           {Bad: "uplink.backend=x"},
 		"uplink.backend":                             {Bad: "uplink.backend"},
+		"uplink=\"\x1b[31m\xff\u202e\"":              {Bad: "uplink=?[31m\ufffd?"},
+		"uplink=" + strings.Repeat("x", 1<<20):       {Bad: "uplink=" + strings.Repeat("x", 57) + "…"},
 		"UPLINK=0":                                   {},
 	} {
 		if got := parseCommandLine(in); got != want {

@@ -37,9 +37,13 @@ func (c *compiler) dropHidden() {
 				hidden[r] = true
 			}
 		}
-		if w := bare(r); w != r && there[w] {
+		if w := r.Bare(); w != r && there[w] {
 			hidden[r] = true
 		}
+	}
+	for i := range c.state.Links {
+		learn := &c.state.Links[i].Learn
+		learn.Rules = slices.DeleteFunc(learn.Rules, func(r fib.LearnedRule) bool { return there[r.Key()] })
 	}
 	c.state.Rules = slices.DeleteFunc(c.state.Rules, func(r fib.Rule) bool {
 		key := r.Key()
@@ -74,14 +78,6 @@ func (c *compiler) distinctToTheKernel(there map[fib.Rule]bool) {
 			said[key] = true
 			c.spec.Fail("the kernel takes this rule and one without `not` at the same priority for the same", "give one of them another `priority`", at...)
 		}
-	}
-}
-
-// bare returns a rule that does the same to everything.
-func bare(r fib.Rule) fib.Rule {
-	return fib.Rule{
-		Family: r.Family, Priority: r.Priority, Action: r.Action, Table: r.Table, Goto: r.Goto, L3MDev: r.L3MDev,
-		SuppressPrefixLength: r.SuppressPrefixLength, SuppressIfGroup: r.SuppressIfGroup,
 	}
 }
 

@@ -5,21 +5,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// firstAuto is where automatic numbers of tables and priorities begin: above what
-// people number by hand, and away from what container networks and VPNs take.
-const firstAuto = 10000
-
 // The bands of main-routes-first. Each uplink's rules stand at its priority, with
 // the defaults of its table suppressed; then comes one rule for main with its
-// defaults suppressed; then the uplink's rules again, in full, and, where it fails
-// closed, right behind them those that refuse.
-const (
-	priorityMainSpecific = spec.MaxPriorityMainRoutesFirst + 1
-	fullLookupOffset     = spec.MaxPriorityMainRoutesFirst + 2
-)
+// defaults suppressed; then, fib.FullLookupOffset above, the uplink's rules again, in
+// full, and, where it fails closed, right behind them those that refuse.
+const priorityMainSpecific = spec.MaxPriorityMainRoutesFirst + 1
 
 // tables gives each uplink its table's number: the given one, or the lowest free
-// number from firstAuto up, in order of the names.
+// number from fib.FirstNumber up, in order of the names. Behind them is the one to fail over to.
 func tables(s *spec.Spec) map[string]uint32 {
 	used := map[uint32]bool{fib.TableDefault: true, fib.TableMain: true, fib.TableLocal: true}
 	for _, u := range s.Uplinks {
@@ -32,7 +25,7 @@ func tables(s *spec.Spec) map[string]uint32 {
 		}
 	}
 	ids := make(map[string]uint32, len(s.Uplinks))
-	next := uint32(firstAuto)
+	next := uint32(fib.FirstNumber)
 	for _, u := range s.Uplinks {
 		if u.Table == 0 {
 			for used[next] {
@@ -43,11 +36,17 @@ func tables(s *spec.Spec) map[string]uint32 {
 		}
 		ids[u.Name] = u.Table
 	}
+	for used[next] {
+		next++
+	}
+	if s.HasProbes() {
+		ids[spec.FailoverTable] = next
+	}
 	return ids
 }
 
 // priorities gives each uplink the priority of its rules: the given one, or the
-// lowest free number from firstAuto up, in order of the names. Once they have run
+// lowest free number from fib.FirstNumber up, in order of the names. Once they have run
 // out the last one is shared, which disjoint selectors allow.
 //
 // Uplinks that fail closed come before the others: a packet can be both, of their
@@ -57,6 +56,9 @@ func tables(s *spec.Spec) map[string]uint32 {
 // main-routes-first each of them takes two numbers, see failClosed.
 func priorities(s *spec.Spec) map[string]uint32 {
 	last := uint32(fib.PriorityMain - 1)
+	if s.HasProbes() {
+		last = fib.PriorityFailover - 1
+	}
 	if s.MainRoutesFirst {
 		last = spec.MaxPriorityMainRoutesFirst
 	}
@@ -77,7 +79,7 @@ func priorities(s *spec.Spec) map[string]uint32 {
 		}
 	}
 	given := make(map[string]uint32, len(s.Uplinks))
-	next := uint32(firstAuto)
+	next := uint32(fib.FirstNumber)
 	for _, closed := range []bool{true, false} {
 		for i := range s.Uplinks {
 			u := &s.Uplinks[i]

@@ -79,8 +79,7 @@ func (c *compiler) extraRoute(u *spec.Uplink, i int) (defaults []fib.Route) {
 				})
 			}
 			// Systemd 247 wants the way by the file's own link first.
-			slices.SortStableFunc(r.Nexthops, func(a, b fib.Nexthop) int { return ownFirst(link, a) - ownFirst(link, b) })
-			r.Nexthops = single(r.Nexthops)
+			r.Nexthops = single(ownFirst(link, r.Nexthops))
 			r.Link = r.Nexthops[0].Link
 		default:
 			r.Nexthops = []fib.Nexthop{{Link: link, Via: e.Via, OnLink: e.Via.IsValid() && (e.OnLink || u.OnLink)}}
@@ -133,11 +132,17 @@ func twice(hops []fib.Nexthop) bool {
 	return false
 }
 
-func ownFirst(link string, n fib.Nexthop) int {
-	if n.Link == link {
-		return 0
+// ownFirst puts the ways by a link before the others.
+func ownFirst(link string, hops []fib.Nexthop) []fib.Nexthop {
+	var own, others []fib.Nexthop
+	for _, h := range hops {
+		if h.Link == link {
+			own = append(own, h)
+		} else {
+			others = append(others, h)
+		}
 	}
-	return 1
+	return append(own, others...)
 }
 
 // single drops the weight of an only nexthop: nothing is shared then.

@@ -12,7 +12,7 @@ import (
 
 // ownRules adds the rules that follow from the uplink itself.
 func (c *compiler) ownRules(u *spec.Uplink) {
-	base := fib.Rule{Action: fib.Lookup, Table: c.tables[u.Name], Link: c.ruleLink(u), Origin: u.Origin}
+	base := fib.Rule{Action: fib.Lookup, Table: c.tables[u.Name], Link: c.ruleLink(u), Origin: u.Origin, Order: orderOf(u)}
 	var selected []fib.Rule
 	var own []netip.Prefix
 	seen := map[netip.Addr]bool{}
@@ -32,11 +32,18 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 	for _, p := range from {
 		r := base
 		r.Family, r.From = fib.FamilyOf(p.Addr()), p
+		if mayMove(u) {
+			r.Order = fib.Movable
+		}
 		selected = append(selected, r)
 	}
 	for _, p := range to {
 		r := base
 		r.Family, r.To = fib.FamilyOf(p.Addr()), p
+		// Others than the host's own addresses compete with the sources of all uplinks.
+		if mayMove(u) && seen[p.Addr()] && p.IsSingleIP() {
+			r.Order = fib.Movable
+		}
 		selected = append(selected, r)
 	}
 	if u.Mark.Mask != 0 {
@@ -52,18 +59,49 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 		}
 	}
 
-	priority := c.priorities[u.Name]
 	for _, r := range selected {
-		r.Priority = priority
-		if !c.spec.MainRoutesFirst {
-			c.state.Rules = append(c.state.Rules, r)
+		c.state.Rules = append(c.state.Rules, c.bands(u, r)...)
+	}
+	learn := &c.state.Links[c.links[u.Name]].Learn
+	for _, f := range fib.Families {
+		if !u.Learns(f) {
 			continue
 		}
-		specific, full := r, r
-		specific.SuppressPrefixLength = fib.Some[uint32](0)
-		full.Priority = priority + fullLookupOffset
-		c.state.Rules = append(c.state.Rules, specific, full)
+		r := base
+		r.Family = f
+		for _, r := range c.bands(u, r) {
+			if u.From == nil {
+				learn.Rules = append(learn.Rules, fib.LearnedRule{Rule: r})
+			}
+			if u.To == nil {
+				learn.Rules = append(learn.Rules, fib.LearnedRule{Rule: r, To: true})
+			}
+		}
 	}
+}
+
+// orderOf says whose choice the priority of the uplink's rules is.
+func orderOf(u *spec.Uplink) fib.Order {
+	if u.Priority != 0 {
+		return fib.Given
+	}
+	return fib.Numbered
+}
+
+// mayMove says whether the uplink's rules for addresses may stand anywhere among those of
+// the others. Where it fails closed they come before the others', see priorities.
+func mayMove(u *spec.Uplink) bool { return u.Priority == 0 && u.Fallthrough == 0 }
+
+// bands returns a rule of the uplink's at the priorities at which it has to stand.
+func (c *compiler) bands(u *spec.Uplink, r fib.Rule) []fib.Rule {
+	r.Priority = c.priorities[u.Name]
+	if !c.spec.MainRoutesFirst {
+		return []fib.Rule{r}
+	}
+	specific, full := r, r
+	specific.SuppressPrefixLength = fib.Some[uint32](0)
+	full.Priority += fib.FullLookupOffset
+	return []fib.Rule{specific, full}
 }
 
 // ruleLink returns the link whose coming and going the uplink's rules follow:
@@ -86,9 +124,9 @@ func (c *compiler) extraRule(u *spec.Uplink, i int) {
 		Link: c.ruleLink(u), Origin: u.Origin,
 	}
 	if r.Priority == 0 {
-		r.Priority = c.priorities[u.Name]
+		r.Priority, r.Order = c.priorities[u.Name], orderOf(u)
 		if c.spec.MainRoutesFirst {
-			r.Priority += fullLookupOffset
+			r.Priority += fib.FullLookupOffset
 		}
 	}
 	if r.Action == fib.Lookup && !r.L3MDev {
@@ -131,22 +169,35 @@ func (c *compiler) failClosed() {
 		return
 	}
 	led := map[way]bool{}
-	last := map[fib.Rule]bool{}
-	for _, r := range slices.Clone(c.state.Rules) {
+	// refusing returns the rule that comes behind one with main-routes-first.
+	refusing := func(r fib.Rule) (fib.Rule, bool) {
 		u := closed[r.Table]
 		if u == nil || r.Action != fib.Lookup || r.L3MDev {
-			continue
+			return r, false
 		}
 		led[way{u.Name, r.Family}] = true
 		if !c.spec.MainRoutesFirst || r.SuppressPrefixLength.Set {
-			continue
+			return r, false
 		}
 		r.Priority, r.Table, r.Link = r.Priority+1, 0, ""
 		r.Action = fib.Action(u.Fallthrough) // numbered alike: RTN_* and FR_ACT_*
 		r.SuppressIfGroup = fib.Opt[uint32]{}
-		if key := r.Key(); !last[key] {
-			last[key] = true
+		return r, true
+	}
+	last := map[fib.Rule]bool{}
+	for _, r := range slices.Clone(c.state.Rules) {
+		if r, ok := refusing(r); ok && !last[r.Key()] {
+			last[r.Key()] = true
 			c.state.Rules = append(c.state.Rules, r)
+		}
+	}
+	for i := range c.state.Links {
+		learn := &c.state.Links[i].Learn
+		for _, r := range slices.Clone(learn.Rules) {
+			if rule, ok := refusing(r.Rule); ok {
+				r.Rule = rule
+				learn.Rules = append(learn.Rules, r)
+			}
 		}
 	}
 	if c.spec.MainRoutesFirst {
@@ -169,7 +220,10 @@ func (c *compiler) mainFirst() {
 		return
 	}
 	for _, f := range fib.Families {
-		if slices.ContainsFunc(c.state.Rules, func(r fib.Rule) bool { return r.Family == f }) {
+		learns := func(l fib.Link) bool {
+			return slices.ContainsFunc(l.Learn.Rules, func(r fib.LearnedRule) bool { return r.Family == f })
+		}
+		if slices.ContainsFunc(c.state.Rules, func(r fib.Rule) bool { return r.Family == f }) || slices.ContainsFunc(c.state.Links, learns) {
 			c.state.Rules = append(c.state.Rules, fib.Rule{
 				Family: f, Priority: priorityMainSpecific, Action: fib.Lookup, Table: fib.TableMain,
 				SuppressPrefixLength: fib.Some[uint32](0), Origin: fib.Origin{File: c.spec.Files[0]},

@@ -27,6 +27,7 @@ const (
 	GatewayOnlyInTable  ID = "gateway-only-in-table"
 	NothingSelects      ID = "nothing-selects"
 	MetricAlone         ID = "metric-without-default-route"
+	ManyRules           ID = "many-rules"
 )
 
 // Kinds says in one sentence each what the kinds are, for those who list them.
@@ -37,6 +38,7 @@ var Kinds = []struct {
 	{EqualPriorities, "two rules of one priority may select the same packet and do different things: which is asked first is left to chance"},
 	{GatewayOnlyInTable, "table main does not reach a gateway directly, only the uplink's own table does"},
 	{Inet6WithoutGateway, "an uplink has IPv6 addresses and no IPv6 gateway, and for IPv4 it has one"},
+	{ManyRules, "the kernel tries many rules one after the other for each packet, because they cannot be laid out in blocks"},
 	{MetricAlone, "metric is for the default routes in table main, and the uplink has none there"},
 	{NoConnectedSubnet, "packets from an address to its own subnet go to a gateway"},
 	{NoDefaultRoute, "traffic that asks for no address has no way out"},
@@ -44,6 +46,8 @@ var Kinds = []struct {
 	{NothingSelects, "no rule and no route in main leads to an uplink"},
 	{ShadowedRule, "a rule is never asked, because an earlier one takes all that it selects"},
 	{Leak, "packets from an uplink's address leave by another uplink's gateway"},
+	{LinkedSpec, "a file of the spec is a link out of the directories for specs"},
+	{WritableSpec, "a file or directory of the spec can be written by others than root"},
 }
 
 // Warning is one thing that is probably not meant.
@@ -73,6 +77,7 @@ func Run(s *spec.Spec, state fib.State) []Warning {
 	c.mainDefaults()
 	c.shadowed()
 	c.equalPriorities()
+	c.inBlocks()
 	slices.SortStableFunc(c.found, func(a, b Warning) int {
 		return cmp.Or(strings.Compare(a.Origin.File, b.Origin.File), a.Origin.Line-b.Origin.Line)
 	})

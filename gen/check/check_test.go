@@ -83,6 +83,15 @@ addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
 gateways  = ["198.51.100.1", "2001:db8:2::1"]
 `
 
+// many is n uplinks that have nothing but an address.
+func many(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "[uplink.m%02d]\ninterface = \"m%02d\"\naddresses = [\"10.0.%d.2/24\"]\ngateways = [\"10.0.%d.1\"]\n", i, i, i, i)
+	}
+	return b.String()
+}
+
 func TestWarnings(t *testing.T) {
 	without := func(s, line string) string {
 		if !strings.Contains(s, line) {
@@ -121,6 +130,17 @@ func TestWarnings(t *testing.T) {
 		{"one priority, nothing in common", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\ndport = 80\nfamily = \"ipv4\"\n[[uplink.rt2.rule]]\npriority = 7\ndport = 443\nfamily = \"ipv4\"\ntable = \"isp1\"\n", nil},
 		{"the same twice", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\nfrom = \"10.0.0.0/8\"\n[[uplink.rt2.rule]]\npriority = 8\nfrom = \"10.1.0.0/16\"\n", []string{"shadowed-rule rt2: "}},
 		{"the other way round", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\nfrom = \"10.1.0.0/16\"\n[[uplink.rt2.rule]]\npriority = 8\nfrom = \"10.0.0.0/8\"\n", nil},
+		{"many", isp1 + many(60), nil},
+		{"many, and one that has to come in between", isp1 + many(60) + rt2 + "fwmark = 1\n", []string{
+			"many-rules rt2: they are not laid out in blocks, because this rule and those for the sources of uplinks before it may select the same packet",
+		}},
+		{"many, and one that comes first", isp1 + many(60) + rt2 + "fwmark = 1\npriority = 9000\n", nil},
+		{"many, and a rule in their place", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 12000\nfwmark = 1\n", []string{
+			"many-rules rt2: because a rule stands at priority 12000",
+		}},
+		{"many, and one for all of them", isp1 + many(60) + rt2 + "from = [\"10.0.0.0/8\", \"198.51.100.10/32\"]\nto = []\n", []string{
+			"many-rules rt2: because its rule for 10.0.0.0/8 selects sources of other uplinks too (10.0.0.2/32)",
+		}},
 		{"into another's table", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\nfrom = \"198.51.100.10\"\ntable = \"isp1\"\n", []string{
 			"no-connected-subnet rt2: packets from 198.51.100.10 to its own subnet 198.51.100.0/24 go to the gateway 192.0.2.1: table `isp1` does not have the subnet",
 			"shadowed-rule rt2: ",
@@ -149,7 +169,7 @@ func TestWarnings(t *testing.T) {
 
 // TestKinds wants each kind to be listed once, in order.
 func TestKinds(t *testing.T) {
-	if len(check.Kinds) != 10 || !slices.IsSortedFunc(check.Kinds, func(a, b struct {
+	if len(check.Kinds) != 13 || !slices.IsSortedFunc(check.Kinds, func(a, b struct {
 		ID   check.ID
 		What string
 	}) int {

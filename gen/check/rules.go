@@ -148,7 +148,7 @@ func (c *checker) equalIn(group []fib.Rule) {
 		for j := range group[:i] {
 			a, b := &group[j], &group[i]
 			u, other := c.origins[b.Origin], c.origins[a.Origin]
-			if u == nil || other == nil || sameOutcome(a, b) || !c.overlap(a, b) {
+			if u == nil || other == nil || a.SameOutcome(b) || !c.overlap(a, b) {
 				continue
 			}
 			x := c.state.Syntax()
@@ -159,24 +159,13 @@ func (c *checker) equalIn(group []fib.Rule) {
 	}
 }
 
-func sameOutcome(a, b *fib.Rule) bool {
-	return a.Action == b.Action && a.Table == b.Table && a.Goto == b.Goto && a.L3MDev == b.L3MDev &&
-		a.SuppressPrefixLength == b.SuppressPrefixLength && a.SuppressIfGroup == b.SuppressIfGroup
-}
-
 // overlap says whether two rules surely have packets in common. Rules to the host's own
 // addresses have none: table local comes first.
 func (c *checker) overlap(a, b *fib.Rule) bool {
 	if a.Not || b.Not || c.toItself(a) || c.toItself(b) {
 		return false
 	}
-	prefixes := func(p, q netip.Prefix) bool { return p.Bits() <= 0 || q.Bits() <= 0 || p.Overlaps(q) }
-	names := func(p, q string) bool { return p == "" || q == "" || p == q }
-	numbers := func(p, q uint8) bool { return p == 0 || q == 0 || p == q }
-	ports := func(p, q fib.Range[uint16]) bool { return p.Hi == 0 || q.Hi == 0 || p.Lo <= q.Hi && q.Lo <= p.Hi }
-	users := !a.UIDRange.Set || !b.UIDRange.Set || a.UIDRange.Value.Lo <= b.UIDRange.Value.Hi && b.UIDRange.Value.Lo <= a.UIDRange.Value.Hi
-	return prefixes(a.From, b.From) && prefixes(a.To, b.To) && (a.Mark^b.Mark)&a.Mask&b.Mask == 0 && names(a.IIF, b.IIF) && names(a.OIF, b.OIF) &&
-		numbers(a.TOS, b.TOS) && numbers(a.IPProto, b.IPProto) && ports(a.SPort, b.SPort) && ports(a.DPort, b.DPort) && users
+	return a.Overlaps(b)
 }
 
 func (c *checker) toItself(r *fib.Rule) bool { return r.To.IsSingleIP() && c.held[r.To.Addr()] }

@@ -90,6 +90,15 @@ rule add priority 5 from all lookup 7 protocol 118
 	if got := x.Address("del", s.Addresses[0]) + x.Rule("del", s.Rules[0]); got != "address del 192.0.2.10/24 dev dev0rule del priority 5 from all lookup t protocol 118" {
 		t.Error(got)
 	}
+	for protocol, want := range map[uint8]string{
+		4: "route add throw default table 7 proto 4|rule add priority 5 from all lookup 7 protocol 4",
+		0: "route add throw default table 7|rule add priority 5 from all lookup 7",
+	} {
+		x := Syntax{Protocol: Some(protocol)}
+		if got := x.Route("add", s.Routes[0]) + "|" + x.Rule("add", s.Rules[0]); got != want {
+			t.Errorf("protocol %d: %s, want %s", protocol, got, want)
+		}
+	}
 }
 
 // variants returns a base value and, for each field by which two values differ to
@@ -187,7 +196,7 @@ func checkOrder[T any](t *testing.T, all []T, compare func(a, b T) int) {
 // TestCompareKnowsEveryField fails where a field is added that Compare forgets.
 func TestCompareKnowsEveryField(t *testing.T) {
 	t.Parallel()
-	for v, n := range map[any]int{Rule{}: 22, Nexthop{}: 4, RouteKey{}: 4} {
+	for v, n := range map[any]int{Rule{}: 23, Nexthop{}: 4, RouteKey{}: 4} {
 		if got := reflect.TypeOf(v).NumField(); got != n {
 			t.Errorf("%T has %d fields: add the new one to Compare and to the variants here", v, got)
 		}
@@ -201,9 +210,9 @@ func TestCompareIgnoresWhatTheKernelDoesNotSee(t *testing.T) {
 	t.Parallel()
 	a := Rule{Family: Inet, Priority: 5, Action: Lookup, Table: 7}
 	b := a
-	b.Link, b.Origin, b.From, b.To = "a", Origin{"f", 1}, Inet.Any(), Inet.Any()
+	b.Link, b.Origin, b.From, b.To, b.Order = "a", Origin{"f", 1}, Inet.Any(), Inet.Any(), Movable
 	if a.Compare(b) != 0 {
-		t.Error("rules differ by link, origin or a prefix for all")
+		t.Error("rules differ by link, origin, order or a prefix for all")
 	}
 	r, o := routeVariants()[0], routeVariants()[0]
 	o.Link, o.Origin = "b", Origin{"f", 1}
@@ -223,7 +232,8 @@ func TestSort(t *testing.T) {
 	want.Addresses = []Address{{Link: "a", Prefix: prefix("10.0.0.9/8")}, {Link: "a", Prefix: prefix("10.0.0.1/8")}, {Link: "b", Prefix: prefix("10.0.0.5/8")}}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
-		got := State{slices.Clone(want.Tables), slices.Clone(want.Links), slices.Clone(want.Addresses), slices.Clone(want.Routes), slices.Clone(want.Rules)}
+		got := want.Clone()
+		got.Tables = slices.Clone(want.Tables)
 		slices.Reverse(got.Tables)
 		slices.Reverse(got.Links)
 		got.Addresses[1], got.Addresses[2] = got.Addresses[2], got.Addresses[1]

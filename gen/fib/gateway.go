@@ -19,6 +19,7 @@ type GatewayRules struct {
 // Add puts a rule into the set if it is one of those.
 func (g *GatewayRules) Add(r Rule) {
 	switch {
+	case r.Action == Goto && r.Goto <= PriorityMain: // what it leads to is looked at by itself
 	case r.Action == Nop || !r.Not && asksForMore(r) || r.Action == Lookup && r.Table == TableMain && !r.L3MDev:
 	case !r.Not && r.To.IsSingleIP():
 		if g.hosts == nil {

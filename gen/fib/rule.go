@@ -55,6 +55,16 @@ func compareRange[T cmp.Ordered](a, b Range[T]) int {
 	return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Hi, b.Hi))
 }
 
+// Order says whose choice a rule's priority is.
+type Order uint8
+
+// Whose choice a priority is.
+const (
+	Given    Order = iota // the spec's, or what others rely on
+	Numbered              // it only has to come after those of lower priority, and before those of a higher one
+	Movable               // the same, and it selects by one prefix alone: see package blocks
+)
+
 // Rule is one entry of the routing policy database, as in ip-rule(8). The zero
 // value of a selector selects everything.
 type Rule struct {
@@ -84,12 +94,13 @@ type Rule struct {
 	// that has to stand without any, because it fails closed.
 	Link   string
 	Origin Origin
+	Order  Order
 }
 
 // Key returns the rule without what is not the kernel's, in the form in which equal
 // rules are == and may be a map's key.
 func (r Rule) Key() Rule {
-	r.Link, r.Origin = "", Origin{}
+	r.Link, r.Origin, r.Order = "", Origin{}, Given
 	if r.From.Bits() <= 0 {
 		r.From = netip.Prefix{}
 	}
@@ -99,8 +110,16 @@ func (r Rule) Key() Rule {
 	return r
 }
 
+// Bare returns the key of a rule that does the same to everything.
+func (r *Rule) Bare() Rule {
+	return Rule{
+		Family: r.Family, Priority: r.Priority, Action: r.Action, Table: r.Table, Goto: r.Goto, L3MDev: r.L3MDev,
+		SuppressPrefixLength: r.SuppressPrefixLength, SuppressIfGroup: r.SuppressIfGroup,
+	}
+}
+
 // Compare orders rules by family and priority, then by all that is left but
-// Link and Origin: 0 means the same rule to the kernel.
+// Link, Origin and Order: 0 means the same rule to the kernel.
 func (r Rule) Compare(o Rule) int {
 	// What mostly differs first: all the arguments of cmp.Or are worked out.
 	if c := cmp.Or(cmp.Compare(r.Family, o.Family), cmp.Compare(r.Priority, o.Priority)); c != 0 {
@@ -142,6 +161,28 @@ func compareSelector(a, b netip.Prefix) int {
 		return 0
 	}
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// SameOutcome says whether two rules do the same to a packet that both select.
+func (r *Rule) SameOutcome(o *Rule) bool {
+	return r.Action == o.Action && r.Table == o.Table && r.Goto == o.Goto && r.L3MDev == o.L3MDev &&
+		r.SuppressPrefixLength == o.SuppressPrefixLength && r.SuppressIfGroup == o.SuppressIfGroup
+}
+
+// Overlaps says whether there are packets that two rules of one family both select, as
+// far as their selectors tell. One with Not overlaps with everything.
+func (r *Rule) Overlaps(o *Rule) bool {
+	if r.Not || o.Not {
+		return true
+	}
+	prefixes := func(p, q netip.Prefix) bool { return p.Bits() <= 0 || q.Bits() <= 0 || p.Overlaps(q) }
+	names := func(p, q string) bool { return p == "" || q == "" || p == q }
+	numbers := func(p, q uint8) bool { return p == 0 || q == 0 || p == q }
+	ports := func(p, q Range[uint16]) bool { return p.Hi == 0 || q.Hi == 0 || p.Lo <= q.Hi && q.Lo <= p.Hi }
+	a, b := r.UIDRange, o.UIDRange
+	users := !a.Set || !b.Set || a.Value.Lo <= b.Value.Hi && b.Value.Lo <= a.Value.Hi
+	return prefixes(r.From, o.From) && prefixes(r.To, o.To) && (r.Mark^o.Mark)&r.Mask&o.Mask == 0 && names(r.IIF, o.IIF) && names(r.OIF, o.OIF) &&
+		numbers(r.TOS, o.TOS) && numbers(r.IPProto, o.IPProto) && ports(r.SPort, o.SPort) && ports(r.DPort, o.DPort) && users
 }
 
 func compareBool(a, b bool) int {

@@ -26,6 +26,15 @@ const (
 	// this number or above is never asked for what main has a route for.
 	PriorityMain = 32766
 
+	// FirstNumber is where the numbers of tables and the priorities begin that a spec does
+	// not give: above what people number by hand, and away from what container networks and
+	// VPNs take.
+	FirstNumber = 10000
+
+	// FullLookupOffset is how far above an uplink's rules, with main-routes-first, they
+	// stand once more, with the defaults of its table.
+	FullLookupOffset = PriorityMain / 2
+
 	// MetricDefaultInet6 is what the kernel gives an IPv6 route without a metric
 	// (IP6_RT_PRIO_USER, include/uapi/linux/ipv6_route.h). IPv4 keeps 0.
 	MetricDefaultInet6 = 1024
@@ -111,6 +120,8 @@ type State struct {
 	Addresses []Address
 	Routes    []Route
 	Rules     []Rule
+	Probes    []Probe // by uplink, then by family
+	Failover  Failover
 }
 
 // Table is a routing table's number and its name for iproute2 and networkd.
@@ -174,6 +185,10 @@ type Link struct {
 	// has them now (manage = "policy").
 	PolicyOnly bool
 
+	// Networkd says that systemd-networkd has the link: of the State only the rules of
+	// learned addresses, and what its probe brings about, are here. See LeaveToNetworkd.
+	Networkd bool
+
 	MTU               uint32 // bytes; 0 leaves it alone
 	DNS               []netip.Addr
 	Domains           []string
@@ -193,6 +208,27 @@ type Learn struct {
 	Table            uint32 // learned gateways go here
 	DefaultRoute     bool   // and the default routes among them to main as well,
 	Metric           uint32 // with this metric; 0 for the default
+
+	Fixed []netip.Addr  // addresses of the spec on this link: they are not learned
+	Rules []LearnedRule // what each learned address asks for
+}
+
+// LearnedRule is a rule that lacks an address: one that is not known before the link
+// learns it.
+type LearnedRule struct {
+	Rule
+	To bool // the address is the destination; else it is the source
+}
+
+// For returns the rule of one address, which is of the rule's family.
+func (r LearnedRule) For(a netip.Addr) Rule {
+	p := netip.PrefixFrom(a, a.BitLen())
+	if r.To {
+		r.Rule.To = p
+	} else {
+		r.From = p
+	}
+	return r.Rule
 }
 
 // Any says whether the link learns anything.
@@ -220,11 +256,21 @@ func (a Address) Family() Family { return FamilyOf(a.Prefix.Addr()) }
 // equal item by item. The order of addresses on one link is kept, because the
 // first of a subnet is its primary one.
 func (s *State) Sort() {
-	slices.SortFunc(s.Tables, func(a, b Table) int { return cmp.Compare(a.ID, b.ID) })
-	slices.SortFunc(s.Links, func(a, b Link) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortStableFunc(s.Addresses, func(a, b Address) int { return cmp.Compare(a.Link, b.Link) })
-	slices.SortStableFunc(s.Routes, Route.Compare)
-	slices.SortStableFunc(s.Rules, Rule.Compare)
+	sortStable(s.Tables, func(a, b Table) int { return cmp.Compare(a.ID, b.ID) })
+	sortStable(s.Links, func(a, b Link) int { return cmp.Compare(a.Name, b.Name) })
+	sortStable(s.Addresses, func(a, b Address) int { return cmp.Compare(a.Link, b.Link) })
+	sortStable(s.Routes, Route.Compare)
+	sortStable(s.Rules, Rule.Compare)
+	for _, l := range s.Links {
+		sortStable(l.Learn.Rules, func(a, b LearnedRule) int {
+			return cmp.Or(a.Compare(b.Rule), compareBool(a.To, b.To))
+		})
+	}
+}
+
+// Learns says whether any link learns something of its network.
+func (s *State) Learns() bool {
+	return slices.ContainsFunc(s.Links, func(l Link) bool { return l.Learn.Any() })
 }
 
 // Link returns the link of that name.
@@ -236,22 +282,43 @@ func (s *State) Link(name string) (Link, bool) {
 	return s.Links[i], true
 }
 
-// DropLinks takes out of the State what belongs to the links that drop returns true
-// for, and where there is one of them, what belongs to none.
-func (s *State) DropLinks(drop func(link string) bool) {
+// Clone returns a copy that shares nothing with s that LeaveToNetworkd or DropFamily change.
+func (s *State) Clone() State {
+	c := State{
+		Tables: s.Tables, Links: slices.Clone(s.Links), Addresses: slices.Clone(s.Addresses),
+		Routes: slices.Clone(s.Routes), Rules: slices.Clone(s.Rules), Probes: slices.Clone(s.Probes), Failover: s.Failover,
+	}
+	c.Failover.Ways = slices.Clone(s.Failover.Ways)
+	for i := range c.Routes {
+		c.Routes[i].Nexthops = slices.Clone(c.Routes[i].Nexthops)
+	}
+	for i := range c.Links {
+		c.Links[i].Learn.Rules = slices.Clone(c.Links[i].Learn.Rules)
+	}
+	return c
+}
+
+// LeaveToNetworkd takes out of the State what belongs to the links that networkd has,
+// and where there is one of them, what belongs to none. The rules of learned addresses
+// stay: networkd has no such thing (systemd issue 33540). So do probes, and what fails over.
+func (s *State) LeaveToNetworkd(has func(link string) bool) {
 	gone := map[string]bool{}
-	s.Links = slices.DeleteFunc(s.Links, func(l Link) bool {
-		gone[l.Name] = drop(l.Name)
-		return gone[l.Name]
+	s.Links = without(s.Links, func(l *Link) bool {
+		gone[l.Name] = has(l.Name)
+		return gone[l.Name] && len(l.Learn.Rules) == 0 && !s.usesLink(l.Name)
 	})
+	for i := range s.Links {
+		l := &s.Links[i]
+		l.PolicyOnly, l.Networkd = l.PolicyOnly || gone[l.Name], l.Networkd || gone[l.Name]
+	}
 	for _, is := range gone {
 		gone[""] = gone[""] || is
 	}
-	s.Addresses = slices.DeleteFunc(s.Addresses, func(a Address) bool { return gone[a.Link] })
-	s.Routes = slices.DeleteFunc(s.Routes, func(r Route) bool { return gone[r.Link] })
-	s.Rules = slices.DeleteFunc(s.Rules, func(r Rule) bool { return gone[r.Link] })
+	s.Addresses = without(s.Addresses, func(a *Address) bool { return gone[a.Link] })
+	s.Routes = without(s.Routes, func(r *Route) bool { return gone[r.Link] })
+	s.Rules = without(s.Rules, func(r *Rule) bool { return gone[r.Link] })
 	for i := range s.Routes {
-		s.Routes[i].Nexthops = slices.DeleteFunc(s.Routes[i].Nexthops, func(n Nexthop) bool { return gone[n.Link] })
+		s.Routes[i].Nexthops = without(s.Routes[i].Nexthops, func(n *Nexthop) bool { return gone[n.Link] })
 	}
 }
 
@@ -259,8 +326,14 @@ func (s *State) DropLinks(drop func(link string) bool) {
 // have it, and says whether there was anything.
 func (s *State) DropFamily(f Family) bool {
 	n := len(s.Addresses) + len(s.Routes) + len(s.Rules)
-	s.Addresses = slices.DeleteFunc(s.Addresses, func(a Address) bool { return a.Family() == f })
-	s.Routes = slices.DeleteFunc(s.Routes, func(r Route) bool { return r.Family == f })
-	s.Rules = slices.DeleteFunc(s.Rules, func(r Rule) bool { return r.Family == f })
+	s.Addresses = without(s.Addresses, func(a *Address) bool { return a.Family() == f })
+	s.Routes = without(s.Routes, func(r *Route) bool { return r.Family == f })
+	s.Rules = without(s.Rules, func(r *Rule) bool { return r.Family == f })
+	s.Probes = without(s.Probes, func(p *Probe) bool { return p.Family == f })
+	s.Failover.Ways = without(s.Failover.Ways, func(w *MainWay) bool { return w.Family == f })
+	for i := range s.Links {
+		learn := &s.Links[i].Learn
+		learn.Rules = without(learn.Rules, func(r *LearnedRule) bool { return r.Family == f })
+	}
 	return n != len(s.Addresses)+len(s.Routes)+len(s.Rules)
 }

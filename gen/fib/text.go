@@ -14,6 +14,9 @@ type Syntax struct {
 	Device func(link string) string
 	// Table names a table; nil for its number.
 	Table func(id uint32) string
+	// Protocol is the number that routes and rules bear, where that is not ours; 0 leaves
+	// it out.
+	Protocol Opt[uint8]
 }
 
 // Syntax returns a Syntax that names each link's interface where its match gives
@@ -34,8 +37,8 @@ func (s *State) Syntax() Syntax {
 }
 
 // Text returns the whole State as lines of ip(8) in the order in which they can
-// be applied: addresses, routes, rules. Tables' names and the settings of links
-// that ip(8) cannot say are comments.
+// be applied: addresses, routes, rules. Tables' names, probes, and the settings of
+// links, which ip(8) cannot say, are comments.
 func (s *State) Text() string {
 	x := s.Syntax()
 	var b strings.Builder
@@ -43,8 +46,21 @@ func (s *State) Text() string {
 	for _, t := range s.Tables {
 		line("# table " + utoa(t.ID) + " " + t.Name)
 	}
+	for i := range s.Probes {
+		line("# probe " + probeText(&s.Probes[i]))
+	}
+	for i := range s.Failover.Ways {
+		line("# main " + mainWayText(&s.Failover.Ways[i]))
+	}
 	for _, l := range s.Links {
 		line(x.Link(l))
+		for _, r := range l.Learn.Rules {
+			end := "from"
+			if r.To {
+				end = "to"
+			}
+			line("# for each address it learns, " + end + " that: " + x.Rule("add", r.Rule))
+		}
 	}
 	for _, a := range s.Addresses {
 		line(x.Address("add", a))
@@ -121,7 +137,7 @@ func (x Syntax) Route(verb string, r Route) string {
 	if r.Table != TableMain {
 		w.add("table", x.table(r.Table))
 	}
-	w.add("proto", utoa(Protocol))
+	w.number("proto", x.protocol())
 	if r.Scope != ScopeUniverse || r.Family == Inet && r.DefaultScope() != ScopeUniverse {
 		w.add("scope", r.Scope.String())
 	}
@@ -204,8 +220,15 @@ func (x Syntax) Rule(verb string, r Rule) string {
 	if r.SuppressIfGroup.Set {
 		w.add("suppress_ifgroup", utoa(r.SuppressIfGroup.Value))
 	}
-	w.add("protocol", utoa(Protocol))
+	w.number("protocol", x.protocol())
 	return w.String()
+}
+
+func (x Syntax) protocol() uint32 {
+	if x.Protocol.Set {
+		return uint32(x.Protocol.Value)
+	}
+	return Protocol
 }
 
 func (x Syntax) table(id uint32) string {
@@ -270,3 +293,26 @@ func selector(p netip.Prefix) string {
 func utoa(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
 
 func hex(v uint32) string { return "0x" + strconv.FormatUint(uint64(v), 16) }
+
+// probeText says what is asked: "isp1 IPv4: 1 of 198.51.100.1 203.0.113.1 (icmp), every 5s for 2s, down 3, up 5".
+func probeText(p *Probe) string {
+	var b strings.Builder
+	b.WriteString(p.Uplink + " " + p.Family.String() + ": " + utoa(p.Reliability) + " of")
+	for _, a := range p.Targets {
+		b.WriteString(" " + a.String())
+	}
+	how := "icmp"
+	if p.Port != 0 {
+		how = "tcp port " + utoa(uint32(p.Port))
+	}
+	b.WriteString(" (" + how + "), every " + p.Interval.String() + " for " + p.Timeout.String() + ", down " + utoa(p.Down) + ", up " + utoa(p.Up))
+	return b.String()
+}
+
+// mainWayText returns "isp1 IPv4: metric 100", or the weight.
+func mainWayText(w *MainWay) string {
+	if w.Weight > 0 {
+		return w.Uplink + " " + w.Family.String() + ": weight " + utoa(uint32(w.Weight))
+	}
+	return w.Uplink + " " + w.Family.String() + ": metric " + utoa(w.Metric)
+}

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -55,6 +56,32 @@ func (r Root) Path(name string) (string, error) {
 		return filepath.Clean(name), nil
 	}
 	return securejoin.SecureJoin(r.dir, name)
+}
+
+// Real returns the host's absolute path of what name leads to through all links. It must
+// exist.
+func (r Root) Real(name string) (string, error) {
+	if r.IsHost() {
+		real, err := filepath.EvalSymlinks(name)
+		return real, bare(err)
+	}
+	path, err := r.Path(name)
+	if err == nil {
+		_, err = os.Lstat(path)
+	}
+	if err != nil {
+		return "", bare(err)
+	}
+	return strings.TrimPrefix(path, filepath.Clean(r.dir)), nil
+}
+
+// Owner returns the user that a file belongs to, if the file system tells.
+func Owner(info fs.FileInfo) (uid uint32, known bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return st.Uid, true
 }
 
 // ErrNotRegular is returned for what is no regular file: reading it might block,
@@ -143,17 +170,20 @@ func (r Root) ReadDir(name string) ([]string, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
-	entries, err := os.ReadDir(path)
+	// Not os.ReadDir: it has entries to sort, and the code for that.
+	dir, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, bare(err)
 	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, bare(err)
 	}
+	slices.Sort(names)
 	return names, nil
 }
 
@@ -190,12 +220,16 @@ func (r Root) Readlink(name string) (string, error) {
 // Glob returns the host's absolute paths that match pattern (filepath.Match),
 // sorted. A link to an absolute path on the way is followed as this machine would.
 func (r Root) Glob(pattern string) []string {
-	found, _ := fs.Glob(os.DirFS(r.String()), strings.TrimPrefix(pattern, "/"))
+	root := strings.TrimSuffix(r.String(), "/")
+	found, _ := filepath.Glob(literally.Replace(root) + "/" + strings.TrimPrefix(pattern, "/"))
 	for i, f := range found {
-		found[i] = "/" + f
+		found[i] = strings.TrimPrefix(f, root)
 	}
 	return found
 }
+
+// literally makes a pattern of a name.
+var literally = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 func (r Root) isLink(name string) bool {
 	st, err := r.lstat(name)

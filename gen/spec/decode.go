@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -17,7 +16,7 @@ var (
 	uplinkKeys = []string{
 		"accept-ra", "addresses", "default-route", "dhcp", "dns", "domains", "driver", "fallthrough",
 		"from", "fwmark", "gateways", "interface", "mac", "manage", "metric", "mtu", "onlink", "path",
-		"priority", "required-for-online", "route", "rule", "table", "to",
+		"priority", "probe", "required-for-online", "route", "rule", "table", "to",
 	}
 	multipathKeys = []string{"uplinks"}
 	routeKeys     = []string{
@@ -25,6 +24,7 @@ var (
 		"to", "type", "via",
 	}
 	nexthopKeys = []string{"onlink", "uplink", "via", "weight"}
+	probeKeys   = []string{"down", "interval", "port", "reliability", "targets", "timeout", "up"}
 	ruleKeys    = []string{
 		"dport", "family", "from", "fwmark", "goto", "iif", "ipproto", "l3mdev", "not", "oif", "priority",
 		"sport", "suppress-ifgroup", "suppress-prefixlength", "table", "to", "tos", "type", "uidrange",
@@ -32,10 +32,10 @@ var (
 )
 
 // Keys returns the keys that a spec may have, by the table in which they stand: ""
-// for the top level, "uplink", "route", "route.multipath", "rule" and "multipath".
+// for the top level, "uplink", "probe", "route", "route.multipath", "rule" and "multipath".
 func Keys() map[string][]string {
 	return map[string][]string{
-		"": topKeys, "uplink": uplinkKeys, "route": routeKeys, "route.multipath": nexthopKeys, "rule": ruleKeys, "multipath": multipathKeys,
+		"": topKeys, "uplink": uplinkKeys, "probe": probeKeys, "route": routeKeys, "route.multipath": nexthopKeys, "rule": ruleKeys, "multipath": multipathKeys,
 	}
 }
 
@@ -76,8 +76,6 @@ func (d *decoder) spec(tree map[string]any) *Spec {
 			d.unknown("", help)
 		}
 	})
-	slices.SortFunc(s.Uplinks, func(a, b Uplink) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(s.Multipath, func(a, b Weighted) int { return cmp.Compare(a.Uplink, b.Uplink) })
 	return s
 }
 
@@ -175,6 +173,8 @@ func (d *decoder) uplink(name string, v any) Uplink {
 			})
 		case "required-for-online":
 			u.RequiredForOnline = d.requiredForOnline(v)
+		case "probe":
+			u.Probe = d.probe(v)
 		case "route":
 			d.list(v, "tables: [[uplink.NAME.route]]", func(v any) { u.Routes = append(u.Routes, d.route(v)) })
 		case "rule":
@@ -377,6 +377,48 @@ func (d *decoder) nexthop(v any) Nexthop {
 		}
 	})
 	return n
+}
+
+func (d *decoder) probe(v any) *Probe {
+	p := &Probe{Interval: 5, Down: 3, Up: 5, Reliability: 1}
+	d.table(v, func(key string, v any) {
+		to, most := (*uint32)(nil), uint32(1000)
+		switch key {
+		case "targets":
+			if isEmpty(v) {
+				d.doc.failKey(d.path, "`targets` is empty", "")
+			}
+			d.list(v, "addresses", func(v any) {
+				if a, ok := d.addr(v); ok {
+					p.Targets = append(p.Targets, a)
+				}
+			})
+		case "port":
+			p.Port = uint16(d.number(v, 0, 65535))
+		case "interval":
+			to, most = &p.Interval, 3600
+		case "timeout":
+			to, most = &p.Timeout, 3600
+		case "down":
+			to = &p.Down
+		case "up":
+			to = &p.Up
+		case "reliability":
+			to = &p.Reliability
+		default:
+			d.unknown(" in a probe", probeKeys)
+		}
+		if to != nil {
+			*to = d.number(v, 1, most)
+		}
+	})
+	if _, isTable := v.(map[string]any); isTable && !has(v, "targets") {
+		d.doc.failKey(d.path, "a probe needs `targets`", "addresses beyond the provider's gateway that answer to everybody")
+	}
+	if p.Timeout == 0 {
+		p.Timeout = min(2, p.Interval)
+	}
+	return p
 }
 
 func (d *decoder) rule(v any) Rule {

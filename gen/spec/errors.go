@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -16,6 +17,7 @@ type Error struct {
 	Col  int    // from 1, in characters; 0 with Line
 	Msg  string // what is wrong
 	Help string // what would be right; may be empty
+	Err  error  // why the file cannot be read; nil where something in it is wrong
 
 	src    *source // nil where the error is the whole file's
 	at     span
@@ -36,6 +38,9 @@ func (e *Error) Error() string {
 	}
 	return s
 }
+
+// Unwrap returns why the file cannot be read, if that is the error.
+func (e *Error) Unwrap() error { return e.Err }
 
 // Position returns "FILE:LINE:COL", or "FILE" where the whole file is meant.
 func (e *Error) Position() string {
@@ -96,6 +101,21 @@ func printable(s string) string {
 	}, s)
 }
 
+// quote shows what the user wrote in a message: in one line, and not much of it.
+func quote(s string) string { return strconv.Quote(short(s)) }
+
+// short is the beginning of what is too long for a message.
+func short(s string) string {
+	const most = 48
+	n := 0
+	for i := range s {
+		if n++; n > most {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
+
 // Errors is all that is wrong with a spec, in the order of its files.
 type Errors []*Error
 
@@ -106,6 +126,15 @@ func (es Errors) Error() string {
 		lines[i] = e.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns the errors.
+func (es Errors) Unwrap() []error {
+	list := make([]error, len(es))
+	for i, e := range es {
+		list[i] = e
+	}
+	return list
 }
 
 // Detail returns every error with its source line, and a blank line between.
@@ -127,9 +156,10 @@ func (es Errors) sort(order func(file string) int) Errors {
 			cmp.Compare(a.at.start, b.at.start),
 			strings.Compare(a.Msg, b.Msg),
 			strings.Compare(a.Help, b.Help),
+			strings.Compare(a.File, b.File),
 		)
 	}
-	slices.SortStableFunc(es, compare)
+	slices.SortFunc(es, compare)
 	es = slices.CompactFunc(es, func(a, b *Error) bool {
 		return a.File == b.File && a.src == b.src && a.at.start == b.at.start && a.Msg == b.Msg
 	})

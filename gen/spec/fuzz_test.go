@@ -166,3 +166,42 @@ func keysOf(t *testing.T, text string) (keys []string) {
 		}
 	}
 }
+
+// FuzzMerge has one file override another. Errors are those of one of the two, and a file that
+// overrides itself changes nothing.
+func FuzzMerge(f *testing.F) {
+	for _, over := range []string{"", "[uplink.isp1]\nmetric = 5\n", "uplink = 1", "[uplink.isp1]\nroute = []\n", "[[uplink.isp1.route]]\nto = \"default\"\n", "[multipath.uplinks]\na.b = 1\n", "[uplink.isp1.addresses]\nx = 1"} {
+		f.Add([]byte("[uplink.isp1]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\n"), []byte(over))
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		read := func(files ...[]byte) (*Spec, error) {
+			d := &document{over: map[string]*source{}}
+			for i, data := range files {
+				d.add(&source{name: fmt.Sprint("f", i), data: data})
+			}
+			return d.spec()
+		}
+		s, err := read(first, second)
+		if (s == nil) == (err == nil) {
+			t.Fatal(s, err)
+		}
+		var list Errors
+		if err != nil && (!errors.As(err, &list) || len(list) == 0) {
+			t.Fatalf("%T %v", err, err)
+		}
+		checkPrintable(t, list)
+		for _, e := range list {
+			if e.File != "f0" && e.File != "f1" {
+				t.Errorf("%v is in no file", e)
+			}
+		}
+		alone, err := read(first)
+		twice, err2 := read(first, first)
+		if (err == nil) != (err2 == nil) {
+			t.Fatalf("alone: %v\ntwice: %v", err, err2)
+		}
+		if err == nil && len(alone.Uplinks) != len(twice.Uplinks) {
+			t.Errorf("%d uplinks, and twice the same file: %d", len(alone.Uplinks), len(twice.Uplinks))
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
@@ -78,14 +79,18 @@ func find(root rootfs.Root) ([]string, error) {
 		dir = path.Join(dir, dropInDir)
 		found, err := root.ReadDir(dir)
 		if err != nil {
-			return nil, Errors{{File: dir, Msg: fmt.Sprintf("cannot be listed: %v", err)}}
+			return nil, Errors{{File: dir, Msg: fmt.Sprintf("cannot be listed: %v", err), Err: err}}
 		}
 		for _, n := range found {
-			if strings.ContainsFunc(n, unicode.IsControl) {
-				// It would end up in the comments of files and in people's terminals.
-				return nil, Errors{{File: dir, Msg: fmt.Sprintf("the file name %q has a control character", n)}}
+			// Editors and configuration management keep what is not whole yet under a dot.
+			if !strings.HasSuffix(n, ".toml") || n[0] == '.' {
+				continue
 			}
-			if _, hidden := where[n]; !hidden && strings.HasSuffix(n, ".toml") {
+			if !utf8.ValidString(n) || strings.ContainsFunc(n, func(c rune) bool { return !unicode.IsPrint(c) }) {
+				// It would end up in the comments of files and in people's terminals.
+				return nil, Errors{{File: dir, Msg: fmt.Sprintf("the file name %s has a character that cannot be shown", quote(n))}}
+			}
+			if _, hidden := where[n]; !hidden {
 				where[n] = path.Join(dir, n)
 				names = append(names, n)
 			}
@@ -120,8 +125,22 @@ func CredentialFile(root rootfs.Root) string {
 	return ""
 }
 
-// load reads and merges the files. What cannot be read is an error of its own.
-func load(root rootfs.Root, files []string) (*Spec, error) {
+// Names returns the names of the uplinks in the host's spec, or in just these files where
+// some are given, sorted: those that can be read, whatever is wrong beside them.
+func Names(root rootfs.Root, files ...string) (names []string) {
+	if len(files) == 0 {
+		files, _ = find(root) // what cannot be found has no names
+	}
+	for _, u := range merge(root, files).decode().Uplinks {
+		names = append(names, u.Name)
+	}
+	return names
+}
+
+func load(root rootfs.Root, files []string) (*Spec, error) { return merge(root, files).spec() }
+
+// merge reads and merges the files. What cannot be read is an error of its own.
+func merge(root rootfs.Root, files []string) *document {
 	d := &document{over: map[string]*source{}}
 	passed := CredentialFile(root)
 	for _, name := range files {
@@ -136,12 +155,12 @@ func load(root rootfs.Root, files []string) (*Spec, error) {
 		}
 		if err != nil {
 			d.sources = append(d.sources, &source{name: name})
-			d.errs = append(d.errs, &Error{File: name, Msg: fmt.Sprintf("cannot be read: %v", err)})
+			d.errs = append(d.errs, &Error{File: name, Msg: fmt.Sprintf("cannot be read: %v", err), Err: err})
 			continue
 		}
 		d.add(&source{name: name, data: data})
 	}
-	return d.spec()
+	return d
 }
 
 // spec makes a Spec of what has been added, or the errors.
@@ -149,11 +168,7 @@ func (d *document) spec() (*Spec, error) {
 	// Where a file is missing or broken, what the others say can still be read
 	// word by word, but not held together.
 	whole := len(d.errs) == 0
-	if d.tree == nil {
-		d.tree = map[string]any{}
-	}
-	dec := decoder{doc: d}
-	s := dec.spec(d.tree)
+	s := d.decode()
 	for _, src := range d.sources {
 		s.Files = append(s.Files, src.name)
 	}
@@ -164,4 +179,13 @@ func (d *document) spec() (*Spec, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// decode reads what has been added word by word.
+func (d *document) decode() *Spec {
+	if d.tree == nil {
+		d.tree = map[string]any{}
+	}
+	dec := decoder{doc: d}
+	return dec.spec(d.tree)
 }

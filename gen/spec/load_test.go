@@ -57,7 +57,8 @@ func TestSearchPath(t *testing.T) {
 		"/run before /usr/local/lib":          {map[string]string{"run/" + main: "", "usr/local/lib/" + main: ""}, []string{"/run/" + main}},
 		"/usr/local/lib before /usr/lib":      {map[string]string{"usr/local/lib/" + main: "", "usr/lib/" + main: ""}, []string{"/usr/local/lib/" + main}},
 		"/usr/lib alone":                      {map[string]string{"usr/lib/" + main: ""}, []string{"/usr/lib/" + main}},
-		"neither /usr/share nor other names":  {map[string]string{"usr/share/" + main: "", "etc/" + dir + "a.conf": "", "etc/" + dir + "a.toml~": ""}, nil},
+		"neither /usr/share nor other names":  {map[string]string{"usr/share/" + main: "", "etc/" + dir + "a.conf": "", "etc/" + dir + "a.toml~": "", "etc/" + dir + "old\u00a0a.txt": ""}, nil},
+		"nor what is not whole yet":           {map[string]string{"etc/" + dir + ".a.toml": "", "etc/" + dir + ".#b.toml": "-> nobody@nowhere"}, nil},
 		"drop-ins by name, whatever folder":   {map[string]string{"etc/" + dir + "30.toml": "", "run/" + dir + "10.toml": "", "usr/local/lib/" + dir + "20.toml": "", "usr/lib/" + dir + "40.toml": "", "usr/lib/" + main: ""}, []string{"/usr/lib/" + main, "/run/" + dir + "10.toml", "/usr/local/lib/" + dir + "20.toml", "/etc/" + dir + "30.toml", "/usr/lib/" + dir + "40.toml"}},
 		"a drop-in hides its name":            {map[string]string{"etc/" + dir + "10.toml": "", "run/" + dir + "10.toml": "", "usr/lib/" + dir + "10.toml": ""}, []string{"/etc/" + dir + "10.toml"}},
 		"a masked drop-in hides it as well":   {map[string]string{"etc/" + dir + "10.toml": "-> /dev/null", "usr/lib/" + dir + "10.toml": "?", "usr/lib/" + dir + "20.toml": ""}, []string{"/usr/lib/" + dir + "20.toml"}},
@@ -346,7 +347,7 @@ func TestReference(t *testing.T) {
 		}
 	})
 	for table, keys := range map[string][]string{
-		"": topKeys, "uplink": uplinkKeys, "multipath": multipathKeys, "route": routeKeys, "rule": ruleKeys, "route.multipath": nexthopKeys,
+		"": topKeys, "uplink": uplinkKeys, "multipath": multipathKeys, "probe": probeKeys, "route": routeKeys, "rule": ruleKeys, "route.multipath": nexthopKeys,
 	} {
 		for _, k := range keys {
 			if !seen[table+" "+k] {

@@ -10,6 +10,7 @@ package spec
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -83,6 +84,16 @@ type Uplink struct {
 
 	Routes []Route
 	Rules  []Rule
+	Probe  *Probe // nil for none
+}
+
+// Probe is the [uplink.NAME.probe]: how it is found out whether the uplink works.
+type Probe struct {
+	Targets           []netip.Addr
+	Port              uint16 // of a TCP connect; 0 for an ICMP echo
+	Interval, Timeout uint32 // seconds
+	Down, Up          uint32 // rounds
+	Reliability       uint32 // targets of a family
 }
 
 // Mark is a firewall mark and which bits of it count; Mask 0 for none.
@@ -154,6 +165,11 @@ func (s *Spec) Err() error {
 		return nil
 	}
 	return s.doc.sorted()
+}
+
+// HasProbes says whether any uplink has a probe.
+func (s *Spec) HasProbes() bool {
+	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.Probe != nil })
 }
 
 // Element returns the path element for the i-th entry of an array.

@@ -14,7 +14,7 @@ import (
 // with main-routes-first. Its rules then stand at that priority and once more in
 // an upper band, with one number behind for what refuses where it fails closed;
 // between the two bands is the rule for main, and all are below fib.PriorityMain.
-const MaxPriorityMainRoutesFirst = fib.PriorityMain/2 - 2
+const MaxPriorityMainRoutesFirst = fib.FullLookupOffset - 2
 
 // validate checks what no single value shows. It looks at one uplink after the
 // other, then at what they take from each other.
@@ -29,6 +29,9 @@ func (s *Spec) validate() {
 		}
 		for i := range u.Rules {
 			v.rule(i, &u.Rules[i])
+		}
+		if u.Probe != nil {
+			v.probe()
 		}
 	}
 	s.unique()

@@ -27,11 +27,12 @@ func (d *decoder) fail(help, format string, args ...any) {
 	d.doc.fail(d.path, fmt.Sprintf(format, args...), help)
 }
 
-// key returns the name of the key whose value is being read.
+// key returns the name of the key whose value is being read, as much of it as a message can
+// hold: some tables take any.
 func (d *decoder) key() string {
 	for i := len(d.path) - 1; i >= 0; i-- {
 		if !strings.HasPrefix(d.path[i], elementMark) {
-			return d.path[i]
+			return short(d.path[i])
 		}
 	}
 	return ""
@@ -69,14 +70,6 @@ func typeName(v any) string {
 		return "a table"
 	}
 	return fmt.Sprintf("%T", v)
-}
-
-// quote shows what the user wrote in a message: in one line, and not much of it.
-func quote(s string) string {
-	if r := []rune(s); len(r) > 48 {
-		s = string(r[:48]) + "…"
-	}
-	return strconv.Quote(s)
 }
 
 // str reads a string that may stand in a unit file: no control characters, and
@@ -170,16 +163,16 @@ func (d *decoder) list(v any, want string, read func(v any)) {
 	}
 }
 
-// table calls read for each key of a table.
+// table calls read for each key of a table, in their order.
 func (d *decoder) table(v any, read func(key string, v any)) {
 	m, ok := v.(map[string]any)
 	if !ok {
 		d.wrongType(v, "a table")
 		return
 	}
-	for key, v := range m {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		d.push(key)
-		read(key, v)
+		read(key, m[key])
 		d.pop()
 	}
 }
@@ -323,7 +316,7 @@ func (d *decoder) mark(v any) Mark {
 
 // ifname reads an interface name, or a pattern where glob allows one.
 func (d *decoder) ifname(v any, glob bool) string {
-	s, ok := d.str(v, "an interface name")
+	s, ok := d.str(v, "the name of a link")
 	if !ok {
 		return ""
 	}
@@ -334,13 +327,13 @@ func (d *decoder) ifname(v any, glob bool) string {
 	}
 	switch {
 	case s == "" || s == "." || s == ".." || s == "all" || s == "default":
-		d.fail("", "%s is not an interface name", quote(s))
+		d.fail("", "%s is not the name of a link", quote(s))
 	case len(s) > longest:
-		d.fail("", "%s is longer than an interface name can be (%d)", quote(s), longest)
+		d.fail("", "%s is longer than the name of a link can be (%d)", quote(s), longest)
 	case strings.Contains(s, ":"):
-		d.fail("an alias like eth0:1 is an address of eth0: put the address into `addresses`", "%s is not an interface name", quote(s))
+		d.fail("an alias like eth0:1 is an address of eth0: put the address into `addresses`", "%s is not the name of a link", quote(s))
 	case s[0] == '!' || !isWord(s, "/\"'\\;,#") || !isGlob && strings.ContainsAny(s, "*?[]"):
-		d.fail("", "%s is not an interface name", quote(s))
+		d.fail("", "%s is not the name of a link", quote(s))
 	case isGlob && !globOK(s):
 		d.fail("", "%s is not a pattern: a bracket is not closed", quote(s))
 	case glob && matchesLoopback(s):

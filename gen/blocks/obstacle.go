@@ -1,0 +1,101 @@
+package blocks
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// Obstacle says why rules cannot be laid out in blocks: some packet would go another way.
+type Obstacle struct {
+	Origin fib.Origin // of what is in the way
+	Why    string
+	Help   string
+}
+
+// obstacle returns the first one there is.
+func (l *layout) obstacle() *Obstacle {
+	var last uint32 // of all numbers of the flat layout
+	for _, p := range l.parts {
+		for _, r := range slices.Concat(p.from, p.to) {
+			last = max(last, r.Priority-l.band(r.Priority))
+		}
+	}
+	stay := l.numbers()
+	if len(stay) > 0 {
+		last = max(last, stay[len(stay)-1])
+	}
+	if o := l.given(max(last, end)); o != nil {
+		return o
+	}
+	if len(stay) > most {
+		return &Obstacle{Why: fmt.Sprintf("%d uplinks have rules that do not select by an address of the spec alone, and there is room for %d", len(stay), most),
+			Help: "give those a `priority` below " + fmt.Sprint(fib.FirstNumber)}
+	}
+	for _, p := range l.parts {
+		if o := nested(p.from); o != nil {
+			return o
+		}
+		if o := l.overtakes(p); o != nil {
+			return o
+		}
+	}
+	return nil
+}
+
+// given finds rules whose priority the spec says, among those that are laid out.
+func (l *layout) given(last uint32) *Obstacle {
+	for i := range l.Rules {
+		r := &l.Rules[i]
+		if n := r.Priority - l.band(r.Priority); r.Order == fib.Given && n >= fib.FirstNumber && n <= last {
+			return &Obstacle{r.Origin, fmt.Sprintf("a rule stands at priority %d, where the blocks are", r.Priority),
+				fmt.Sprintf("give it a `priority` below %d", fib.FirstNumber)}
+		}
+	}
+	return nil
+}
+
+// nested finds a prefix of one uplink with one of another's in it: which of them comes
+// first would be left to chance.
+func nested(list []*fib.Rule) *Obstacle {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b *fib.Rule) int { return comparePrefixes(a.From, b.From) })
+	var around []*fib.Rule
+	for _, r := range list {
+		for len(around) > 0 && !around[len(around)-1].From.Overlaps(r.From) {
+			around = around[:len(around)-1]
+		}
+		// All that are around one another do the same.
+		if len(around) > 0 && !around[0].SameOutcome(r) {
+			return &Obstacle{around[0].Origin, fmt.Sprintf("its rule for %s selects sources of other uplinks too (%s)", around[0].From, r.From),
+				fmt.Sprintf("give this uplink a `priority` below %d, or leave those out of its `from`", fib.FirstNumber)}
+		}
+		around = append(around, r)
+	}
+	return nil
+}
+
+// overtakes finds a rule that would come before one of the part's that it comes behind, for
+// packets that both select.
+func (l *layout) overtakes(p *part) (o *Obstacle) {
+	l.staying(func(b *fib.Rule, learned *fib.LearnedRule) {
+		if o != nil || b.Family != p.family || l.twice && p.specific != (l.band(b.Priority) == 0) {
+			return
+		}
+		for _, r := range p.from {
+			if r.Compare(*b) > 0 {
+				break
+			}
+			// An address that is learned is the host's own, and none that the spec names.
+			if r.SameOutcome(b) || !r.Overlaps(b) || learned != nil && (learned.To || r.From.IsSingleIP()) {
+				continue
+			}
+			x := l.Syntax()
+			o = &Obstacle{b.Origin, fmt.Sprintf("this rule and those for the sources of uplinks before it may select the same packet, and it would come first: %s", x.Rule("add", *b)),
+				fmt.Sprintf("give it a `priority`: below %d if it is to come first", fib.FirstNumber)}
+			return
+		}
+	})
+	return o
+}

@@ -1,0 +1,38 @@
+package fib
+
+import (
+	"cmp"
+	"slices"
+)
+
+// without takes items out, as slices.DeleteFunc does. That copies each of them to ask.
+func without[T any](list []T, gone func(*T) bool) []T {
+	kept := 0
+	for i := range list {
+		if !gone(&list[i]) {
+			list[kept] = list[i]
+			kept++
+		}
+	}
+	clear(list[kept:])
+	return list[:kept]
+}
+
+// sortStable sorts as slices.SortStableFunc does. It sorts the places and then moves
+// each item once: items are large, and one sort of places serves every type, where
+// the code of slices.SortStableFunc, 10 kB, is there once for each.
+func sortStable[T any](list []T, compare func(a, b T) int) {
+	if slices.IsSortedFunc(list, compare) {
+		return // mostly
+	}
+	from := make([]int, len(list))
+	for i := range from {
+		from[i] = i
+	}
+	slices.SortFunc(from, func(a, b int) int { return cmp.Or(compare(list[a], list[b]), a-b) })
+	sorted := make([]T, len(list))
+	for to, i := range from {
+		sorted[to] = list[i]
+	}
+	copy(list, sorted)
+}

@@ -1,0 +1,200 @@
+package importer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+// TestIPAsItTakesIt reads commands in the forms that ip(8) takes; "!" begins a refusal.
+func TestIPAsItTakesIt(t *testing.T) {
+	names := Names{"rt2": 1}
+	for line, want := range map[string]string{
+		"ru a from 198.51.100.10 table rt2":                              "rule add priority 0 from 198.51.100.10 lookup 1",
+		"r a default via 198.51.100.1 dev eth1 t rt2":                    "route add default via 198.51.100.1 dev eth1 table 1",
+		"route add 10/8 dev eth1":                                        "route add 10.0.0.0/8 dev eth1 scope link",
+		"-6 ro add default via fe80::1 dev eth1 table 0x10":              "-6 route add default via fe80::1 dev eth1 table 16 metric 1024",
+		"route add 2001:db8::/32 dev eth1 metric 5":                      "-6 route add 2001:db8::/32 dev eth1 metric 5",
+		"route add 192.0.2.0/255.255.255.0 dev eth1 src 192.0.2.1":       "route add 192.0.2.0/24 dev eth1 scope link src 192.0.2.1",
+		"route add blackhole default table 7 metric 9":                   "route add blackhole default table 7 metric 9",
+		"a a 192.0.2.10/24 brd + dev eth0":                               "address add 192.0.2.10/24 dev eth0 brd +",
+		"rule add not fwmark 0x10/0xff tos 0x10 ipproto tcp dport 80-81": "rule add priority 0 not from all fwmark 0x10/0xff tos 0x10 ipproto 6 dport 80-81 lookup main",
+		"rule add pref 5 iif eth0 goto 9":                                "rule add priority 5 from all iif eth0 goto 9",
+		"rule add from 2001:db8::1 table 5":                              "!without -6 the kernel refuses a rule with an IPv6 address",
+		"rule add dport 1-65535 table 5":                                 `!"1-65535" is not understood`,
+		"rule add from 10.0.0.1/8 table 5":                               "!10.0.0.1/8 has bits beyond its length",
+		"route add default via 192.0.2.1 table nope":                     `!no table is called "nope" in rt_tables`,
+		"route add default":                                              "!neither `via` nor `dev`",
+		"-n other route add default dev eth0":                            "!it works in another network namespace",
+		"nexthop add id 1 via 192.0.2.1 dev eth0":                        "!`ip nexthop` is not part of a spec",
+		"route flush table":                                              "!`table` names none",
+		"addr add 192.0.2.1/24 dev eth0 local":                           `!"" is not understood`,
+		"addr add 192.0.2.1/24 dev":                                      "!no address, or no `dev`",
+		"rule add from":                                                  `!"" is not understood`,
+		"rule add table":                                                 `!no table is called "" in rt_tables`,
+		"route add default via":                                          `!"" is not understood`,
+		"route add default dev":                                          "!neither `via` nor `dev`",
+		"route flush":                                                    "!it takes all routes of table main away",
+		"route show table rt2":                                           "",
+	} {
+		c, err := parseIP(strings.Fields(line), names)
+		got := ""
+		switch {
+		case err != nil:
+			got = "!" + err.Error()
+		case c.address != nil:
+			got = addressText(c.address.Address)
+		case c.route != nil:
+			got = routeText(c.route.Route)
+		case c.rule != nil:
+			got = ruleText(c.rule.Rule)
+		}
+		if got = strings.TrimPrefix(got, "ip "); got != want {
+			t.Errorf("ip %s\n got %s\nwant %s", line, got, want)
+		}
+	}
+}
+
+// parse has a reader read one file of a root that has nothing else.
+func parse(t testing.TB, kind, text string) *Found {
+	t.Helper()
+	dir := t.TempDir()
+	name := map[string]string{"netplan": "/a.yaml", "networkd": "/a.network"}[kind]
+	if name == "" {
+		name = "/a"
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root := rootfs.At(dir)
+	read := map[string]func(rootfs.Root, Names, ...string) (*Found, error){"interfaces": Interfaces, "netplan": Netplan, "networkd": Networkd, "script": Scripts}[kind]
+	f, err := read(root, Names{"rt2": 1}, name)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// TestWhatIsLeft wants each thing that is not understood to be listed with its line.
+func TestWhatIsLeft(t *testing.T) {
+	for _, tt := range []struct{ kind, text, want string }{
+		{"script", "for d in eth0 eth1; do\n ip route add default dev $d table 5\ndone\n", "/a:2: ip route add default dev $d table 5: in a loop"},
+		{"script", "GW=$(cat /gw)\nip route add default via $GW dev eth0 table 5\n", "/a:2: ip route add default via $GW dev eth0 table 5: $GW is not known here"},
+		{"script", "if true; then\n ip rule add from 192.0.2.1 table 5\nfi", "/a:2: ip rule add from 192.0.2.1 table 5: in a condition"},
+		{"script", "ip rule del from 192.0.2.1 table 5\n", "/a:1: ip rule del from 192.0.2.1 table 5: it takes away what is not added here"},
+		{"script", "tc qdisc add dev eth0 root fq\n", "/a:1: tc qdisc add dev eth0 root fq: no command of ip(8)"},
+		{"script", "ip route add default dev eth0 congctl bbr\n", "/a:1: ip route add default dev eth0 congctl bbr: without `congctl bbr`"},
+		{"interfaces", "iface eth0 inet static\n address 192.0.2.1/24\n post-down ip route add default dev eth0 table 5\n", "/a:3: post: it is added when the link goes down"},
+		{"netplan", "network:\n  ethernets:\n    eth0:\n      routes:\n      - to: default\n        via: 192.0.2.1\n        color: red\n", "/a.yaml:7: color: red: no route of a spec has it"},
+		{"networkd", "[Match]\nName=eth0\n[Route]\nGateway=192.0.2.1\nQuickAck=yes\n", "/a.network:5: QuickAck=yes: no route of a spec has it"},
+	} {
+		f := parse(t, tt.kind, tt.text)
+		if f == nil {
+			t.Errorf("%q is not read", tt.text)
+			continue
+		}
+		var got []string
+		for _, l := range f.Left {
+			got = append(got, l.String())
+		}
+		want := strings.Replace(tt.want, "post: ", "ip route add default dev eth0 table 5: ", 1)
+		if !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: %q\n got %q\nwant %q", tt.kind, tt.text, got, want)
+		}
+	}
+}
+
+// TestManyUplinks wants imports of many uplinks, right ones and wrong ones, in the time of
+// a linear one: a quadratic one takes minutes.
+func TestManyUplinks(t *testing.T) {
+	const n, most = 2000, 30 * time.Second
+	for name, format := range map[string]string{
+		"right":         "address add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 10.%[1]d.%[2]d.1 dev d%[3]d table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d pref %[4]d\n",
+		"wrong":         "address add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 172.16.0.1 dev d%[3]d table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d pref 40000\n",
+		"one for all":   "address add 10.%[1]d.%[2]d.10/24 dev d\nroute add default via 10.%[1]d.%[2]d.1 dev d table 7 metric %[3]d\nrule add from 10.%[1]d.%[2]d.10 table 7\n",
+		"removed first": "rule del from 10.%[1]d.%[2]d.10 table %[4]d\naddress add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 10.%[1]d.%[2]d.1 table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d\n",
+	} {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i/250, i%250, i, 1000+i)
+		}
+		start := time.Now()
+		r, err := Make(parse(t, "script", b.String()), Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		took := time.Since(start)
+		t.Logf("%s: %d uplinks, %d lost, %v", name, strings.Count(r.TOML, "[uplink."), len(r.Lost), took)
+		if took > most {
+			t.Errorf("%s: %v", name, took)
+		}
+	}
+}
+
+// TestSlowScripts wants an end of scripts that are made to be slow.
+func TestSlowScripts(t *testing.T) {
+	for name, text := range map[string]string{
+		"doubling":  "A=xxxxxxxx\n" + strings.Repeat("A=$A$A\n", 40) + "ip route add default dev $A table 5\n",
+		"a chain":   "ip route show" + strings.Repeat(" && ip rule show", 30000) + "\n",
+		"continued": "route add default dev eth0 \\\n" + strings.Repeat("table 5 \\\n", 100000),
+	} {
+		start := time.Now()
+		if parse(t, "script", text) == nil {
+			t.Errorf("%s is not read", name)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%s: %v", name, took)
+		}
+	}
+}
+
+// FuzzReaders wants of any input a spec that compiles, or that it is said why not.
+func FuzzReaders(f *testing.F) {
+	kinds := []string{"interfaces", "netplan", "networkd", "script"}
+	for i, text := range []string{
+		"iface eth0 inet static\n address 192.0.2.1/24\n gateway 192.0.2.2\n up ip rule add from 192.0.2.1 table rt2\n up ip route add default via 192.0.2.2 table rt2\n",
+		"network:\n  ethernets:\n    eth0:\n      addresses: [192.0.2.1/24]\n      routes: [{to: default, via: 192.0.2.2, table: 5}]\n      routing-policy: [{from: 192.0.2.1, table: 5}]\n",
+		"[Match]\nName=eth0\n[Network]\nAddress=192.0.2.1/24\n[Route]\nGateway=192.0.2.2\nTable=5\n[RoutingPolicyRule]\nFrom=192.0.2.1\nTable=5\n",
+		"A=192.0.2.1\nip addr add $A/24 dev eth0\nip route add default via 192.0.2.2 table 5\nip rule add from $A fwmark 1 table 5 || true\nip -batch - <<E\nrule add to 10.0.0.0/8 prohibit\nE\n",
+	} {
+		f.Add(uint8(i), text, false)
+		f.Add(uint8(i), text, true)
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, text string, link bool) {
+		start := time.Now()
+		defer func() {
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("%v for %d bytes", took, len(text))
+			}
+		}()
+		found := parse(t, kinds[int(kind)%len(kinds)], text)
+		if found == nil {
+			return
+		}
+		o := Options{}
+		if link {
+			o.Manage = ByLink
+		}
+		r, err := Make(found, o)
+		if errors.Is(err, ErrNothing) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		state, err := compile(r.TOML)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, r.TOML)
+		}
+		if state.Text() != r.State.Text() {
+			t.Fatalf("another State than was compared:\n%s", r.TOML)
+		}
+	})
+}

@@ -1,0 +1,354 @@
+package importer
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+// InterfacesFile is ifupdown's configuration.
+const InterfacesFile = "/etc/network/interfaces"
+
+// HasInterfaces says whether ifupdown configures the host: more than lo.
+func HasInterfaces(root rootfs.Root) bool {
+	f, err := Interfaces(root, nil)
+	return err == nil && len(f.Addresses)+len(f.Routes)+len(f.Rules)+len(f.Links) > 0
+}
+
+// Interfaces reads files in the form of interfaces(5), with all that they include:
+// stanzas, and the ip(8) commands of their up lines. Without files it is InterfacesFile.
+func Interfaces(root rootfs.Root, names Names, files ...string) (*Found, error) {
+	if len(files) == 0 {
+		files = []string{InterfacesFile}
+	}
+	f := &Found{From: "ifupdown's configuration"}
+	r := &ifupdown{f: f, root: root, sh: newShell(f, names), seen: map[string]bool{}}
+	r.sh.stays = true
+	r.down = newShell(&Found{}, names)
+	for _, file := range files {
+		if err := r.file(file); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		r.end()
+	}
+	f.Left = append(f.Left, r.down.f.Left...)
+	for _, a := range r.down.f.Addresses {
+		f.left(a.Origin, a.text(), "it is added when the link goes down")
+	}
+	for _, x := range r.down.f.Routes {
+		f.left(x.Origin, x.text(), "it is added when the link goes down")
+	}
+	for _, x := range r.down.f.Rules {
+		f.left(x.Origin, x.text(), "it is added when the link goes down")
+	}
+	r.sh.removed = append(r.sh.removed, r.down.removed...)
+	r.sh.finish()
+	return f, nil
+}
+
+// ifupdown reads interfaces(5) line by line.
+type ifupdown struct {
+	f    *Found
+	root rootfs.Root
+	sh   *shell // of the up lines
+	down *shell // of the down lines
+	seen map[string]bool
+	s    *stanza
+}
+
+// stanza is one `iface`.
+type stanza struct {
+	link, family, method string
+	at                   fib.Origin
+	options              []option
+}
+
+type option struct {
+	name, value, text string
+	at                fib.Origin
+}
+
+func (r *ifupdown) file(name string) error {
+	if r.seen[name] {
+		return nil
+	}
+	r.seen[name] = true
+	data, err := r.root.ReadFile(name, maxSize)
+	if err != nil {
+		return err
+	}
+	r.f.Files = append(r.f.Files, name)
+	lines := strings.Split(string(data), "\n")
+	for i := 0; i < len(lines); i++ {
+		at := fib.Origin{File: name, Line: i + 1}
+		line := strings.TrimSpace(lines[i])
+		if strings.HasPrefix(line, "#") {
+			continue // a comment is not continued
+		}
+		var joined strings.Builder
+		for strings.HasSuffix(line, `\`) && i+1 < len(lines) {
+			i++
+			joined.WriteString(strings.TrimSuffix(line, `\`))
+			line = strings.TrimSpace(lines[i])
+		}
+		joined.WriteString(line)
+		line = joined.String()
+		if line != "" {
+			r.line(at, line)
+		}
+	}
+	return nil
+}
+
+func (r *ifupdown) line(at fib.Origin, line string) {
+	word, rest := cutWord(line)
+	switch {
+	case word == "iface":
+		r.end()
+		w := strings.Fields(rest)
+		if len(w) < 1 {
+			r.f.left(at, line, "it names no link")
+			return
+		}
+		r.s = &stanza{link: w[0], at: at}
+		if len(w) > 2 && w[1] != "inherits" {
+			r.s.family, r.s.method = w[1], w[2]
+		}
+		if i := slices.Index(w, "inherits"); i >= 0 {
+			r.f.left(at, line, "what it inherits is not looked up")
+		}
+	case word == "auto" || strings.HasPrefix(word, "allow-") || word == "no-auto-down" || word == "no-scripts":
+		r.end()
+	case word == "source":
+		r.end()
+		for _, p := range strings.Fields(rest) {
+			r.source(at, line, p)
+		}
+	case word == "source-directory":
+		r.end()
+		r.directory(at, line, rest)
+	case word == "mapping" || word == "rename" || word == "template":
+		r.end()
+		r.f.left(at, line, "`%s` depends on the running host", word)
+		if word == "mapping" {
+			r.s = &stanza{at: at} // whose lines follow
+		}
+	case r.s == nil:
+		r.f.left(at, line, "it stands in no stanza")
+	default:
+		r.s.options = append(r.s.options, option{strings.ReplaceAll(word, "_", "-"), rest, line, at})
+	}
+}
+
+func cutWord(line string) (word, rest string) {
+	i := strings.IndexAny(line, " \t")
+	if i < 0 {
+		return line, ""
+	}
+	return line[:i], strings.TrimSpace(line[i:])
+}
+
+// source reads the files that a pattern names, relative to the one that names it.
+func (r *ifupdown) source(at fib.Origin, line, pattern string) {
+	if !path.IsAbs(pattern) {
+		pattern = path.Join(path.Dir(at.File), pattern)
+	}
+	files := []string{pattern}
+	if strings.ContainsAny(pattern, "*?[") {
+		files = r.root.Glob(pattern)
+	} else if names, err := r.root.ReadDir(pattern); err == nil && len(names) > 0 {
+		r.directory(at, line, pattern)
+		return
+	}
+	for _, name := range files {
+		if err := r.file(name); err != nil {
+			r.f.left(at, line, "%v", err)
+		}
+	}
+}
+
+// directory reads the files of a directory whose names ifupdown takes.
+func (r *ifupdown) directory(at fib.Origin, line, dir string) {
+	if !path.IsAbs(dir) {
+		dir = path.Join(path.Dir(at.File), dir)
+	}
+	names, err := r.root.ReadDir(dir)
+	if err != nil {
+		r.f.left(at, line, "%v", err)
+	}
+	for _, n := range names {
+		plain := strings.TrimFunc(n, func(c rune) bool {
+			return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
+		}) == ""
+		if !plain {
+			continue
+		}
+		if err := r.file(path.Join(dir, n)); err != nil {
+			r.f.left(at, line, "%s: %v", n, err)
+		}
+	}
+}
+
+// end takes the stanza that is over.
+func (r *ifupdown) end() {
+	s := r.s
+	if r.s = nil; s == nil || s.link == "" {
+		return
+	}
+	iface := s.link
+	s.link, _, _ = strings.Cut(s.link, ":") // eth0:1 is an address of eth0
+	if s.link == "lo" && s.method == "loopback" {
+		r.commands(iface, s)
+		return
+	}
+	l := *r.f.link(s.link, s.at)
+	switch s.family + " " + s.method {
+	case "inet static", "inet6 static":
+		r.static(&l, s)
+	case "inet dhcp":
+		l.Learn.DHCP4 = true
+	case "inet6 dhcp":
+		l.Learn.DHCP6, l.Learn.RA = true, true
+	case "inet6 auto":
+		l.Learn.RA = true
+	case "inet manual", "inet6 manual", "inet loopback", "inet6 loopback", " ":
+	default:
+		l.Own = append(l.Own, Left{s.at, fmt.Sprintf("iface %s %s %s", iface, s.family, s.method), "no spec has this method"})
+	}
+	r.settings(&l, s)
+	*r.f.link(s.link, s.at) = l
+	r.commands(iface, s)
+}
+
+// static takes an address and a gateway.
+func (r *ifupdown) static(l *Link, s *stanza) {
+	var address, gateway, netmask option
+	metric := uint32(0)
+	for _, o := range s.options {
+		switch o.name {
+		case "address":
+			address = o
+		case "netmask":
+			netmask = o
+		case "gateway":
+			gateway = o
+		case "metric":
+			n, _ := strconv.ParseUint(o.value, 0, 32)
+			metric = uint32(n)
+		}
+	}
+	if address.value == "" {
+		r.f.left(s.at, "iface "+s.link, "it has no address")
+		return
+	}
+	text := address.value
+	if netmask.value != "" && !strings.Contains(text, "/") {
+		text += "/" + netmask.value
+	}
+	p, ok := parsePrefix(text)
+	if !ok || (s.family == "inet") != p.Addr().Is4() {
+		r.f.left(address.at, address.text, "%q is not an address", text)
+		return
+	}
+	if !strings.Contains(text, "/") && s.family == "inet6" {
+		p = netip.PrefixFrom(p.Addr(), 64) // ifupdown's default
+	}
+	r.f.Addresses = append(r.f.Addresses, Address{
+		Address: fib.Address{Link: l.Name, Prefix: p, Origin: address.at}, Stays: true, Text: address.text,
+	})
+	if gateway.value == "" || gateway.value == "none" {
+		return
+	}
+	gw, err := netip.ParseAddr(gateway.value)
+	if err != nil || gw.Zone() != "" || gw.Is4() != p.Addr().Is4() {
+		r.f.left(gateway.at, gateway.text, "%q is not a gateway", gateway.value)
+		return
+	}
+	x := plainDefault(fib.FamilyOf(gw), fib.TableMain, metric, fib.Nexthop{Link: l.Name, Via: gw, OnLink: gw.Is4() && !p.Contains(gw)})
+	x.Link, x.Origin = l.Name, gateway.at
+	if s.family == "inet6" { // ifup runs `ip -6 route replace`, but `route add` for IPv4
+		r.f.Routes = slices.DeleteFunc(r.f.Routes, func(o Route) bool {
+			same := o.Key() == x.Key()
+			if same {
+				r.f.left(o.Origin, o.text(), "the gateway of %s replaces it", l.Name)
+			}
+			return same
+		})
+	}
+	r.f.Routes = append(r.f.Routes, Route{Route: x, Stays: true, Text: gateway.text})
+}
+
+// settings takes what is about the link.
+func (r *ifupdown) settings(l *Link, s *stanza) {
+	for _, o := range s.options {
+		switch o.name {
+		case "mtu":
+			if n, err := strconv.ParseUint(o.value, 10, 32); err == nil {
+				l.MTU = uint32(n)
+			}
+		case "dns-nameservers", "dns-nameserver":
+			for _, w := range strings.Fields(o.value) {
+				if a, err := netip.ParseAddr(w); err == nil && a.Zone() == "" && !slices.Contains(l.DNS, a) {
+					l.DNS = append(l.DNS, a)
+				}
+			}
+		case "dns-search", "dns-domain":
+			for _, w := range strings.Fields(o.value) {
+				if !slices.Contains(l.Domains, w) {
+					l.Domains = append(l.Domains, w)
+				}
+			}
+		case "metric":
+			if n, err := strconv.ParseUint(o.value, 10, 32); err == nil && s.method == "dhcp" {
+				l.Learn.Metric = uint32(n)
+			}
+		case "address", "netmask", "gateway", "broadcast", "network":
+			if s.method != "static" {
+				l.Own = append(l.Own, Left{o.at, o.text, "it has no meaning with method " + s.method})
+			}
+		case "pre-up", "up", "post-up", "down", "pre-down", "post-down":
+		default:
+			l.Own = append(l.Own, Left{o.at, o.text, "no spec has `" + o.name + "`"})
+		}
+	}
+}
+
+// commands runs the lines of a stanza, with the variables that ifupdown gives them.
+func (r *ifupdown) commands(iface string, s *stanza) {
+	vars := map[string]string{"IFACE": iface, "LOGICAL": iface, "ADDRFAM": s.family, "METHOD": s.method}
+	for _, o := range s.options {
+		if !isCommand(o.name) {
+			vars["IF_"+strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))] = o.value
+		}
+	}
+	for _, o := range s.options {
+		if !isCommand(o.name) {
+			continue
+		}
+		sh := r.sh
+		vars["MODE"], vars["PHASE"] = "start", o.name
+		if strings.HasSuffix(o.name, "down") {
+			sh = r.down
+			vars["MODE"] = "stop"
+		}
+		sh.vars, sh.unset, sh.iface = map[string]string{}, map[string]bool{}, s.link
+		for k, v := range vars {
+			sh.vars[k] = v
+		}
+		sh.run(o.at, o.value)
+	}
+}
+
+func isCommand(name string) bool {
+	switch name {
+	case "pre-up", "up", "post-up", "down", "pre-down", "post-down":
+		return true
+	}
+	return false
+}

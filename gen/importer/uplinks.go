@@ -1,0 +1,318 @@
+package importer
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// uplink is one uplink as it will be written. What it is made of points into Found, so
+// that the comparison can tell what became of each thing.
+type uplink struct {
+	name   string
+	link   string
+	table  uint32 // 0 where the source has none: it only gets one now
+	policy bool
+
+	addresses []*Address
+	gateways  []*Route
+	onlink    bool
+	defaults  []*Route // in main, of default-route
+	metric    uint32
+	last      fib.RouteType // of fallthrough
+	lasts     []*Route      // that it stands for
+	learn     fib.Learn
+
+	priority uint32 // 0 for an automatic one
+	from, to []*Rule
+	mark     []*Rule
+	routes   []*Route
+	rules    [][]*Rule // the same for each of its families
+}
+
+// guess is how Found may be said in uplinks. It need not be right: what comes of it is
+// compared.
+type guess struct {
+	*Found
+	index     *index
+	o         Options
+	mainFirst bool
+	rules     []*Rule // without those that main-routes-first implies
+	uplinks   []*uplink
+	byTable   map[uint32]*uplink
+	shared    []*Route // in main, of [multipath]
+	noLearn   bool
+	why       map[any]string // why something is not carried over
+}
+
+// policy says whether a link is left to whoever has it.
+func (g *guess) policy(link string) bool {
+	if g.o.Manage != "" {
+		return g.o.Manage == Policy
+	}
+	stays, made := g.index.policy[link]
+	return stays || !made
+}
+
+// carried says whether the spec is to bring a route about.
+func (g *guess) carried(r *Route) bool {
+	return !r.Learned && (!r.Stays || r.Link != "" && !g.policy(r.Link))
+}
+
+// newGuess finds the uplinks: a link with a table that rules or routes speak of, and a
+// link without one where there is something to carry.
+func newGuess(f *Found, o Options, mainFirst bool) *guess {
+	g := &guess{Found: f, o: o, mainFirst: mainFirst, byTable: map[uint32]*uplink{}}
+	g.chooseRules()
+	g.index = newIndex(f, g.rules)
+	for _, t := range g.ownTables() {
+		if link := g.linkOfTable(t); link != "" {
+			u := &uplink{link: link, table: t, policy: g.policy(link)}
+			g.uplinks, g.byTable[t] = append(g.uplinks, u), u
+		}
+	}
+	for _, link := range g.otherLinks() {
+		g.uplinks = append(g.uplinks, &uplink{link: link, policy: g.policy(link)})
+	}
+	g.nameUplinks()
+	if len(g.uplinks) == 0 {
+		return g
+	}
+	g.assignAddresses()
+	g.assignLearned()
+	g.assignRoutes()
+	g.assignRules()
+	return g
+}
+
+func kernelTable(t uint32) bool { return t == 0 || t >= fib.TableDefault && t <= fib.TableLocal }
+
+// ownTables returns the tables that are not the kernel's, in the order of their numbers.
+func (g *guess) ownTables() []uint32 {
+	seen := map[uint32]bool{}
+	for i := range g.Routes {
+		seen[g.Routes[i].Table] = true
+	}
+	for _, r := range g.rules {
+		if r.Action == fib.Lookup && !r.L3MDev {
+			seen[r.Table] = true
+		}
+	}
+	for _, l := range g.Links {
+		seen[l.Learn.Table] = l.Learn.Any() || seen[l.Learn.Table]
+	}
+	var list []uint32
+	for t, is := range seen {
+		if is && !kernelTable(t) {
+			list = append(list, t)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// linkOfTable finds the link that a table is for: by its default routes above all.
+func (g *guess) linkOfTable(t uint32) string {
+	votes := map[string]int{}
+	for _, r := range g.index.routes[t] {
+		if len(r.Nexthops) == 0 {
+			continue
+		}
+		weight := 1
+		if r.IsDefault() {
+			weight = 1000
+		}
+		votes[r.Nexthops[0].Link] += weight
+	}
+	for _, link := range g.index.learning[t] {
+		votes[link] += 10000
+	}
+	for _, r := range g.index.lookups[t] {
+		if r.From.IsValid() {
+			for _, a := range g.index.within(r.From) {
+				votes[a.Link] += 10
+			}
+		}
+	}
+	delete(votes, "")
+	delete(votes, "lo")
+	best := ""
+	for link, n := range votes {
+		if best == "" || n > votes[best] || n == votes[best] && link < best {
+			best = link
+		}
+	}
+	return best
+}
+
+// otherLinks returns the links that have no table and something to carry.
+func (g *guess) otherLinks() (list []string) {
+	has := map[string]bool{"": true, "lo": true}
+	for _, u := range g.uplinks {
+		has[u.link] = true
+	}
+	add := func(link string) {
+		if !has[link] {
+			has[link] = true
+			list = append(list, link)
+		}
+	}
+	for i := range g.Routes {
+		if r := &g.Routes[i]; g.carried(r) && (!g.Everything || !kernelTable(r.Table) || r.IsDefault()) {
+			for _, n := range r.Nexthops {
+				add(n.Link)
+			}
+		}
+	}
+	for i := range g.Links {
+		if l := &g.Links[i]; l.Learn.Any() && !g.policy(l.Name) {
+			add(l.Name)
+		}
+	}
+	if !g.Everything {
+		for i := range g.Addresses {
+			if a := &g.Addresses[i]; !g.policy(a.Link) {
+				add(a.Link)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// nameUplinks takes the name of the table, or else of the link.
+func (g *guess) nameUplinks() {
+	taken := map[string]bool{}
+	for _, t := range g.Tables {
+		if u := g.byTable[t.ID]; u != nil && u.name == "" && validName(t.Name) && !taken[t.Name] {
+			u.name, taken[t.Name] = t.Name, true
+		}
+	}
+	for _, u := range g.uplinks {
+		if u.name != "" {
+			continue
+		}
+		base := nameOf(u.link)
+		name := base
+		if u.table != 0 && taken[name] {
+			name = fmt.Sprintf("%s-%d", base, u.table)
+		}
+		for n := 2; taken[name]; n++ {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		u.name, taken[name] = name, true
+	}
+	slices.SortFunc(g.uplinks, func(a, b *uplink) int { return cmp.Compare(a.name, b.name) })
+	for _, u := range g.uplinks {
+		g.index.on[u.link] = append(g.index.on[u.link], u)
+	}
+}
+
+// validName says whether an uplink may be called so (uplink.toml(5)).
+func validName(s string) bool {
+	switch s {
+	case "default", "main", "local", "unspec", "all", "lo":
+		return false
+	}
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i, c := range s {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
+		if !letter && (i == 0 || c != '-' && c != '.') {
+			return false
+		}
+	}
+	_, err := strconv.ParseUint(s, 0, 64)
+	return err != nil
+}
+
+// nameOf makes a name of a link's.
+func nameOf(link string) string {
+	b := []byte(link)
+	for i, c := range b {
+		if !validName("x" + string(rune(c))) {
+			b[i] = '_'
+		}
+	}
+	if s := string(b); validName(s) {
+		return s
+	}
+	return "uplink-" + string(b)
+}
+
+// on returns the uplinks of a link.
+func (g *guess) on(link string) []*uplink { return g.index.on[link] }
+
+// assignAddresses gives each address to one uplink of its link. Where the link is left
+// alone, only those are of interest from which rules and routes follow.
+func (g *guess) assignAddresses() {
+	for i := range g.Addresses {
+		a := &g.Addresses[i]
+		on := g.on(a.Link)
+		if len(on) == 0 {
+			continue
+		}
+		best, most := on[0], -1
+		for _, u := range on {
+			if n := g.concern(u, a); n > most {
+				best, most = u, n
+			}
+		}
+		if (!best.policy || most > 0) && !a.Learned {
+			best.addresses = append(best.addresses, a)
+		}
+	}
+}
+
+// concern says how much an address has to do with an uplink.
+func (g *guess) concern(u *uplink, a *Address) (n int) {
+	if u.table != 0 {
+		n = 4 * g.index.hosts[tableHost{u.table, host(a)}]
+		for _, r := range g.index.routes[u.table] {
+			if r.Src == a.Prefix.Addr() || r.Dst == a.Prefix.Masked() && len(r.Nexthops) == 1 && r.Nexthops[0].Link == a.Link {
+				n += 2
+			}
+		}
+	}
+	several := len(g.on(u.link)) > 1
+	for _, r := range g.index.routesByLink[u.link] {
+		if !g.carried(r) || u.table != 0 && r.Table != u.table && several {
+			continue
+		}
+		for _, h := range r.Nexthops {
+			if h.Link == u.link && h.Via.IsValid() && a.Prefix.Contains(h.Via) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func host(a *Address) netip.Prefix {
+	x := a.Prefix.Addr()
+	return netip.PrefixFrom(x, x.BitLen())
+}
+
+// assignLearned has an uplink of each link learn what the link does.
+func (g *guess) assignLearned() {
+	for i := range g.Links {
+		l := &g.Links[i]
+		on := g.on(l.Name)
+		if !l.Learn.Any() || len(on) == 0 || on[0].policy || g.noLearn {
+			continue
+		}
+		u := on[0]
+		for _, o := range on {
+			if o.table == l.Learn.Table {
+				u = o
+			}
+		}
+		u.learn = l.Learn
+		u.learn.DefaultRoute = u.learn.DefaultRoute || l.Learn.Table == 0
+	}
+}

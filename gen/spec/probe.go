@@ -1,0 +1,50 @@
+package spec
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// FailoverTable is the name of the table that traffic goes by while the uplink that it
+// would leave by is dead.
+const FailoverTable = "failover"
+
+// probe checks what no single value of a probe shows.
+func (v uplinkChecker) probe() {
+	p := v.Probe
+	var count [2]uint32 // targets by family
+	for i, a := range p.Targets {
+		key := []string{"probe", "targets", element(i)}
+		f := fib.FamilyOf(a)
+		count[bool2int(a.Is6())]++
+		switch {
+		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			v.failValue("", a.String()+" answers nobody", key...)
+		case slices.Contains(p.Targets[:i], a):
+			v.failValue("", a.String()+" is given twice", key...)
+		case v.spec.isOwn(a):
+			v.failValue("give one beyond the provider's gateway", a.String()+" is the host's own address: it says nothing of the uplink", key...)
+		case !v.Families().Has(f) && v.given("addresses"):
+			v.failValue("", fmt.Sprintf("the uplink has nothing of %s to reach %s by", f, a), key...)
+		}
+	}
+	for i, n := range count {
+		if n > 0 && n < p.Reliability {
+			v.failValue("", fmt.Sprintf("`reliability` asks for %d answers of %d %s targets", p.Reliability, n, fib.Families[i]), "probe", "reliability")
+			break
+		}
+	}
+	if p.Timeout > p.Interval {
+		v.failValue("", fmt.Sprintf("a round would last longer (%d s) than it takes to the next (%d s)", p.Timeout, p.Interval), "probe", "timeout")
+	}
+}
+
+// isOwn says whether the spec gives the host that address.
+func (s *Spec) isOwn(a netip.Addr) bool {
+	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+		return slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
+	})
+}
