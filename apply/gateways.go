@@ -13,7 +13,16 @@ import (
 // without such rules the gateway is found there too. A rule is for one gateway on one
 // card, so packets that are on their way to anywhere else do not notice; and it is ours,
 // so what a killed run leaves goes with the next.
-func lettingPass(routes []Op, rules *fib.GatewayRules) []*fib.Rule {
+func lettingPass(routes []Op, there []Rule) []*fib.Rule {
+	if len(routes) == 0 {
+		return nil
+	}
+	var rules fib.GatewayRules
+	for i := range there {
+		if r := &there[i]; r.Ours() && r.Family == routes[0].Route.Family {
+			rules.Add(r.Rule)
+		}
+	}
 	type hop struct {
 		link string
 		via  netip.Addr

@@ -25,31 +25,65 @@ func (h Hazard) String() string {
 
 // hazards looks for all that is known to make a right state fail.
 func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour) []Hazard {
-	return slices.Concat(earlierRules(want, have), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours))
+	others := othersRules(want, have)
+	return slices.Concat(earlierRules(want, others), jumpedRules(want, others), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have), deaf(want, have, hw))
 }
 
 // earlierRules finds rules of others that are asked before ours.
-func earlierRules(want Resolved, have Snapshot) (list []Hazard) {
+func earlierRules(want Resolved, others []Rule) (list []Hazard) {
 	first := map[fib.Family]uint32{}
-	ours := sortedRules(slices.Concat(want.Rules, want.Later.Rules))
-	for _, r := range ours {
-		if p, ok := first[r.Family]; !ok || r.Priority < p {
-			first[r.Family] = r.Priority
+	for _, rules := range [][]fib.Rule{want.Rules, want.Later.Rules} {
+		for _, r := range rules {
+			if p, ok := first[r.Family]; !ok || r.Priority < p {
+				first[r.Family] = r.Priority
+			}
 		}
 	}
-	for _, r := range have.Rules {
-		limit, ok := first[r.Family]
-		if !ok || r.Priority >= limit || r.Ours() || r.Priority == 0 && r.Table == fib.TableLocal {
-			continue
+	for _, r := range others {
+		if limit, ok := first[r.Family]; ok && r.Priority < limit && (r.Priority != 0 || r.Table != fib.TableLocal) {
+			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s", ProtocolName(r.Protocol), ruleText(r))})
 		}
-		if _, same := slices.BinarySearchFunc(ours, &r.Rule, compareRules); same {
-			continue // networkd's, in our name
-		}
-		text := strings.TrimSuffix((Op{Verb: RuleAdd, Rule: &r.Rule}).Batch(), fmt.Sprintf(" protocol %d", fib.Protocol))
-		_, text, _ = strings.Cut(text, "rule add ")
-		list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s", ProtocolName(r.Protocol), text)})
 	}
 	return list
+}
+
+// jumpedRules finds rules of others that packets never come to, because some of ours send
+// all of them past.
+func jumpedRules(want Resolved, others []Rule) (list []Hazard) {
+	var jumps []fib.Rule
+	for _, w := range want.Rules {
+		if jumpsWithAll(&w) {
+			jumps = append(jumps, w)
+		}
+	}
+	for _, h := range others {
+		over := slices.IndexFunc(jumps, func(w fib.Rule) bool {
+			return w.Family == h.Family && w.Priority < h.Priority && h.Priority < w.Goto
+		})
+		if over >= 0 {
+			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is never asked, because the uplinks' rules are laid out around it (%d to %d): %s: give it a priority that is not among these",
+				ProtocolName(h.Protocol), jumps[over].Priority, jumps[over].Goto, ruleText(h))})
+		}
+	}
+	return list
+}
+
+// othersRules returns the rules of a snapshot that are neither ours nor networkd's in our name.
+func othersRules(want Resolved, have Snapshot) (list []Rule) {
+	ours := sortedRules(slices.Concat(want.Rules, want.Later.Rules))
+	for _, r := range have.Rules {
+		if _, same := slices.BinarySearchFunc(ours, &r.Rule, compareRules); !same && !r.Ours() {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// ruleText returns a rule in the words of ip-rule(8).
+func ruleText(r Rule) string {
+	text := Op{Verb: RuleAdd, Rule: &r.Rule, Owner: fib.Some[uint8](ProtocolUnspec)}.Batch()
+	_, text, _ = strings.Cut(text, "rule add ")
+	return text
 }
 
 // reversePath finds links whose packets are dropped when their answers would leave
@@ -95,12 +129,55 @@ func deadGateways(want Resolved, neighbours []Neighbour) (list []Hazard) {
 	said := map[netip.Addr]bool{}
 	for _, r := range want.Routes {
 		for _, n := range r.Nexthops {
-			failed := slices.ContainsFunc(neighbours, func(h Neighbour) bool { return h.Failed && h.Link == n.Link && h.Addr == n.Via })
+			failed := slices.ContainsFunc(neighbours, func(h Neighbour) bool { return h.Failed() && h.Link == n.Link && h.Addr == n.Via })
 			if failed && !said[n.Via] {
 				said[n.Via] = true
-				list = append(list, Hazard{n.Link, fmt.Sprintf("the gateway %s does not answer", n.Via)})
+				list = append(list, Hazard{n.Link, fmt.Sprintf("the gateway %s does not answer: check its address, and the network there", n.Via)})
 			}
 		}
 	}
 	return list
+}
+
+// withoutGateway finds links that have learned an address, and no way out with it. Of two
+// DHCP clients that give the default route no metric (dhclient, udhcpc), the kernel refuses
+// the second one's.
+func withoutGateway(want Resolved, have Snapshot) (list []Hazard) {
+	all := readLearned(have)
+	for _, l := range want.Links {
+		for _, f := range fib.Families {
+			i := slices.IndexFunc(all.addresses[l.Device.Name], func(a Address) bool {
+				return a.Family() == f && !slices.Contains(l.Learn.Fixed, a.Prefix.Addr())
+			})
+			if i < 0 || !l.Learn.Learns(f) || leads(want, have, l.Learn.Table, f) {
+				continue
+			}
+			list = append(list, Hazard{l.Device.Name, fmt.Sprintf(
+				"%v was learned, and no gateway with it: see the log of the DHCP client; where it gives the default route no metric, the kernel takes only that of one link: give each its own (IF_METRIC, metric)",
+				all.addresses[l.Device.Name][i].Prefix.Addr())})
+		}
+	}
+	return list
+}
+
+// deaf finds links on which the kernel takes no router advertisement (ip-sysctl,
+// accept_ra) and nobody else has taken one.
+func deaf(want Resolved, have Snapshot, hw Hardware) (list []Hazard) {
+	for _, l := range want.Links {
+		dev := l.Device.Name
+		own, forwards := hw.Sysctl("ipv6", dev, "accept_ra"), hw.Sysctl("ipv6", dev, "forwarding") == "1"
+		if l.Learn.RA && (own == "0" || own == "1" && forwards) && !leads(want, have, l.Learn.Table, fib.Inet6) {
+			list = append(list, Hazard{dev, "no router advertisement has been taken: the kernel takes none here; systemd-networkd or NetworkManager has to, or set net.ipv6.conf." + dev + ".accept_ra=2"})
+		}
+	}
+	return list
+}
+
+// leads says whether a table has a default route, whoever brought it.
+func leads(want Resolved, have Snapshot, table uint32, f fib.Family) bool {
+	is := func(r *fib.Route) bool {
+		return r.Table == table && r.Family == f && r.IsDefault() && r.Type.HasDevice()
+	}
+	return slices.ContainsFunc(want.Routes, func(r fib.Route) bool { return is(&r) }) ||
+		slices.ContainsFunc(have.Routes, func(r Route) bool { return is(&r.Route) })
 }

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,16 +24,17 @@ type Journal struct {
 // OpenJournal reads the journal at path; one that is not there is empty.
 func OpenJournal(path string) (*Journal, error) {
 	j := &Journal{path: path}
-	f, err := os.Open(path)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return j, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		j.entries = append(j.entries, lines.Text())
+	for line := range strings.Lines(string(data)) {
+		if e := strings.TrimSuffix(line, "\n"); e != "" {
+			j.entries = append(j.entries, e)
+		}
 	}
 	return j, nil
 }

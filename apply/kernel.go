@@ -3,6 +3,7 @@ package apply
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -30,11 +31,13 @@ type Kernel interface {
 
 // Neighbour is what the kernel knows of a host on a link.
 type Neighbour struct {
-	Link   string
-	Addr   netip.Addr
-	State  string // as in ip-neighbour(8): "reachable", "stale", …; "" where it has none
-	Failed bool   // it was asked for and did not answer (NUD_FAILED)
+	Link  string
+	Addr  netip.Addr
+	State string // as in ip-neighbour(8): "reachable", "stale", …; "" where it has none
 }
+
+// Failed says whether it was asked for and did not answer.
+func (n Neighbour) Failed() bool { return n.State == "failed" }
 
 // Part is a set of what a kernel holds.
 type Part uint8
@@ -55,6 +58,10 @@ type Scope struct {
 	// Local asks, with Foreign, for what is left out otherwise: table local, and routes of
 	// the types local and broadcast in the other tables.
 	Local bool
+	// Learned asks for the routes of others that may have been learned, as far as the
+	// kernel can tell them from the rest: those of DHCP clients, router advertisements,
+	// boot scripts and administrators.
+	Learned bool
 	// Only leaves out all other parts; the zero value leaves nothing out.
 	Only Part
 	// Family leaves out the routes and rules of the other; the zero value does not.
@@ -100,25 +107,28 @@ type Address struct {
 	Ours      bool
 	Tentative bool // duplicate address detection is not done, or has failed
 	Duplicate bool // it has failed: another host has this address
+
+	Deprecated bool          // no new connection takes it as its source
+	Temporary  bool          // made up for privacy (RFC 8981)
+	Valid      time.Duration // what is left of its lifetime; 0 for no end
+	Since      time.Duration // how long it has been there, since the host was booted
 }
 
 // Route is a route with its owner.
 type Route struct {
 	fib.Route
 	Protocol uint8
+	Pref     int8          // of an IPv6 router: 1 high, 0 medium, -1 low (RFC 4191)
+	Expires  time.Duration // what is left of its lifetime; 0 for no end, negative once it is over
+	Unread   string        // what it has beyond a fib.Route, in the words of ip-route(8); "" for nothing
 }
-
-// Ours says whether the route bears our protocol number.
-func (r Route) Ours() bool { return r.Protocol == fib.Protocol }
 
 // Rule is a rule with its owner.
 type Rule struct {
 	fib.Rule
 	Protocol uint8
+	Unread   string // what it has beyond a fib.Rule, in the words of ip-rule(8); "" for nothing
 }
-
-// Ours says whether the rule bears our protocol number.
-func (r Rule) Ours() bool { return r.Protocol == fib.Protocol }
 
 // Packet is what RouteGet asks about. The zero value of a field is left out.
 type Packet struct {

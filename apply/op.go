@@ -3,7 +3,6 @@ package apply
 import (
 	"errors"
 	"strconv"
-	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -66,7 +65,7 @@ func (o Op) Batch() string {
 func (o Op) String() string { return o.text(o.tableName) }
 
 func (o Op) text(table func(uint32) string) string {
-	x := fib.Syntax{Device: func(link string) string { return link }, Table: table}
+	x := fib.Syntax{Device: func(link string) string { return link }, Table: table, Protocol: o.Owner}
 	switch o.Verb {
 	case LinkUp:
 		return "link set dev " + o.Link + " up"
@@ -87,26 +86,13 @@ func (o Op) text(table func(uint32) string) string {
 	case RouteReplace:
 		return x.Route("replace", *o.Route)
 	case RouteDel:
-		return o.owned(x.Route("del", *o.Route), " proto ")
+		return x.Route("del", *o.Route)
 	case RuleAdd:
 		return x.Rule("add", *o.Rule)
 	case RuleDel:
-		return o.owned(x.Rule("del", *o.Rule), " protocol ")
+		return x.Rule("del", *o.Rule)
 	}
 	return "unknown operation"
-}
-
-// owned has a line name the protocol of the operation instead of ours. Rules without
-// one have none in ip(8) either.
-func (o Op) owned(line, word string) string {
-	if !o.Owner.Set {
-		return line
-	}
-	owner := ""
-	if o.Owner.Value != 0 {
-		owner = word + strconv.Itoa(int(o.Owner.Value))
-	}
-	return strings.Replace(line, word+strconv.Itoa(fib.Protocol), owner, 1)
 }
 
 // Protocol returns the protocol number that the operation's route or rule bears.

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -68,26 +67,13 @@ type ForeignError struct {
 
 // Error names what is in the way, and whose it is.
 func (e *ForeignError) Error() string {
-	have := Op{Verb: RouteAdd, Route: &e.Route.Route, tableName: e.Want.tableName}
+	have := Op{Verb: RouteAdd, Route: &e.Route.Route, Owner: fib.Some(e.Route.Protocol), tableName: e.Want.tableName}
 	return fmt.Sprintf("ip %s: a route of %s is in the way (%s): remove it, or give one of them another metric",
 		e.Want, ProtocolName(e.Route.Protocol), have)
 }
 
 // Unwrap returns ErrForeign.
 func (e *ForeignError) Unwrap() error { return ErrForeign }
-
-// ProtocolName names the owner of a route or rule, as iproute2's rt_protos does.
-func ProtocolName(p uint8) string {
-	names := map[uint8]string{
-		0: "nobody (protocol unspec)", 1: "an ICMP redirect (protocol redirect)", 2: "the kernel (protocol kernel)", 3: "boot scripts (protocol boot)",
-		4: "an administrator or systemd-networkd (protocol static)", 9: "a router advertisement (protocol ra)", 11: "zebra (protocol zebra)", 12: "bird (protocol bird)",
-		16: "a DHCP client (protocol dhcp)", 42: "babel (protocol babel)", 186: "bgp (protocol bgp)", 188: "ospf (protocol ospf)", fib.Protocol: "uplink-generator (protocol uplink)",
-	}
-	if n, ok := names[p]; ok {
-		return n
-	}
-	return fmt.Sprintf("protocol %d", p)
-}
 
 // NewPlan compares what is wanted with what is there. Where the snapshot has the
 // routes of others as well, one in the place of a wanted route is a ForeignError,
@@ -256,10 +242,10 @@ func (p *planner) routes(want Resolved, have Snapshot) {
 	}
 }
 
-// ranked returns the operations by rank, 0 or 1, and otherwise in their order.
+// ranked returns the operations by rank, 0 to 2, and otherwise in their order.
 func ranked(ops []Op, rank func(Op) int) []Op {
 	sorted := make([]Op, 0, len(ops))
-	for n := range 2 {
+	for n := range 3 {
 		for _, o := range ops {
 			if rank(o) == n {
 				sorted = append(sorted, o)
@@ -291,185 +277,6 @@ func same(have, want *fib.Route) bool {
 	return have.Compare(*want) == 0
 }
 
-func compareRules(a, b *fib.Rule) int { return a.Compare(*b) }
-
-// inOrder sorts rules, which mostly are sorted.
-func inOrder(rules []*fib.Rule) {
-	if !slices.IsSortedFunc(rules, compareRules) {
-		slices.SortFunc(rules, compareRules)
-	}
-}
-
-// sortedRules returns pointers to rules in their canonical order.
-func sortedRules(rules []fib.Rule) []*fib.Rule {
-	list := make([]*fib.Rule, len(rules))
-	for i := range rules {
-		list[i] = &rules[i]
-	}
-	inOrder(list)
-	return list
-}
-
-// rules walks what is wanted and what is there side by side.
-func (p *planner) rules(want Resolved, have Snapshot) {
-	var there []*fib.Rule
-	for i := range have.Rules {
-		if have.Rules[i].Ours() {
-			there = append(there, &have.Rules[i].Rule)
-		}
-	}
-	inOrder(there)
-	later := sortedRules(want.Later.Rules)
-	// What is not wanted goes, unless it waits for a link. Of duplicates, which the
-	// kernel takes without NLM_F_EXCL, one stays.
-	gone := map[*fib.Rule]bool{}
-	unwanted := func(r *fib.Rule) {
-		if i, waits := slices.BinarySearchFunc(later, r, compareRules); waits {
-			later = slices.Delete(later, i, i+1)
-			return
-		}
-		gone[r] = true
-	}
-	for _, w := range sortedRules(want.Rules) {
-		for len(there) > 0 && there[0].Compare(*w) < 0 {
-			unwanted(there[0])
-			there = there[1:]
-		}
-		if len(there) > 0 && there[0].Compare(*w) == 0 {
-			there = there[1:]
-			continue
-		}
-		f := index(w.Family)
-		p.ruleAdd[f] = append(p.ruleAdd[f], p.op(Op{Verb: RuleAdd, Rule: w}))
-	}
-	for _, r := range there {
-		unwanted(r)
-	}
-	for f := range p.ruleAdd {
-		p.ruleAdd[f] = highestFirst(p.ruleAdd[f])
-	}
-	p.rulesGo(gone, have)
-}
-
-// highestFirst returns rules that come in their canonical order from the highest priority
-// number down; within one number they stay, because the kernel keeps that order.
-func highestFirst(ops []Op) []Op {
-	sorted := make([]Op, 0, len(ops))
-	for end := len(ops); end > 0; {
-		start := end - 1
-		for start > 0 && ops[start-1].Rule.Priority == ops[end-1].Rule.Priority {
-			start--
-		}
-		sorted = append(sorted, ops[start:end]...)
-		end = start
-	}
-	return sorted
-}
-
-// rulesGo plans the removal of rules. The kernel takes away the first of a priority
-// that all matches which the request names: a rule that leaves a selector open is
-// asked for in words that fit a narrower one as well (rule_find, net/core/fib_rules.c).
-// So all go from the front, and one that is to stay, but would be hit, is put behind
-// the others first: it is added once more, and the first of the two goes.
-func (p *planner) rulesGo(gone map[*fib.Rule]bool, have Snapshot) {
-	if len(gone) == 0 {
-		return
-	}
-	moved := false
-	var group []*fib.Rule // ours of one priority
-	flush := func() {
-		for again := true; again; {
-			again = false
-			for i, r := range group {
-				hit := !gone[r] && slices.ContainsFunc(group[i+1:], func(o *fib.Rule) bool { return gone[o] && compareRules(o, r) != 0 && hits(o, r) })
-				if hit {
-					gone[r], again, moved = true, true, true
-					f := index(r.Family)
-					p.ruleAdd[f] = append(p.ruleAdd[f], p.op(Op{Verb: RuleAdd, Rule: r}))
-				}
-			}
-		}
-		for _, r := range group {
-			if gone[r] {
-				f := index(r.Family)
-				p.ruleDel[f] = append(p.ruleDel[f], p.op(Op{Verb: RuleDel, Rule: r}))
-			}
-		}
-		group = group[:0]
-	}
-	for i := range have.Rules {
-		r := &have.Rules[i]
-		if !r.Ours() {
-			continue
-		}
-		if len(group) > 0 && (group[0].Family != r.Family || group[0].Priority != r.Priority) {
-			flush()
-		}
-		group = append(group, &r.Rule)
-	}
-	flush()
-	if moved {
-		for f := range p.ruleAdd {
-			slices.SortStableFunc(p.ruleAdd[f], func(a, b Op) int { return cmp.Compare(b.Rule.Priority, a.Rule.Priority) })
-		}
-	}
-}
-
-// hits says whether the request to delete one rule fits another of its priority. What
-// a rule leaves open fits all; whether it is inverted, and where a goto leads, the
-// kernel does not look at.
-func hits(request, r *fib.Rule) bool {
-	a, b := *request, *r
-	if a.From.Bits() <= 0 {
-		a.From, b.From = netip.Prefix{}, netip.Prefix{}
-	}
-	if a.To.Bits() <= 0 {
-		a.To, b.To = netip.Prefix{}, netip.Prefix{}
-	}
-	if a.IIF == "" {
-		b.IIF = ""
-	}
-	if a.OIF == "" {
-		b.OIF = ""
-	}
-	if a.Mark == 0 {
-		b.Mark = 0
-	}
-	if a.Mask == 0 {
-		b.Mask = 0
-	}
-	if a.TOS == 0 {
-		b.TOS = 0
-	}
-	if a.IPProto == 0 {
-		b.IPProto = 0
-	}
-	if a.SPort.Hi == 0 {
-		a.SPort, b.SPort = fib.Range[uint16]{}, fib.Range[uint16]{}
-	}
-	if a.DPort.Hi == 0 {
-		a.DPort, b.DPort = fib.Range[uint16]{}, fib.Range[uint16]{}
-	}
-	if !a.UIDRange.Set {
-		b.UIDRange = a.UIDRange
-	}
-	if !a.L3MDev {
-		b.L3MDev = false
-	}
-	if a.Table == 0 {
-		b.Table = 0
-	}
-	if !a.SuppressPrefixLength.Set {
-		b.SuppressPrefixLength = a.SuppressPrefixLength
-	}
-	if !a.SuppressIfGroup.Set {
-		b.SuppressIfGroup = a.SuppressIfGroup
-	}
-	a.Not, b.Not = false, false
-	a.Goto, b.Goto = 0, 0
-	return a.Compare(b) == 0
-}
-
 // plan puts the operations into stages. IPv4 comes first as a whole, so that it
 // does not wait for duplicate address detection.
 func (p *planner) plan(have Snapshot) Plan {
@@ -479,16 +286,10 @@ func (p *planner) plan(have Snapshot) Plan {
 			*to = append(*to, Stage{Ops: ops})
 		}
 	}
-	var rules fib.GatewayRules
-	for i := range have.Rules {
-		if have.Rules[i].Ours() {
-			rules.Add(have.Rules[i].Rule)
-		}
-	}
 	stage(&plan.Make, p.linkOps)
 	stage(&plan.Make, p.addressAdd)
 	for f := range p.routeAdd {
-		pass := lettingPass(p.routeAdd[f], &rules)
+		pass := lettingPass(p.routeAdd[f], have.Rules)
 		stage(&plan.Make, p.ruleOps(RuleAdd, pass))
 		if f == index(fib.Inet6) {
 			var first []Op
@@ -500,10 +301,10 @@ func (p *planner) plan(have Snapshot) Plan {
 			plan.Make[len(plan.Make)-1].Settle = settling(p.routeAdd[f], p.addressAdd, have)
 		}
 		stage(&plan.Make, p.ruleOps(RuleDel, pass))
-		stage(&plan.Make, p.ruleAdd[f])
+		stage(&plan.Make, ranked(p.ruleAdd[f], skips))
 	}
 	for f := range p.ruleDel {
-		stage(&plan.Break, p.ruleDel[f])
+		stage(&plan.Break, ranked(p.ruleDel[f], func(o Op) int { return 2 - skips(o) }))
 	}
 	for f := range p.routeDel {
 		stage(&plan.Break, p.routeDel[f])

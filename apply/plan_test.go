@@ -3,6 +3,7 @@ package apply_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -323,7 +324,7 @@ func TestForeignRouteInTheWay(t *testing.T) {
 				t.Fatalf("%v, want a ForeignError", err)
 			}
 			want := "ip route add default via 192.0.2.1 dev card0 table isp1 proto 118: a route of " + name + " is in the way"
-			if !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "via 198.51.100.1 dev card1") {
+			if !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("via 198.51.100.1 dev card1 table isp1 proto %d)", owner)) {
 				t.Errorf("%q, want %q and the route", err, want)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -28,6 +29,10 @@ type Resolved struct {
 	// Later is what cannot be brought about now. Of it nothing is added, and where it
 	// is there already it stays.
 	Later Pending
+
+	// Until is when something that was learned is over, without a word from the kernel; 0
+	// for never.
+	Until time.Duration
 }
 
 // ResolvedLink is a link of the State with the interface that it is.
@@ -126,6 +131,8 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 				e.Devices = append(e.Devices, d.Name)
 			}
 			return Resolved{}, e
+		case len(found) == 0 && l.Networkd:
+			continue
 		case len(found) == 0:
 			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Why: "there is no link with " + l.Match.String()})
 			continue
@@ -135,7 +142,11 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 		if a, lacksOne := lacks[l.Name]; lacksOne && why == "" {
 			why = "does not have the address " + a.String()
 		}
-		if why != "" {
+		if l.Networkd {
+			if why == "" {
+				ready.all[l.Name] = true
+			}
+		} else if why != "" {
 			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Device: found[0].Name, Why: found[0].Name + " " + why})
 		} else {
 			ready.all[l.Name] = true
@@ -169,7 +180,57 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 		e.Link = device[e.Link]
 		*to = append(*to, e)
 	}
+	if s.Learns() {
+		r.learned(have, ready)
+	}
 	return r, nil
+}
+
+// learned adds what follows from what links have learned. It stays where it is while a
+// link has no carrier: most clients keep a lease then.
+//
+// What the State asks for by itself comes first: an address of the spec may be in the same
+// subnet, and a [[rule]] may be for an address that is learned.
+func (r *Resolved) learned(have Snapshot, ready readiness) {
+	all := readLearned(have)
+	rules, routes := map[fib.Rule]bool{}, map[fib.RouteKey]bool{}
+	for _, list := range [][]fib.Rule{r.Rules, r.Later.Rules} {
+		for _, e := range list {
+			rules[e.Key()] = true
+		}
+	}
+	for _, list := range [][]fib.Route{r.Routes, r.Later.Routes} {
+		for _, e := range list {
+			routes[e.Key()] = true
+		}
+	}
+	for _, l := range r.Links {
+		if !l.Learn.Any() {
+			continue
+		}
+		ofRules, ofRoutes, until := all.of(l)
+		if until > 0 && (r.Until == 0 || until < r.Until) {
+			r.Until = until
+		}
+		for _, e := range ofRules {
+			switch key := e.Key(); {
+			case rules[key]:
+			case ready.has(l.Name, e.Family):
+				r.Rules, rules[key] = append(r.Rules, e), true
+			default:
+				r.Later.Rules, rules[key] = append(r.Later.Rules, e), true
+			}
+		}
+		for _, e := range ofRoutes {
+			switch key := e.Key(); {
+			case routes[key]:
+			case ready.has(l.Name, e.Family):
+				r.Routes, routes[key] = append(r.Routes, e), true
+			default:
+				r.Later.Routes, routes[key] = append(r.Later.Routes, e), true
+			}
+		}
+	}
 }
 
 // readiness says which links of a State can hold something now.
@@ -267,4 +328,22 @@ func notReady(l Link, policyOnly bool) string {
 		return "has no carrier"
 	}
 	return ""
+}
+
+// postponeSources puts off the IPv6 routes whose source has not passed duplicate address
+// detection: the kernel refuses them until then, and tells when it is done.
+func (r *Resolved) postponeSources(have Snapshot) {
+	usable := make(map[netip.Addr]bool, len(have.Addresses))
+	for _, a := range have.Addresses {
+		usable[a.Prefix.Addr()] = usable[a.Prefix.Addr()] || !a.Tentative
+	}
+	now := r.Routes[:0]
+	for _, e := range r.Routes {
+		if e.Family == fib.Inet6 && e.Src.IsValid() && !usable[e.Src] {
+			r.Later.Routes = append(r.Later.Routes, e)
+		} else {
+			now = append(now, e)
+		}
+	}
+	r.Routes = now
 }

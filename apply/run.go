@@ -26,14 +26,28 @@ type Applier struct {
 	// It is for looking only.
 	Adopt bool
 
+	// Watching is for a State that is in effect already, and is to stay so: links are left
+	// as they are, and nothing is waited for. What needs an address that has not passed
+	// duplicate address detection comes when it has.
+	Watching bool
+
+	// Dead are the uplinks that probes have found dead: what would leave by them through
+	// table main goes by another.
+	Dead map[fib.Verdict]bool
+
 	// Journal keeps which addresses are ours where the kernel cannot (before 5.18).
 	Journal *Journal
+
+	putOff  map[string]error // links of which nothing is added now, see Keep
+	refused map[string]error // links of which something was refused last time
 }
 
 // Result is what Apply did.
 type Result struct {
-	Done    []Op      // the operations that were carried out
-	Waiting []Waiting // links that were not ready; their part is not done
+	Done    []Op          // the operations that were carried out
+	Waiting []Waiting     // links that were not ready; their part is not done
+	Until   time.Duration // after which something learned is over, without a word; 0 for never
+	Refused []error       // of Keep: what is wrong with links whose part is not done
 }
 
 // settleTime is the least that duplicate address detection is waited for: it takes
@@ -49,11 +63,11 @@ func (a *Applier) Plan(s fib.State) (Plan, Result, error) {
 // plan observes and compares. The routes of others are only looked at where there
 // is something to add: they matter for nothing else, and there may be many.
 func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
-	have, err := a.observe(Scope{Foreign: a.Adopt})
+	have, err := a.observe(Scope{Foreign: a.Adopt, Learned: a.looksAtOthers(s)})
 	if err != nil {
 		return Plan{}, have, Resolved{}, err
 	}
-	want, err := Resolve(s, have, a.Hardware)
+	want, err := a.Resolve(s, have)
 	if err != nil {
 		return Plan{}, have, Resolved{}, err
 	}
@@ -78,16 +92,40 @@ func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
 	return plan, have, want, conflicts
 }
 
-// adopt gives us what networkd holds in the place of something wanted: its routes
-// and rules bear "static", and its rules nothing before systemd 248.
+// looksAtOthers says whether what is wanted depends on the routes of others.
+func (a *Applier) looksAtOthers(s fib.State) bool {
+	return s.Learns() || s.Failover.Table != 0 && len(a.Dead) > 0
+}
+
+// Resolve is the function Resolve, and what leads around dead uplinks; while a State is
+// watched, without what cannot be done now.
+func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
+	if a.Watching {
+		s.Links = slices.Clone(s.Links)
+		for i := range s.Links {
+			s.Links[i].PolicyOnly = true
+		}
+	}
+	want, err := Resolve(s, have, a.Hardware)
+	if err != nil {
+		return want, err
+	}
+	if a.Watching {
+		want.postponeSources(have)
+		want.postpone(a.putOff)
+	}
+	want.failOver(s.Failover, have, a.Dead)
+	return want, nil
+}
+
+// adopt gives us what networkd holds in the place of something wanted.
 func adopt(want Resolved, have *Snapshot) {
-	const unspec, static = 0, 4 // RTPROT_UNSPEC, RTPROT_STATIC
 	keys := make(map[fib.RouteKey]bool, len(want.Routes))
 	for _, r := range want.Routes {
 		keys[r.Key()] = true
 	}
 	for i := range have.Routes {
-		if r := &have.Routes[i]; r.Protocol == static && keys[r.Key()] {
+		if r := &have.Routes[i]; r.MayBeNetworkds() && keys[r.Key()] {
 			r.Protocol = fib.Protocol
 		}
 	}
@@ -96,7 +134,7 @@ func adopt(want Resolved, have *Snapshot) {
 		rules[r.Key()] = true
 	}
 	for i := range have.Rules {
-		if r := &have.Rules[i]; (r.Protocol == static || r.Protocol == unspec) && rules[r.Key()] {
+		if r := &have.Rules[i]; r.MayBeNetworkds() && rules[r.Key()] {
 			r.Protocol = fib.Protocol
 		}
 	}
@@ -158,7 +196,8 @@ func (a *Applier) keepSecondaries(plan *Plan, have Snapshot) {
 // journal knows.
 func (a *Applier) observe(scope Scope) (Snapshot, error) {
 	have, err := a.Kernel.Observe(scope)
-	if err == nil && a.Journal != nil {
+	// What does not hold the addresses must not make it forget them.
+	if err == nil && a.Journal != nil && scope.Has(Addresses) {
 		a.Journal.mark(&have)
 	}
 	return have, err
@@ -179,7 +218,7 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 			plan, have, want, err = a.plan(s)
 		}
 	}
-	result := Result{Waiting: want.Later.Links}
+	result := Result{Waiting: want.Later.Links, Until: want.Until}
 	if err != nil || plan.Len() == 0 {
 		return result, err
 	}
@@ -308,15 +347,15 @@ func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done [
 
 func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w", context.Cause(ctx)) }
 
-// stage sends operations, and returns those that were carried out and the first
-// error. That something to be removed is gone already is none.
+// stage sends operations, and returns those that were carried out and the
+// error, see answer. That something to be removed is gone already is none.
 func (a *Applier) stage(ops []Op) (carried []Op, err error) {
 	for i, answer := range a.Kernel.Execute(ops) {
 		switch {
 		case answer == nil:
 			carried = append(carried, ops[i])
-		case err == nil && !isGone(ops[i], answer):
-			err = answer
+		case !isGone(ops[i], answer):
+			err = a.answer(err, answer)
 		}
 	}
 	return carried, err
@@ -366,7 +405,7 @@ type DriftError struct{ Missing []Op }
 
 // Error names the first thing that is missing.
 func (e *DriftError) Error() string {
-	return fmt.Sprintf("read back, the kernel lacks %d of the changes (the first: ip %s): something else changes routes or rules", len(e.Missing), e.Missing[0])
+	return fmt.Sprintf("read back, the kernel lacks %d of the changes (the first: ip %s): something else changes routes or rules: `ip monitor route rule` shows what it does", len(e.Missing), e.Missing[0])
 }
 
 // confirm reads the state back: first only what the plan changed, and where that is not
@@ -390,11 +429,11 @@ func (a *Applier) confirm(s fib.State, done Plan, want Resolved, have Snapshot) 
 }
 
 func (a *Applier) confirmAll(s fib.State) error {
-	have, err := a.observe(Scope{})
+	have, err := a.observe(Scope{Learned: a.looksAtOthers(s)})
 	if err != nil {
 		return err
 	}
-	want, err := Resolve(s, have, a.Hardware)
+	want, err := a.Resolve(s, have)
 	if err != nil {
 		return err
 	}

@@ -107,6 +107,14 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	for _, r := range want.Routes {
 		tables[r.Table] = append(tables[r.Table], r)
 	}
+	for _, l := range want.Links {
+		// Where networkd has put there itself what it has learned, that is the uplink's way.
+		for _, r := range have.Routes {
+			if l.Learn.Any() && r.Table == l.Learn.Table && !r.Ours() && r.Expires >= 0 && len(r.Nexthops) > 0 {
+				tables[r.Table] = append(tables[r.Table], r.Route)
+			}
+		}
+	}
 	names := map[uint32]string{}
 	for _, t := range want.Tables {
 		names[t.ID] = t.Name
@@ -189,16 +197,14 @@ func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Ro
 	return list
 }
 
-// inside returns an address that a route is for and that is not the host's own.
+// inside returns an address that a route is for and that is not the host's own, nor the
+// subnet's, which one of two addresses does not have (RFC 3021, RFC 6164).
 func inside(r fib.Route) netip.Addr {
 	if r.Dst.IsSingleIP() {
 		return r.Dst.Addr()
 	}
-	a := r.Dst.Addr().Next()
-	for range 4 {
-		if a != r.Src && r.Dst.Contains(a.Next()) {
-			break
-		}
+	a := r.Dst.Addr()
+	if r.Dst.Bits() < a.BitLen()-1 {
 		a = a.Next()
 	}
 	if a == r.Src {

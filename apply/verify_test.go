@@ -89,18 +89,18 @@ func TestHazards(t *testing.T) {
 		k.Rules = append(k.Rules, apply.Rule{Rule: fib.Rule{Family: fib.Inet, Priority: priority, Action: fib.Lookup, Table: table}, Protocol: 4})
 	}
 	foreign(20000, 9) // behind ours
-	k.Near = append(k.Near, apply.Neighbour{Link: "card0", Addr: netip.MustParseAddr("192.0.2.9"), Failed: true}, apply.Neighbour{Link: "card1", Addr: netip.MustParseAddr("192.0.2.1"), Failed: true}, apply.Neighbour{Link: "card0", Addr: netip.MustParseAddr("192.0.2.1")})
+	k.Near = append(k.Near, apply.Neighbour{Link: "card0", Addr: netip.MustParseAddr("192.0.2.9"), State: "failed"}, apply.Neighbour{Link: "card1", Addr: netip.MustParseAddr("192.0.2.1"), State: "failed"}, apply.Neighbour{Link: "card0", Addr: netip.MustParseAddr("192.0.2.1")})
 	if got := hazards(); got != "" {
 		t.Errorf("of what is no hazard: %s", got)
 	}
 	foreign(9, 9)
 	foreign(0, 9)
-	k.Near = append(k.Near, apply.Neighbour{Link: "card0", Addr: netip.MustParseAddr("192.0.2.1"), Failed: true})
+	k.Near = append(k.Near, apply.Neighbour{Link: "card0", Addr: netip.MustParseAddr("192.0.2.1"), State: "failed"})
 	got := strings.Split(strings.TrimSpace(hazards()), "\n")
 	want := []string{
 		"a rule of an administrator or systemd-networkd (protocol static) is asked before the uplinks': priority 9 from all lookup 9",
 		"a rule of an administrator or systemd-networkd (protocol static) is asked before the uplinks': priority 0 from all lookup 9",
-		"card0: the gateway 192.0.2.1 does not answer",
+		"card0: the gateway 192.0.2.1 does not answer: check its address, and the network there",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)

@@ -3,6 +3,7 @@ package rtnl
 import (
 	"cmp"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,6 +59,8 @@ func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
 			var p uint8
 			p, err = get8(v)
 			a.Ours = p == fib.Protocol
+		case unix.IFA_CACHEINFO:
+			err = getLifetime(v, &a)
 		}
 	}
 	err = cmp.Or(err, attrs.err)
@@ -68,9 +71,25 @@ func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
 		err = errMalformed
 	}
 	a.Prefix = netip.PrefixFrom(local, bits)
+	a.Deprecated = flags&unix.IFA_F_DEPRECATED != 0
+	a.Temporary = family == fib.Inet6 && flags&unix.IFA_F_TEMPORARY != 0
 	a.Duplicate = flags&unix.IFA_F_DADFAILED != 0
 	a.Tentative = flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 && flags&unix.IFA_F_OPTIMISTIC == 0
 	return a, err
+}
+
+// getLifetime reads struct ifa_cacheinfo (include/uapi/linux/if_addr.h): lifetimes in
+// seconds, and when the address came, in hundredths of a second since boot.
+func getLifetime(v []byte, a *apply.Address) error {
+	const valid, created, length, forever = 4, 8, 16, 0xffffffff
+	if len(v) < length {
+		return errMalformed
+	}
+	if left := native.Uint32(v[valid:]); left != forever {
+		a.Valid = time.Duration(left) * time.Second
+	}
+	a.Since = time.Duration(native.Uint32(v[created:])) * 10 * time.Millisecond
+	return nil
 }
 
 func (k *Kernel) addresses() (list []apply.Address, err error) {

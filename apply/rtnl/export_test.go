@@ -1,6 +1,12 @@
 package rtnl
 
-import "github.com/uplink-generator/uplink-generator/gen/fib"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
 
 // What the tests reach into.
 var (
@@ -63,3 +69,17 @@ func (k *Kernel) Dump(typ uint16, body []byte) (payloads [][]byte, err error) {
 	})
 	return payloads, err
 }
+
+// SetBuffer sets the size of the socket's buffer, in bytes; the kernel has a least one.
+func (m *Monitor) SetBuffer(size int) error {
+	raw, err := m.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, size) })
+	return errors.Join(err, set)
+}
+
+// WithoutRules is what is said of a family whose rules cannot be read.
+func (k *Kernel) WithoutRules(f fib.Family, err error) error { return k.withoutRules(f, err) }

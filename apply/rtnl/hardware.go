@@ -13,9 +13,11 @@ import (
 // Hardware is an apply.Hardware that asks the running host.
 type Hardware struct{}
 
-// Driver asks the driver itself (ETHTOOL_GDRVINFO), where udev has ID_NET_DRIVER from.
+// Driver asks the driver itself (ETHTOOL_GDRVINFO), where udev has ID_NET_DRIVER from. A
+// socket of any family will do (sock_do_ioctl in net/socket.c), and one of netlink's is
+// what the services may have.
 func (Hardware) Driver(l apply.Link) string {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
 		return ""
 	}

@@ -54,14 +54,13 @@ func (k *Kernel) Close() {
 // Sent counts the changes that were requested of the kernel so far.
 func (k *Kernel) Sent() int { return k.sent }
 
-// HasInet6 says whether the kernel has IPv6 at all (not with ipv6.disable=1).
+// HasInet6 says whether the kernel has IPv6 at all (not with ipv6.disable=1). It asks for
+// a way to ::1: without IPv6 nobody takes such a question (EOPNOTSUPP, rtnetlink_rcv_msg
+// in net/core/rtnetlink.c), and any other answer is one of IPv6's. A socket of AF_INET6
+// would tell as well, but is refused to a service with RestrictAddressFamilies=.
 func (k *Kernel) HasInet6() bool {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return !errors.Is(err, unix.EAFNOSUPPORT)
-	}
-	unix.Close(fd)
-	return true
+	_, err := k.RouteGet(apply.Packet{To: netip.IPv6Loopback()})
+	return !errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // MarksAddresses says whether the kernel keeps the owner of an address (IFA_PROTO,
@@ -104,7 +103,10 @@ func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 	for _, f := range scope.Families() {
 		if scope.Has(apply.Rules) {
 			rules, err := k.rules(f)
-			if err != nil && !isNoFamily(err) {
+			if isNoFamily(err) {
+				err = k.withoutRules(f, err)
+			}
+			if err != nil {
 				return s, fmt.Errorf("read the %s rules: %w", f, err)
 			}
 			s.Rules = append(s.Rules, rules...)
@@ -118,6 +120,18 @@ func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 		}
 	}
 	return s, nil
+}
+
+// ErrNoRules says that the kernel has a family, and routes by destination alone in it.
+var ErrNoRules = errors.New("this kernel was built without policy routing (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES): there is one routing table, and no rules")
+
+// withoutRules returns why there are no rules of a family: nil where the kernel lacks the family
+// itself, as with ipv6.disable=1. Every kernel here has IPv4.
+func (k *Kernel) withoutRules(f fib.Family, err error) error {
+	if f == fib.Inet6 && !k.HasInet6() {
+		return nil
+	}
+	return fmt.Errorf("%w (%w)", ErrNoRules, err)
 }
 
 // isNoFamily says whether a dump failed because the kernel lacks the family.
@@ -142,7 +156,7 @@ func (k *Kernel) Neighbours() (list []apply.Neighbour, err error) {
 			if addr, ok := netip.AddrFromSlice(n.IP); ok {
 				list = append(list, apply.Neighbour{
 					Link: k.name(uint32(n.LinkIndex)), Addr: addr.Unmap(),
-					State: neighbourStates[n.State], Failed: n.State&unix.NUD_FAILED != 0,
+					State: neighbourStates[n.State],
 				})
 			}
 		}

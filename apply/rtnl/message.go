@@ -92,6 +92,7 @@ var errMalformed = errors.New("malformed netlink message")
 type message struct {
 	typ, flags uint16
 	seq        uint32
+	pid        uint32 // of a notification: the port of the socket that asked for the change
 	payload    []byte
 }
 
@@ -105,7 +106,7 @@ func eachMessage(b []byte, f func(message) error) error {
 		if n < headerLen || n > len(b) {
 			return errMalformed
 		}
-		m := message{native.Uint16(b[4:]), native.Uint16(b[6:]), native.Uint32(b[8:]), b[headerLen:n]}
+		m := message{native.Uint16(b[4:]), native.Uint16(b[6:]), native.Uint32(b[8:]), native.Uint32(b[12:]), b[headerLen:n]}
 		if err := f(m); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package rtnl
 import (
 	"cmp"
 	"net/netip"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +19,8 @@ import (
 const (
 	routeHeaderLen = unix.SizeofRtMsg
 	nexthopLen     = unix.SizeofRtNexthop
+
+	rtaNexthopID = 30 // RTA_NH_ID, a nexthop object
 
 	// Of RTA_METRICS (include/uapi/linux/rtnetlink.h, RTAX_*).
 	rtaxMTU      = 2
@@ -113,6 +117,9 @@ func decodeRoute(b []byte, name func(uint32) string) (apply.Route, error) {
 	r.Scope = fib.Scope(b[6])
 	r.Type = fib.RouteType(b[7])
 	flags := native.Uint32(b[8:])
+	if b[3] != 0 {
+		note(&r.Unread, "tos")
+	}
 	if r.Family != fib.Inet && r.Family != fib.Inet6 {
 		return r, nil // multicast routing and the like
 	}
@@ -146,7 +153,24 @@ func decodeRoute(b []byte, name func(uint32) string) (apply.Route, error) {
 		case unix.RTA_MULTIPATH:
 			r.Nexthops, err = decodeNexthops(r.Family, v, name)
 		case unix.RTA_METRICS:
-			err = decodeMetrics(&r.Route, v)
+			err = decodeMetrics(&r, v)
+		case unix.RTA_PREF:
+			var pref uint8
+			pref, err = get8(v)
+			r.Pref = map[uint8]int8{prefHigh: 1, prefLow: -1}[pref]
+		case unix.RTA_CACHEINFO:
+			r.Expires, err = getExpires(v)
+		case unix.RTA_SRC:
+			note(&r.Unread, "from")
+		case unix.RTA_FLOW:
+			note(&r.Unread, "realms")
+		case unix.RTA_ENCAP_TYPE:
+			note(&r.Unread, "encap")
+		case rtaNexthopID:
+			note(&r.Unread, "nhid")
+		case unix.RTA_ENCAP, unix.RTA_EXPIRES, unix.RTA_PAD:
+		default:
+			note(&r.Unread, "attribute "+strconv.Itoa(int(a.typ)))
 		}
 	}
 	if err := cmp.Or(err, a.err); err != nil {
@@ -160,6 +184,36 @@ func decodeRoute(b []byte, name func(uint32) string) (apply.Route, error) {
 		r.Nexthops = []fib.Nexthop{hop}
 	}
 	return r, nil
+}
+
+// metricNames are those of RTA_METRICS that a fib.Route has not, as in ip-route(8).
+var metricNames = map[uint16]string{
+	1: "lock", 3: "window", 4: "rtt", 5: "rttvar", 6: "ssthresh", 7: "cwnd", 9: "reordering", 10: "hoplimit",
+	12: "features", 13: "rto_min", 15: "quickack", 16: "congctl", 17: "fastopen_no_cookie",
+}
+
+// note adds a word to a list.
+func note(list *string, word string) {
+	if *list != "" {
+		*list += ", "
+	}
+	*list += word
+}
+
+// An IPv6 router's preference, as advertised (include/uapi/linux/icmpv6.h).
+const (
+	prefHigh = 1
+	prefLow  = 3
+)
+
+// getExpires reads rta_expires of struct rta_cacheinfo (include/uapi/linux/rtnetlink.h), in
+// clock ticks of USER_HZ, which is 100 everywhere Go runs.
+func getExpires(v []byte) (time.Duration, error) {
+	const expires, tick = 8, 10 * time.Millisecond
+	if len(v) < expires+4 {
+		return 0, errMalformed
+	}
+	return time.Duration(int32(native.Uint32(v[expires:]))) * tick, nil
 }
 
 func getVia(v []byte) (netip.Addr, error) {
@@ -202,7 +256,7 @@ func decodeNexthops(f fib.Family, b []byte, name func(uint32) string) (hops []fi
 	return hops, nil
 }
 
-func decodeMetrics(r *fib.Route, b []byte) error {
+func decodeMetrics(r *apply.Route, b []byte) error {
 	var err error
 	a := attributes{rest: b}
 	for err == nil && a.next() {
@@ -215,6 +269,12 @@ func decodeMetrics(r *fib.Route, b []byte) error {
 			r.InitCwnd, err = get32(a.value)
 		case rtaxInitRwnd:
 			r.InitRwnd, err = get32(a.value)
+		default:
+			if name, known := metricNames[a.typ]; known {
+				note(&r.Unread, name)
+			} else {
+				note(&r.Unread, "metric "+strconv.Itoa(int(a.typ)))
+			}
 		}
 	}
 	return cmp.Or(err, a.err)
@@ -234,7 +294,17 @@ func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err
 	header[0] = uint8(f)
 	if !scope.Foreign {
 		header[5] = fib.Protocol
-		return k.dumpRoutes(header, false)
+		if all, err = k.dumpRoutes(header, false); err != nil || !scope.Learned {
+			return all, err
+		}
+		for _, header[5] = range apply.LearnedFrom {
+			routes, err := k.dumpRoutes(header, false)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, routes...)
+		}
+		return all, nil
 	}
 	if !k.socket.strict || scope.Local {
 		return k.dumpRoutes(header, scope.Local)

@@ -3,6 +3,7 @@ package rtnl
 import (
 	"cmp"
 	"net/netip"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -104,7 +105,7 @@ func (e *encoder) encodeRule(r *fib.Rule, protocol uint8) {
 }
 
 // decodeRule reads the payload of an RTM_NEWRULE. Attributes that a State cannot
-// say are passed over: rules of ours have none.
+// say are only named: rules of ours have none.
 func decodeRule(b []byte) (apply.Rule, error) {
 	var r apply.Rule
 	if len(b) < ruleHeaderLen {
@@ -160,9 +161,28 @@ func decodeRule(b []byte) (apply.Rule, error) {
 			r.SuppressPrefixLength, err = getSuppress(v)
 		case fraSuppressIfGroup:
 			r.SuppressIfGroup, err = getSuppress(v)
+		default:
+			noteUnread(&r, a.typ, v)
 		}
 	}
 	return normalRule(r), cmp.Or(err, a.err)
+}
+
+// noteUnread names what a fib.Rule has not (FRA_* in include/uapi/linux/fib_rules.h).
+func noteUnread(r *apply.Rule, typ uint16, v []byte) {
+	const pad, sportMask, dportMask, whole = 18, 28, 29, 0xffff
+	names := map[uint16]string{11: "realms", 12: "tun_id", 25: "dscp", 26: "flowlabel", sportMask: "sport mask", dportMask: "dport mask", 30: "dscp mask"}
+	if typ == pad || typ == 27 { // the latter comes with flowlabel
+		return
+	}
+	if mask, err := get16(v); (typ == sportMask || typ == dportMask) && err == nil && mask == whole {
+		return // of one port
+	}
+	name, known := names[typ]
+	if !known {
+		name = "attribute " + strconv.Itoa(int(typ))
+	}
+	note(&r.Unread, name)
 }
 
 // normalRule takes away what the kernel fills in and a State leaves at zero: a table

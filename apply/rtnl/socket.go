@@ -131,7 +131,7 @@ func parseAnswer(m message) error {
 }
 
 // ErrDumpInterrupted is returned where what was read kept changing meanwhile.
-var ErrDumpInterrupted = errors.New("the kernel's state kept changing while it was read")
+var ErrDumpInterrupted = errors.New("the kernel's state kept changing while it was read: run this again")
 
 // dumpTries bounds how often an interrupted dump is begun again. At boot one
 // address that passes duplicate address detection is enough to interrupt it.

@@ -1,0 +1,36 @@
+package apply
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// FuzzJournal has any bytes for a journal: what it has is what it has when it is written and
+// read again.
+func FuzzJournal(f *testing.F) {
+	for _, s := range []string{"", "eth0 192.0.2.10/24\n", "eth0 192.0.2.10/24\neth1 2001:db8::1/64", "\n\n", "\x00\xff\r\n", " "} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		name := filepath.Join(t.TempDir(), "addresses")
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, err := OpenJournal(name)
+		if err != nil {
+			return
+		}
+		if err := j.write(); err != nil {
+			t.Fatal(err)
+		}
+		again, err := OpenJournal(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(j.entries) > 0 && !slices.Equal(j.entries, again.entries) {
+			t.Errorf("%q was written, and %q read", j.entries, again.entries)
+		}
+	})
+}

@@ -1,0 +1,134 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// Keep is Apply for a State that is in effect and is to stay: one link must not hold up
+// the others. Where the kernel refuses something of a link, or a route of somebody else's
+// is in its place, nothing of that link is added, all else is done, and the errors are in
+// Result.Refused. The next Keep tries again, after all that went well before.
+func (a *Applier) Keep(ctx context.Context, s fib.State) (Result, error) {
+	before := a.refused
+	result, refused, err := a.without(ctx, s, before)
+	if err == nil && len(before) > 0 {
+		var more Result
+		done := result.Done
+		more, refused, err = a.without(ctx, s, nil)
+		result, result.Done = more, append(done, more.Done...)
+	}
+	a.refused = refused
+	for _, link := range slices.Sorted(maps.Keys(refused)) {
+		result.Refused = append(result.Refused, refused[link])
+	}
+	return result, err
+}
+
+// without applies a State without links, and without those that are found to be refused
+// something, which it returns with the errors.
+func (a *Applier) without(ctx context.Context, s fib.State, off map[string]error) (Result, map[string]error, error) {
+	defer func() { a.putOff = nil }()
+	refused := map[string]error{}
+	a.putOff = maps.Clone(off)
+	for {
+		result, err := a.Apply(ctx, s)
+		blame, ok := blamed(err)
+		if !ok || len(blame) == 0 {
+			return result, refused, err
+		}
+		for link, e := range blame {
+			if _, twice := a.putOff[link]; twice {
+				return result, refused, err // it is not what was put off that is refused
+			}
+			refused[link] = e
+		}
+		if a.putOff == nil {
+			a.putOff = map[string]error{}
+		}
+		maps.Copy(a.putOff, refused)
+	}
+}
+
+// blamed returns the links that an error is about, by interface name. It is false where
+// the error is about something else as well.
+func blamed(err error) (links map[string]error, ok bool) {
+	links = map[string]error{}
+	var walk func(error) bool
+	walk = func(err error) bool {
+		//nolint:errorlint // what is wrapped further is not the kernel's answer alone
+		switch e := err.(type) {
+		case nil:
+			return true
+		case *OpError:
+			return blame(links, e.Op, e)
+		case *ForeignError:
+			return blame(links, e.Want, e)
+		case interface{ Unwrap() []error }:
+			return !slices.ContainsFunc(e.Unwrap(), func(e error) bool { return !walk(e) })
+		}
+		return false
+	}
+	return links, walk(err)
+}
+
+func blame(links map[string]error, o Op, err error) bool {
+	link := o.Link
+	switch {
+	case o.Address != nil:
+		link = o.Address.Link
+	case o.Rule != nil:
+		link = o.Rule.Link
+	case o.Route != nil:
+		link = o.Route.Link
+		if link == "" && len(o.Route.Nexthops) > 0 {
+			link = o.Route.Nexthops[0].Link
+		}
+	}
+	if link != "" && links[link] == nil {
+		links[link] = err
+	}
+	return link != ""
+}
+
+// postpone puts off all that belongs to links, by interface name.
+func (r *Resolved) postpone(links map[string]error) {
+	if len(links) == 0 {
+		return
+	}
+	off := func(link string) bool { _, is := links[link]; return is }
+	r.Addresses = put(r.Addresses, &r.Later.Addresses, func(e fib.Address) bool { return off(e.Link) })
+	r.Rules = put(r.Rules, &r.Later.Rules, func(e fib.Rule) bool { return off(e.Link) })
+	r.Routes = put(r.Routes, &r.Later.Routes, func(e fib.Route) bool {
+		return off(e.Link) || slices.ContainsFunc(e.Nexthops, func(n fib.Nexthop) bool { return off(n.Link) })
+	})
+}
+
+// put moves the elements that are so, and returns the others.
+func put[T any](from []T, to *[]T, so func(T) bool) []T {
+	var stay []T
+	for _, e := range from {
+		if so(e) {
+			*to = append(*to, e)
+		} else {
+			stay = append(stay, e)
+		}
+	}
+	return stay
+}
+
+// answer is the error of a stage: the first one. A State that is kept needs all of them,
+// or it would be tried as often as there are links in trouble.
+func (a *Applier) answer(so, next error) error {
+	switch {
+	case so == nil:
+		return next
+	case a.Watching && !errors.Is(next, ErrNotSent):
+		return errors.Join(so, next)
+	}
+	return so
+}

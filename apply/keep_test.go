@@ -1,0 +1,240 @@
+package apply_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
+)
+
+// refusing is a kernel that refuses operations.
+type refusing struct {
+	apply.Kernel
+	so func(apply.Op) bool
+}
+
+// Execute implements apply.Kernel.
+func (k *refusing) Execute(ops []apply.Op) []error {
+	var answers []error
+	for _, o := range ops {
+		if k.so != nil && k.so(o) {
+			answers = append(answers, &apply.OpError{Op: o, Msg: "refused by the test", Err: kerneltest.ErrRefused})
+			continue
+		}
+		answers = append(answers, k.Kernel.Execute([]apply.Op{o})...)
+	}
+	return answers
+}
+
+// threeLinks are on cards whose addresses are somebody else's.
+func threeLinks(t *testing.T) (*kerneltest.Fake, string) {
+	t.Helper()
+	f := kerneltest.NewFake("card0", "card1", "card2")
+	var b strings.Builder
+	for i := range 3 {
+		learnt(f, fmt.Sprintf("card%d", i), fmt.Sprintf("198.51.%d.10/24", 100+i), apply.Address{})
+		fmt.Fprintf(&b, "[uplink.u%d]\ninterface = \"card%[1]d\"\ndhcp = \"ipv4\"\n", i)
+		gateway(f, fmt.Sprintf("card%d", i), fmt.Sprintf("198.51.%d.1", 100+i), apply.Route{Protocol: apply.ProtocolDHCP})
+	}
+	return f, b.String()
+}
+
+// TestKeepGoesOnWithoutOneLink refuses an operation of one link or of two: the
+// others are done, and they in their turn when they are refused no more.
+func TestKeepGoesOnWithoutOneLink(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		so   func(apply.Op) bool
+		off  []string // parts of the addresses that are not done
+	}{
+		{"a rule", func(o apply.Op) bool { return o.Verb == apply.RuleAdd && strings.Contains(o.String(), "198.51.101.10") }, []string{"198.51.101"}},
+		{"a gateway", func(o apply.Op) bool {
+			return o.Verb == apply.RouteAdd && strings.Contains(o.String(), "via 198.51.100.1 ")
+		}, []string{"198.51.100"}},
+		{"two gateways", func(o apply.Op) bool { return o.Verb == apply.RouteAdd && !strings.Contains(o.String(), "card2") }, []string{"198.51.100", "198.51.101"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, spec := threeLinks(t)
+			k := &refusing{f, c.so}
+			a := on(k)
+			a.Watching = true
+			keep := func() apply.Result {
+				t.Helper()
+				r, err := a.Keep(context.Background(), state(t, spec))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return r
+			}
+			has := func(subnet string) bool {
+				n := 0
+				for _, r := range f.Rules {
+					if r.Ours() && (strings.HasPrefix(r.From.String(), subnet) || strings.HasPrefix(r.To.String(), subnet)) {
+						n++
+					}
+				}
+				for _, r := range f.Routes {
+					if r.Ours() && (strings.HasPrefix(r.Dst.String(), subnet) || strings.HasPrefix(r.Nexthops[0].Via.String(), subnet)) {
+						n++
+					}
+				}
+				if n != 0 && n != 4 {
+					t.Errorf("%s: %d of its 4 rules and routes", subnet, n)
+				}
+				return n == 4
+			}
+			for round := range 3 {
+				r := keep()
+				if len(r.Refused) != len(c.off) {
+					t.Fatalf("round %d: refused: %v", round, r.Refused)
+				}
+				var refused *apply.OpError
+				if !errors.As(r.Refused[0], &refused) || !errors.Is(r.Refused[0], kerneltest.ErrRefused) {
+					t.Errorf("%v", r.Refused[0])
+				}
+				for i := range 3 {
+					subnet := fmt.Sprintf("198.51.%d", 100+i)
+					if off := strings.Contains(strings.Join(c.off, " "), subnet); has(subnet) == off {
+						t.Errorf("round %d: %s is done: %v", round, subnet, !off)
+					}
+				}
+				if round > 0 && len(r.Done) != 0 {
+					t.Errorf("round %d: the others were changed:\n%s", round, lines(r.Done))
+				}
+			}
+			k.so = nil
+			if r := keep(); len(r.Refused) != 0 || len(r.Done) != 4*len(c.off) {
+				t.Errorf("refused no more: %v\n%s", r.Refused, lines(r.Done))
+			}
+			if r := keep(); len(r.Done) != 0 {
+				t.Errorf("not the same again:\n%s", lines(r.Done))
+			}
+		})
+	}
+}
+
+// TestKeepCannotTellWhose refuses a rule that is no link's: that is an error.
+func TestKeepCannotTellWhose(t *testing.T) {
+	f, spec := threeLinks(t)
+	a := on(&refusing{f, func(o apply.Op) bool { return o.Verb == apply.RuleAdd && o.Rule.Link == "" }})
+	a.Watching = true
+	r, err := a.Keep(context.Background(), state(t, "main-routes-first = true\n"+spec))
+	if !errors.Is(err, kerneltest.ErrRefused) || len(r.Done) != 0 {
+		t.Errorf("%v, %s", err, lines(r.Done))
+	}
+}
+
+// watcher runs a Watcher on looks that a test answers, one after the other.
+func watcher(t *testing.T, look func(n int) (apply.Result, error)) (kernel chan<- struct{}, log func() []string, stop func()) {
+	t.Helper()
+	changed, said, done := make(chan struct{}, 1), make(chan string, 1000), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	n := 0
+	w := apply.Watcher{
+		Kernel: changed, State: make(chan struct{}), Alive: func() {}, Log: func(line string) { said <- line },
+		Look: func(context.Context) (apply.Result, error) { n++; return look(n) },
+	}
+	go func() { done <- w.Run(ctx) }()
+	return changed, func() (list []string) {
+			for len(said) > 0 {
+				list = append(list, <-said)
+			}
+			return list
+		}, func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+}
+
+// TestWatcherRetries has a look fail, and a link refused: it is tried again by itself, and
+// said once.
+func TestWatcherRetries(t *testing.T) {
+	for name, answer := range map[string]func() (apply.Result, error){
+		"error":   func() (apply.Result, error) { return apply.Result{}, syscall.EPERM },
+		"refused": func() (apply.Result, error) { return apply.Result{Refused: []error{syscall.EPERM}}, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			looks := make(chan time.Time, 100)
+			_, log, stop := watcher(t, func(n int) (apply.Result, error) {
+				looks <- time.Now()
+				if n < 3 {
+					return answer()
+				}
+				return apply.Result{}, nil
+			})
+			first, second, third := <-looks, <-looks, <-looks
+			time.Sleep(50 * time.Millisecond)
+			stop()
+			if a, b := second.Sub(first), third.Sub(second); a < time.Second || a > 2*time.Second || b < 2*time.Second || b > 3*time.Second {
+				t.Errorf("tried again after %v and %v", a, b)
+			}
+			if got := log(); len(got) != 1 || got[0] != syscall.EPERM.Error() || len(looks) != 0 {
+				t.Errorf("%q, %d more looks", got, len(looks))
+			}
+		})
+	}
+}
+
+// TestWatcherCoalesces has the kernel tell of a thousand changes: a few looks serve them,
+// and the last comes after the last change.
+func TestWatcherCoalesces(t *testing.T) {
+	var last time.Time
+	looks := 0
+	kernel, _, stop := watcher(t, func(int) (apply.Result, error) {
+		looks, last = looks+1, time.Now()
+		return apply.Result{}, nil
+	})
+	start := time.Now()
+	for range 1000 {
+		select {
+		case kernel <- struct{}{}:
+		default:
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	end := time.Now()
+	time.Sleep(100 * time.Millisecond)
+	stop()
+	if most := int(end.Sub(start)/(5*time.Millisecond)) + 3; looks < 3 || looks > most {
+		t.Errorf("%d looks in %v", looks, end.Sub(start))
+	}
+	if last.Before(end.Add(-time.Millisecond)) {
+		t.Errorf("the last look was %v before the last change", end.Sub(last))
+	}
+}
+
+// TestWatcherDoesNotStruggle has somebody take a rule away whenever it comes back: it is
+// said, and then it comes back seldom.
+func TestWatcherDoesNotStruggle(t *testing.T) {
+	rule := state(t, recipe).Rules[0]
+	looks := 0
+	kernel, log, stop := watcher(t, func(int) (apply.Result, error) {
+		looks++
+		return apply.Result{Done: []apply.Op{{Verb: apply.RuleAdd, Rule: &rule}}}, nil
+	})
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		select {
+		case kernel <- struct{}{}:
+		default:
+		}
+	}
+	stop()
+	told := 0
+	for _, line := range log() {
+		if strings.HasPrefix(line, "something else keeps taking away: ip rule add ") {
+			told++
+		}
+	}
+	if looks != 9 || told != 1 {
+		t.Errorf("%d looks, said %d times", looks, told)
+	}
+}

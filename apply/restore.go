@@ -1,0 +1,36 @@
+package apply
+
+import "slices"
+
+// Held returns what the kernel holds, with which addresses are ours where only the
+// journal knows. A Snapshot of it is what Restore takes.
+func (a *Applier) Held(scope Scope) (Snapshot, error) { return a.observe(scope) }
+
+// Restore makes what is ours as it was in an earlier Snapshot of this host: it adds what
+// is missing, then removes what is ours beside. What others have in the Snapshot is not
+// looked at. A link has its MTU again where that is in the Snapshot and not 0, and stays
+// up; what belongs to a link that is gone is left out. Where the kernel refuses something
+// the rest is done all the same, and all errors are joined.
+func (a *Applier) Restore(had Snapshot) error {
+	now, err := a.observe(Scope{Only: Links})
+	if err != nil {
+		return err
+	}
+	had.Links = slices.Clone(had.Links)
+	var mtus []Op
+	for i := range had.Links {
+		h := &had.Links[i]
+		if !slices.ContainsFunc(now.Links, func(l Link) bool { return l.Index == h.Index }) {
+			// A card that was pulled and plugged in again has another index.
+			for _, l := range now.Links {
+				if l.Name == h.Name && l.MAC == h.MAC {
+					h.Index = l.Index
+				}
+			}
+		}
+		if h.MTU != 0 {
+			mtus = append(mtus, Op{Verb: LinkMTU, Link: h.Name, BeforeMTU: h.MTU})
+		}
+	}
+	return a.undo(Plan{Make: []Stage{{Ops: mtus}}}, had)
+}
