@@ -1,6 +1,8 @@
 package units
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path"
 	"strconv"
@@ -9,13 +11,6 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
-
-// ManagedByNetworkd says whether a systemd-networkd that runs in this network
-// namespace manages the link of that index: its state file says so, and, because that
-// file outlives it, the process is there.
-func ManagedByNetworkd(root rootfs.Root, index int) bool {
-	return ConfiguredByNetworkd(root, index) != NotNetworkds
-}
 
 // Progress is how far networkd is with a link.
 type Progress int
@@ -27,27 +22,20 @@ const (
 	Done                         // it has configured the link, or given it up
 )
 
-// ConfiguredByNetworkd says how far a systemd-networkd that runs in this network
-// namespace is with the link of that index.
-func ConfiguredByNetworkd(root rootfs.Root, index int) Progress {
-	return progress(root, index, NetworkdRuns)
-}
-
-// ManagedLinks is ManagedByNetworkd for who asks of many links: it looks for the process
-// once.
-func ManagedLinks(root rootfs.Root) func(index int) bool {
+// LinkProgress returns how far a systemd-networkd that runs in this network namespace is
+// with the link of an index: as its state file says, and, because that file outlives it,
+// where the process is there. It is looked for once, when that first matters.
+func LinkProgress(root rootfs.Root) func(index int) Progress {
 	runs := sync.OnceValue(NetworkdRuns)
-	return func(index int) bool { return progress(root, index, runs) != NotNetworkds }
-}
-
-func progress(root rootfs.Root, index int, runs func() bool) Progress {
-	switch state := linkState(root, index, "ADMIN_STATE"); {
-	case state == "" || state == "unmanaged" || state == "linger" || !runs():
-		return NotNetworkds
-	case state == "configured" || state == "failed":
-		return Done
+	return func(index int) Progress {
+		switch state := linkState(root, index, "ADMIN_STATE"); {
+		case state == "" || state == "unmanaged" || state == "linger" || !runs():
+			return NotNetworkds
+		case state == "configured" || state == "failed":
+			return Done
+		}
+		return NotYet
 	}
-	return NotYet
 }
 
 // linkState returns what networkd has written about a link (/run/systemd/netif/links,
@@ -65,9 +53,19 @@ func linkState(root rootfs.Root, index int, key string) string {
 	return ""
 }
 
+// networkdInvocation is a link that systemd has while networkd's unit is not inactive
+// (unit_export_invocation_id(), since 236; src/core/unit.c).
+const networkdInvocation = "/run/systemd/units/invocation:systemd-networkd.service"
+
 // NetworkdRuns says whether a systemd-networkd runs in this network namespace. It looks
-// for the process; the kernel cuts its name to 15 characters.
+// for the process; the kernel cuts its name to 15 characters. From our services the
+// processes of others are hidden (ProtectProc=): they are in systemd's own namespace, and
+// are told by systemd.
 func NetworkdRuns() bool {
+	if _, err := os.Lstat("/proc/1"); errors.Is(err, fs.ErrNotExist) {
+		_, err := os.Lstat(networkdInvocation)
+		return err == nil
+	}
 	self, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		return false
@@ -85,8 +83,8 @@ func NetworkdRuns() bool {
 			continue
 		}
 		// Whose namespace it is in is only told to who may trace it (CAP_SYS_PTRACE);
-		// one that does not tell may well be ours.
-		if ns, err := os.Readlink("/proc/" + p.Name() + "/ns/net"); err != nil || ns == self {
+		// one that does not tell may well be ours. One that is about to end has none.
+		if ns, err := os.Readlink("/proc/" + p.Name() + "/ns/net"); errors.Is(err, fs.ErrPermission) || err == nil && ns == self {
 			return true
 		}
 	}

@@ -62,13 +62,14 @@ func TestALinkIsNetworkdsWhereItSaysSoAndRuns(t *testing.T) {
 	root := rootfs.At(dir)
 	if NetworkdRuns() {
 		t.Log("NOT TESTED: networkd runs here, so it cannot be seen that its state alone does not count")
-	} else if ManagedByNetworkd(root, 2) {
+	} else if LinkProgress(root)(2) != NotNetworkds {
 		t.Error("the state of a networkd that has ended counts")
 	}
 	startNetworkd(t)
-	for index, want := range map[int]bool{2: true, 3: false, 4: false, 5: false, 6: false, 7: true, 8: true, 9: false} {
-		if got := ManagedByNetworkd(root, index); got != want {
-			t.Errorf("link %d: %v", index, got)
+	progress := LinkProgress(root)
+	for index, want := range []Progress{2: Done, 3: NotNetworkds, 4: NotNetworkds, 5: NotNetworkds, 6: NotNetworkds, 7: NotYet, 8: Done, 9: NotNetworkds} {
+		if got := progress(index); got != want {
+			t.Errorf("link %d: %v, want %v", index, got, want)
 		}
 	}
 }

@@ -66,18 +66,16 @@ func (n Note) String() string {
 	return n.Origin.String() + ": " + n.Text
 }
 
-// UnsupportedError says that a systemd cannot express a part of the State.
-type UnsupportedError struct {
-	Origin  fib.Origin
-	What    string  // the key, "GoTo=" or "FirewallMark=0/255"
-	Since   Version // the first systemd that can
-	Version Version // the one that is rendered for
+// RulesError says that networkd would fail a link for its rules.
+type RulesError struct {
+	Origin fib.Origin // of the first rule
+	Link   string     // Link.Name
 }
 
-// Error returns "FILE:LINE: KEY needs systemd N, and this is systemd M".
-func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("%s: %s needs systemd %s, and this is rendered for systemd %s: an older one would ignore it and apply the rest",
-		e.Origin, e.What, e.Since, e.Version)
+// Error returns "FILE:LINE: …" with the remedy.
+func (e *RulesError) Error() string {
+	return fmt.Sprintf("%s: uplink `%s` has a rule beside those of its learned addresses: systemd-networkd before %s fails a link with DHCPv4 for it and does not renew the lease; leave the rule out, or give the uplink its addresses",
+		e.Origin, e.Link, rulesWithDHCP4Since)
 }
 
 // MultipathError says that networkd cannot write a way of a multipath route.
@@ -95,8 +93,8 @@ func (e *MultipathError) Error() string {
 // Render writes a State as files for a host: .network files for systemd-networkd,
 // drop-ins to the .network files that win for links of which only the policy is
 // ours, and the names of the tables. The same State and Target give the same
-// bytes. What the host's systemd cannot express is refused: each such thing is an
-// UnsupportedError, all of them joined.
+// bytes. What the host's systemd cannot express is refused: the error wraps an
+// UnsupportedError for each such thing.
 func Render(s fib.State, t Target) (Tree, []Note, error) {
 	r := renderer{Target: t, state: s, syntax: s.Syntax()}
 	if len(s.Links) > 0 {
@@ -108,10 +106,12 @@ func Render(s fib.State, t Target) (Tree, []Note, error) {
 		}
 		r.networkdConf()
 	}
+	if len(r.refused) > 0 {
+		r.errs = append(r.errs, r.refused)
+	}
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, nil, err
 	}
-	slices.SortFunc(r.tree, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return r.tree, r.notes, nil
 }
 
@@ -120,9 +120,10 @@ type renderer struct {
 	state  fib.State
 	syntax fib.Syntax
 
-	tree  Tree
-	notes []Note
-	errs  []error
+	tree    Tree
+	notes   []Note
+	errs    []error
+	refused unsupported
 
 	others []networkFile   // .network files that are not ours
 	admin  map[string]bool // what is in /etc/systemd/network
@@ -161,6 +162,8 @@ func (r *renderer) network() error {
 	for i := range r.state.Links {
 		l := &r.state.Links[i]
 		r.link(l, byLink[l.Name])
+		// The rules of what it learns are not networkd's, nor is the way around a dead uplink.
+		r.KeepForeign = r.KeepForeign || len(l.Learn.Rules) > 0 || len(r.state.Probes) > 0
 	}
 	r.loopback(byLink[""])
 	return nil
@@ -310,7 +313,11 @@ func (r *renderer) file(name string, from []fib.Named, body io.Reader) {
 	b.WriteString("\n# Changes made here are lost: change the spec instead.\n\n")
 	// Reading from memory cannot fail.
 	_, _ = io.Copy(&b, body)
-	r.tree = append(r.tree, File{name, []byte(b.String())})
+	// At its place, which mostly is the last but one.
+	i, _ := slices.BinarySearchFunc(r.tree, name, func(f File, name string) int { return strings.Compare(f.Path, name) })
+	r.tree = append(r.tree, File{})
+	copy(r.tree[i+1:], r.tree[i:])
+	r.tree[i] = File{name, []byte(b.String())}
 }
 
 // fileOrigins lists the files that a State comes from.
@@ -341,8 +348,8 @@ func tableNames(s fib.State) io.Reader {
 // files: networkd drops a section whose table's name it does not know.
 //
 // Whenever networkd configures any link it removes all rules that it did not make, and
-// that link's routes. Where it has none of the links that the oneshot serves, it must
-// not; elsewhere it should, for else its own rules of an earlier run would stay for
+// that link's routes. Where there are some that it cannot make, of learned addresses or
+// of links that the oneshot serves, it must not; elsewhere it should, for else its own rules of an earlier run would stay for
 // ever (257, 262).
 func (r *renderer) networkdConf() {
 	s := unit.UnitSection{Section: "Network"}

@@ -44,7 +44,7 @@ func (f *file) number(o fib.Origin, key string, value uint32) {
 }
 
 func (f *file) refuse(o fib.Origin, what string, first Version) {
-	f.renderer.errs = append(f.renderer.errs, &UnsupportedError{o, what, first, f.renderer.Version})
+	f.renderer.refused = append(f.renderer.refused, &UnsupportedError{o, what, first, f.renderer.Version})
 }
 
 // sections writes a link's file; of one whose link is somebody else's only the
@@ -60,6 +60,9 @@ func (r *renderer) sections(l *fib.Link, b *body) io.Reader {
 	f.guessesOnLink = len(b.addresses) == 0 && !l.Learn.Any()
 	for _, e := range b.routes {
 		f.route(e)
+	}
+	if len(b.rules) > 0 && l.Learn.DHCP4 && r.Version.Before(rulesWithDHCP4Since) {
+		r.errs = append(r.errs, &RulesError{b.rules[0].Origin, l.Name})
 	}
 	for _, e := range b.rules {
 		f.rule(e)

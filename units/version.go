@@ -103,6 +103,10 @@ var since = map[string]Version{
 	"networkd.conf/Network.ManageForeignRoutingPolicyRules": {249, 0},
 }
 
+// HasGoto says whether networkd can jump over rules (GoTo=, Type=nop), which many rules
+// are laid out with.
+func (v Version) HasGoto() bool { return !v.Before(nopSince) }
+
 // nopSince is when Type= of a rule learned "nop" (and "goto", "table"); before,
 // the whole section is dropped for it.
 var nopSince = Version{257, 0}
@@ -110,3 +114,8 @@ var nopSince = Version{257, 0}
 // zeroMarkSince is when FirewallMark= with the value 0 stopped losing its mask,
 // and with it the selector (systemd#36973).
 var zeroMarkSince = Version{257, 13}
+
+// rulesWithDHCP4Since is when networkd took a second look at a link's rules, once it has a
+// lease, no longer for a mistake ("Could not set routing policy rule: File exists" and a
+// failed link on 247; not on 252).
+var rulesWithDHCP4Since = Version{248, 0}

@@ -172,6 +172,10 @@ func TestNoKeyIsWrittenForASystemdThatDoesNotKnowIt(t *testing.T) {
 			}
 			for _, e := range joined.Unwrap() {
 				var u *UnsupportedError
+				var rules *RulesError
+				if errors.As(e, &rules) && v == Oldest {
+					continue
+				}
 				if !errors.As(e, &u) || !v.Before(u.Since) || u.Version != v {
 					t.Errorf("%s for %s: %v", name, v, e)
 				}
@@ -248,6 +252,36 @@ func TestWhatASystemdCannotExpressIsRefusedByNameOrLowered(t *testing.T) {
 				t.Errorf("a line %q in:\n%s", tt.lacks, got)
 			}
 		})
+	}
+}
+
+// networkd 247 fails a link that has a lease for its rules.
+func TestRulesBesideDHCPv4AreRefusedBefore248(t *testing.T) {
+	for _, tt := range []struct {
+		learn   fib.Learn
+		rule    bool
+		version Version
+		refused bool
+	}{
+		{fib.Learn{DHCP4: true, Table: 100}, true, Version{247, 0}, true},
+		{fib.Learn{DHCP4: true, Table: 100}, true, Version{248, 0}, false},
+		{fib.Learn{DHCP4: true, Table: 100}, false, Version{247, 0}, false},
+		{fib.Learn{RA: true, Table: 100}, true, Version{247, 0}, false},
+		{fib.Learn{}, true, Version{247, 0}, false},
+	} {
+		origin := fib.Origin{File: "/etc/uplink/uplink.toml", Line: 7}
+		state := fib.State{Links: []fib.Link{{Name: "a", Match: fib.Match{Name: "eth0"}, Learn: tt.learn, Uplinks: []fib.Named{{Name: "a", Origin: origin}}}}}
+		if tt.rule {
+			state.Rules = []fib.Rule{{Origin: origin, Link: "a", Family: fib.Inet, Priority: 1, Mark: 1, Mask: 255, Action: fib.Lookup, Table: 100}}
+		}
+		_, _, err := Render(state, Target{Version: tt.version, Root: rootfs.At(t.TempDir())})
+		var rules *RulesError
+		if errors.As(err, &rules) != tt.refused || !tt.refused && err != nil {
+			t.Errorf("%+v, a rule %t, systemd %s: %v", tt.learn, tt.rule, tt.version, err)
+		}
+		if tt.refused && !strings.HasPrefix(err.Error(), "/etc/uplink/uplink.toml:7: uplink `a` has a rule ") {
+			t.Errorf("it is not said where: %v", err)
+		}
 	}
 }
 
