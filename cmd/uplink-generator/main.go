@@ -43,6 +43,10 @@ func main() {
 	// is of a size that people write.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(64 << 20)
+	if err := run.CheckDescriptors(); err != nil {
+		run.Report(os.Stderr, "uplink-generator", err)
+		os.Exit(run.ExitFail)
+	}
 	os.Exit(generator(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -52,7 +56,10 @@ func generator(args []string, stdout, stderr io.Writer) int {
 	root := flags.String("root", "", "")
 	render := flags.Bool("render", false, "")
 	version := flags.Bool("version", false, "")
-	err := flags.Parse(args)
+	err := run.CheckArguments(args)
+	if err == nil {
+		err = flags.Parse(args)
+	}
 	switch n := flags.NArg(); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, usage)
@@ -111,6 +118,7 @@ func renderFiles(root string, stderr io.Writer) int {
 	for _, n := range notes {
 		fmt.Fprintln(stderr, n)
 	}
+	run.WarnOfExposure(stderr, "uplink-generator", rootfs.At(root))
 	if _, err := tree.Write(root); err != nil {
 		run.Report(stderr, "uplink-generator", err)
 		return run.ExitFail

@@ -19,25 +19,29 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-const applyUsage = `Usage: uplinkctl apply [--root DIR] [--wait SECONDS] [--link LINK] [--dry-run] [--force] [--if-needed]
+const applyUsage = `Usage: uplinkctl apply [--root DIR] [--wait SECONDS] [--link LINK] [--dry-run]
+                       [--force] [--if-needed]
 
-Bring the state of the spec about in the kernel, through netlink. Only what differs
-is changed, what is new is added before what is old is removed, and if the kernel
-refuses anything all is as it was before. It runs at boot on hosts without
-systemd-networkd, and may be run at any time. It needs CAP_NET_ADMIN.
+Bring the state of the spec about in the kernel, through netlink. Only what
+differs is changed, what is new is added before what is old is removed, and if
+the kernel refuses anything all is as it was before. It runs at boot on hosts
+without systemd-networkd, and may be run at any time. It needs CAP_NET_ADMIN.
 
 Options:
-  --root DIR        the host's root directory: where the spec and /run are (default /)
+  --root DIR        the host's root directory: where the spec and /run are
+                    (default /)
   --wait SECONDS    how long to wait for links without carrier, or that are not
                     there yet (default 0); without them the others are done
   --link LINK       wait for this link alone, by its name or its path in /sys
-  --dry-run         print what would be done, in the words of ip(8), and do nothing
+  --dry-run         print what would be done, in the words of ip(8), and do
+                    nothing
   --force           even where systemd-networkd manages the links
-  --if-needed       leave out the links that systemd-networkd manages, unless the
-                    spec says backend = "netlink"; what the units at boot use
+  --if-needed       leave out the links that systemd-networkd manages, unless
+                    the spec says backend = "netlink"; what the units at boot
+                    use
 
-Exit status: 0 done, or nothing to do; 1 an error, and no address, route or rule was
-changed; 2 wrong usage.
+Exit status: 0 done, or nothing to do; 1 an error, and no address, route or
+rule was changed; 2 wrong usage.
 
 Examples:
   uplinkctl apply
@@ -62,14 +66,15 @@ Examples:
 
 const downUsage = `Usage: uplinkctl down [--root DIR] [--dry-run]
 
-Take away all routes, rules and addresses that uplinkctl apply brought about, and
-nothing of anybody else's. Links stay up.
+Take away all routes, rules and addresses that uplinkctl apply brought about,
+and nothing of anybody else's. Links stay up.
 
 Options:
   --root DIR   the host's root directory: where /run is (default /)
   --dry-run    print what would be done, and do nothing
 
-Exit status: 0 done, or nothing to do; 1 an error, and nothing was changed; 2 wrong usage.
+Exit status: 0 done, or nothing to do; 1 an error, and nothing was changed; 2
+wrong usage.
 
 Examples:
   uplinkctl down
@@ -101,11 +106,23 @@ func applyCommand() *command {
 				return err
 			}
 			defer h.Close()
+			if !dryRun && !ifNeeded {
+				if err := h.NotTrying(); err != nil {
+					return err
+				}
+			}
 			state, backend, err := h.State(stderr)
 			if err != nil {
 				return err
 			}
+			whole := host.Effective{Backend: backend, State: state.Clone()}
+			var note host.Draft
 			if !dryRun {
+				run.WarnOfExposure(stderr, "uplinkctl", h.Root)
+				if note, err = h.DraftInEffect(whole); err != nil {
+					return err
+				}
+				defer note.Discard()
 				// Of all links: one that networkd has now may come back as another's.
 				if err := h.MarkMatches(state, backend); err != nil {
 					fmt.Fprintf(stderr, "uplinkctl: links that are plugged in later are not served: %v\n", err)
@@ -148,8 +165,11 @@ func applyCommand() *command {
 				return err
 			}
 			result, err := h.Apply(ctx, state)
+			if err == nil {
+				err = note.Commit()
+			}
 			for _, w := range result.Waiting {
-				fmt.Fprintf(stderr, "uplinkctl: %s: left out for now\n", w)
+				fmt.Fprintf(stderr, "uplinkctl: %s\n", host.WaitText(w))
 			}
 			return err
 		}),
@@ -164,7 +184,7 @@ func printPlan(a *apply.Applier, state fib.State, stdout, stderr io.Writer) (n i
 		return 0, err
 	}
 	for _, w := range result.Waiting {
-		fmt.Fprintf(stderr, "uplinkctl: %s: left out for now\n", w)
+		fmt.Fprintf(stderr, "uplinkctl: %s\n", host.WaitText(w))
 	}
 	for _, o := range plan.Ops() {
 		fmt.Fprintln(stdout, o.Batch())
@@ -223,8 +243,15 @@ func downCommand() *command {
 				_, err := printPlan(&h.Applier, fib.State{}, stdout, stderr)
 				return err
 			}
+			if err := h.NotTrying(); err != nil {
+				return err
+			}
 			ctx, stop := interruptible()
 			defer stop()
+			// Before: what keeps it there must not bring it back.
+			if err := h.MarkDown(); err != nil {
+				return err
+			}
 			if _, err = h.Down(ctx); err == nil {
 				err = h.MarkApplied(fib.State{})
 			}

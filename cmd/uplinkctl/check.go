@@ -8,15 +8,17 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen/check"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
 )
 
 const checkUsage = `Usage: uplinkctl check [--strict] [--format F] [--state] [--root DIR | FILE…]
 
 Read the spec, and report everything that is wrong with it, each thing with its
-file, line and column; and what is not wrong but probably not meant, like a source
-that leaves by another uplink. It needs neither root nor a kernel. With FILEs those
-are read and nothing else, each overriding the ones before it.
+file, line and column; and what is not wrong but probably not meant, like a
+source that leaves by another uplink. It needs neither root nor a kernel. With
+FILEs those are read and nothing else, each overriding the ones before it.
 
 Options:
   --root DIR   the host's root directory (default /)
@@ -24,8 +26,8 @@ Options:
   --strict     count warnings as errors
   --format F   text (default), json, or sarif (2.1.0)
 
-Exit status: 0 nothing is wrong, 1 the spec has errors or there is none, or with
---strict there are warnings; 2 wrong usage.
+Exit status: 0 nothing is wrong, 1 the spec has errors or there is none, or
+with --strict there are warnings; 2 wrong usage.
 
 Examples:
   uplinkctl check
@@ -81,6 +83,15 @@ func checkCommand() *command {
 				return run.ExitFail
 			case err == nil:
 				found.files, found.warnings = s.Files, check.Run(s, st)
+				if version, known := units.DetectVersion(rootfs.At(root)); known && !version.HasGoto() && s.Backend != spec.Netlink {
+					if w, many := check.Flat(s, st, version.String()); many {
+						found.warnings = append(found.warnings, w)
+					}
+				}
+				if len(files) == 0 {
+					// What is named by hand is in effect nowhere.
+					found.warnings = append(check.Files(rootfs.At(root)), found.warnings...)
+				}
 			}
 			switch format {
 			case "json":
@@ -112,10 +123,14 @@ func (f *findings) ok(strict bool) bool {
 // text writes the warnings for people, and names the files that have none.
 func (f *findings) text(stdout, stderr io.Writer, quiet bool) {
 	warned := map[string]bool{}
+	s := newScreen(stderr)
 	for _, w := range f.warnings {
 		warned[w.Origin.File] = true
-		fmt.Fprintf(stderr, "%s\n   help: %s\n\n", w, w.Help)
+		s.items("", plain, words(w.String())...)
+		s.items("   help: ", plain, words(w.Help)...)
+		fmt.Fprintln(s)
 	}
+	_ = s.Flush()
 	for _, file := range f.files {
 		if !quiet && !warned[file] {
 			fmt.Fprintf(stdout, "%s: fine\n", file)

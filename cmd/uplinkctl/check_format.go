@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 	"net/url"
 	"strings"
@@ -41,9 +40,7 @@ func (f *findings) json(w io.Writer, strict bool) error {
 	for _, w := range f.warnings {
 		out.Warnings = append(out.Warnings, jsonFinding{ID: string(w.ID), Uplink: w.Uplink, File: w.Origin.File, Line: w.Origin.Line, Message: w.Text, Help: w.Help})
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return writeJSON(w, out)
 }
 
 // The part of SARIF 2.1.0 (OASIS, section 3) that code hosts read.
@@ -129,10 +126,7 @@ func (f *findings) sarif(w io.Writer) error {
 	for _, w := range f.warnings {
 		add(index[w.ID], w.Text, w.Help, w.Origin.File, w.Origin.Line, 0)
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(sarifLog{
+	return writeJSON(w, sarifLog{
 		Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0",
 		Runs: []sarifRun{{Tool: sarifTool{driver}, ColumnKind: "unicodeCodePoints", Results: results}},
 	})

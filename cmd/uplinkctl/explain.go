@@ -1,25 +1,31 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 const explainUsage = `Usage: uplinkctl explain SRC DST [OPTIONS]
 
-Show the way of one packet, rule by rule: which rules select it, what their tables
-have for it, why the kernel goes on, and where it leaves in the end, each with its
-line of the spec. The end is checked against the kernel's own route lookup.
-SRC is an address, an uplink (its first address of DST's family), or "-" for none.
+Show the way of one packet, rule by rule: which rules select it, what their
+tables have for it, why the kernel goes on, and where it leaves in the end,
+each with its line of the spec. The end is checked against the kernel's own
+route lookup. SRC is an address, an uplink (its first address of DST's family),
+or "-" for none.
 
 Options:
   --mark M       the packet's firewall mark, like 0x10
@@ -78,13 +84,13 @@ func explainCommand() *command {
 			if err == nil && q.asJSON {
 				err = e.json(stdout)
 			} else if err == nil {
-				e.text(stdout, q.all)
+				err = e.text(stdout, q.all)
 			}
 			if err != nil {
 				run.Report(stderr, "uplinkctl", err)
 				return run.ExitFail
 			}
-			if e.kernel != nil && !e.agrees {
+			if e.kernel != nil && !e.agrees && e.result.Reason != lookup.NotADirectWay {
 				fmt.Fprintf(stderr, "uplinkctl: DISAGREEMENT: the kernel sends this packet another way than its rules and routes say\n")
 				return run.ExitFail
 			}
@@ -144,7 +150,7 @@ func (q *question) flags(f *flag.FlagSet) {
 func (q *question) addresses(words []string) error {
 	to, err := netip.ParseAddr(words[1])
 	if err != nil || to.Zone() != "" {
-		return fmt.Errorf("%q is no address", words[1])
+		return fmt.Errorf("DST is %q and has to be an address, like 8.8.8.8 or 2001:db8::1", words[1])
 	}
 	q.packet.To = to
 	if q.packet.IPProto == 1 && to.Is6() {
@@ -180,6 +186,10 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 		}
 		return newExplanation(q.packet, lookup.FromState(state), state), nil
 	}
+	if s != nil {
+		root := rootfs.At(q.root)
+		state = run.Lay(root, cmp.Or(gen.ReadCommandLine(root).Backend, s.Backend), state)
+	}
 	h, err := openLookup(state, stderr)
 	if err != nil {
 		return nil, err
@@ -189,8 +199,8 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 		return nil, err
 	}
 	for _, name := range []string{q.packet.IIF, q.packet.OIF} {
-		if name != "" && !h.has(name) {
-			return nil, fmt.Errorf("there is no link %s", name)
+		if name != "" && !slices.Contains(h.links(), name) {
+			return nil, fmt.Errorf("there is no link %s: there are %s", name, some(h.links()))
 		}
 	}
 	e := newExplanation(q.packet, h.host, state)
@@ -206,7 +216,7 @@ func (q *question) source(s *spec.Spec, h lookup.Host, device func(string) strin
 		return q.packet.From, nil
 	}
 	if s == nil || s.Uplink(q.src) == nil {
-		return netip.Addr{}, fmt.Errorf("%q is neither an address nor an uplink of the spec", q.src)
+		return netip.Addr{}, fmt.Errorf("SRC is %q and has to be an address, \"-\", or an uplink of the spec%s", q.src, uplinkNames(s))
 	}
 	for _, p := range s.Uplink(q.src).Addresses {
 		if fib.FamilyOf(p.Addr()) == f {
@@ -218,5 +228,26 @@ func (q *question) source(s *spec.Spec, h lookup.Host, device func(string) strin
 			return a.Prefix.Addr(), nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("uplink %s has no %s address", q.src, f)
+	return netip.Addr{}, fmt.Errorf("uplink %s has no %s address: give as SRC an address, or \"-\" for none", q.src, f)
+}
+
+// uplinkNames lists the uplinks of a spec, if there is one, behind what asks for one.
+func uplinkNames(s *spec.Spec) string {
+	if s == nil {
+		return ", which there is not"
+	}
+	var names []string
+	for _, u := range s.Uplinks {
+		names = append(names, u.Name)
+	}
+	return ": " + some(names)
+}
+
+// some lists names, of many only the first.
+func some(names []string) string {
+	const most = 8
+	if n := len(names) - most; n > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n)
+	}
+	return strings.Join(names, ", ")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/rtnl"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
@@ -46,7 +47,7 @@ func (h *lookupHost) fill(have apply.Snapshot, state fib.State, stderr io.Writer
 		return err
 	}
 	for _, w := range want.Later.Links {
-		fmt.Fprintf(stderr, "uplinkctl: %s\n", w)
+		fmt.Fprintf(stderr, "uplinkctl: %s\n", host.WaitText(w))
 	}
 	for _, l := range want.Links {
 		for _, u := range l.Uplinks {
@@ -73,7 +74,7 @@ func (h *lookupHost) fill(have apply.Snapshot, state fib.State, stderr io.Writer
 	neighbours, err := h.kernel.Neighbours()
 	h.host.Failed = map[lookup.Neighbour]bool{}
 	for _, n := range neighbours {
-		if n.Failed {
+		if n.Failed() {
 			h.host.Failed[lookup.Neighbour{Link: n.Link, Addr: n.Addr}] = true
 		}
 	}
@@ -111,13 +112,13 @@ func (h *lookupHost) routes(have []apply.Route, want []fib.Route) {
 
 func (h *lookupHost) device(link string) string { return h.devices[link] }
 
-func (h *lookupHost) has(link string) bool {
-	for _, l := range h.host.Links {
-		if l.Name == link {
-			return true
-		}
+// links returns the names of the host's links.
+func (h *lookupHost) links() []string {
+	names := make([]string, len(h.host.Links))
+	for i, l := range h.host.Links {
+		names[i] = l.Name
 	}
-	return false
+	return names
 }
 
 // ask puts the same question to the kernel, and says whether its answer is one of ours.

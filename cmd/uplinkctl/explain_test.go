@@ -14,6 +14,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
 
 const examples = "../../integration/examples/"
@@ -42,6 +43,21 @@ func writeFile(t *testing.T, name, text string) {
 	}
 }
 
+func TestExplainOfARuleWithEverything(t *testing.T) {
+	code, stdout, stderr := explain("-", "8.8.8.8", "--offline", "--root", examples+"reference/root")
+	if !strings.Contains(stdout, "\n   900  not from 192.0.2.0/24 to 203.0.113.0/24 fwmark 0x1/0xffffffff iif eth0\n            oif eth1 ") {
+		t.Errorf("a long rule:\n%s", stdout)
+	}
+	for line := range strings.Lines(stdout) {
+		if n := len([]rune(line)); n > usual+1 {
+			t.Errorf("%d columns: %s", n-1, line)
+		}
+	}
+	if want := "\nnot evaluated: whether the packet is of a VRF, which the rule at 903 asks\n"; code != run.ExitOK || !strings.Contains(stdout, want) {
+		t.Errorf("exit status %d, %s%s", code, stdout, stderr)
+	}
+}
+
 func TestExplainOffline(t *testing.T) {
 	for _, c := range []struct {
 		args string
@@ -55,6 +71,7 @@ func TestExplainOffline(t *testing.T) {
 			`(?m)^leaves by eth1 via 198\.51\.100\.1, table rt2$`,
 		}},
 		{"- 8.8.8.8 --offline --root recipe --all", 0, []string{`does not match: from`, `main`, `leaves by eth0 via 192\.0\.2\.1, table main, with source 192\.0\.2\.10`}},
+		{"- 224.0.0.5 --offline --root recipe", 1, []string{`^\nnot evaluated, this is no address of one host: `}},
 		{"isp1 192.0.2.77 --offline --root containers", 0, []string{`suppress_prefixlength 0`, `leaves by eth0, table isp1`}},
 		{"- 8.8.8.8 --mark 0x66 --offline --root vpn-fail-closed", 0, []string{`fwmark 0x66/0xffffffff`, `leaves by wg0, table tunnel`}},
 		{"- 2a00::1 --mark 0x66 --offline --root vpn-fail-closed", 1, []string{`unreachable default`, `not sent: unreachable`, `source 2001:db8:1::10`, `unreachable: refused`}},
@@ -81,7 +98,7 @@ func TestExplainOffline(t *testing.T) {
 			t.Errorf("%s: exit status %d, want %d: %s", c.args, code, c.code, stderr)
 		}
 		for line := range strings.Lines(stdout) {
-			if n := len([]rune(line)); n > width+1 {
+			if n := len([]rune(line)); n > usual+1 {
 				t.Errorf("%s: %d columns: %s", c.args, n-1, line)
 			}
 		}
@@ -93,7 +110,7 @@ func TestExplainUsage(t *testing.T) {
 		"":                          "0 arguments, want SRC and DST",
 		"rt2":                       "1 arguments, want SRC and DST",
 		"rt2 8.8.8.8 x":             "3 arguments",
-		"rt2 example.org":           `"example.org" is no address`,
+		"rt2 example.org":           `DST is "example.org" and has to be an address`,
 		"192.0.2.1 2001:db8::1":     "different families",
 		"- 8.8.8.8 --mark x":        "invalid value",
 		"- 8.8.8.8 --proto gre":     "tcp, udp, icmp",
@@ -109,7 +126,7 @@ func TestExplainUsage(t *testing.T) {
 		t.Errorf("help: %d %s", code, stdout)
 	}
 	code, _, stderr := explain("nobody", "8.8.8.8", "--offline", "--root", examples+"recipe/root")
-	if code != 1 || !strings.Contains(stderr, "neither an address nor an uplink") {
+	if code != 1 || !strings.Contains(stderr, `SRC is "nobody" and has to be an address, "-", or an uplink of the spec: isp1, rt2`) {
 		t.Errorf("an unknown uplink: %d %s", code, stderr)
 	}
 }
@@ -142,6 +159,7 @@ func TestExplainAsksTheKernel(t *testing.T) {
 		{"- 9.9.9.9", 1, `(?m)^     5  from all to 9\.9\.9\.9 prohibit +boot scripts\n(?s:.*)prohibit: refused\nthe kernel says the same`},
 		{"isp1 203.0.113.5", 0, `an administrator or systemd-networkd\n(?s:.*)leaves by eth0 via 192\.0\.2\.7, table 1000\nthe kernel`},
 		{"- 192.0.2.10", 0, `is for this host, table local, with source 192\.0\.2\.10\nthe kernel says the same`},
+		{"- 224.0.0.5", 1, `not evaluated, .*\nthe kernel says: multicast by eth0, table main, with source 192\.0\.2\.10\n$`},
 		{"- 8.8.8.8 --oif eth1 --uid 1000 --proto tcp --dport 443", 0, `the kernel says the same`},
 	} {
 		var code int
@@ -158,7 +176,10 @@ func TestExplainAsksTheKernel(t *testing.T) {
 			_, stdout, _ = explain(append(strings.Fields(c.args), "--root", root, "--json")...)
 			return nil
 		})
-		if err := json.Unmarshal([]byte(stdout), &out); err != nil || out.Agrees == nil || !*out.Agrees || out.OK != (c.code == 0) || len(out.Steps) == 0 {
+		if err := json.Unmarshal([]byte(stdout), &out); err != nil || out.OK != (c.code == 0) {
+			t.Errorf("%s --json: %v\n%s", c.args, err, stdout)
+		}
+		if evaluated := out.Reason != string(lookup.NotADirectWay); evaluated != (out.Agrees != nil && *out.Agrees) || evaluated != (len(out.Steps) > 0) {
 			t.Errorf("%s --json: %v\n%s", c.args, err, stdout)
 		}
 	}

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/blocks"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
@@ -36,44 +36,70 @@ func newExplanation(p lookup.Packet, h lookup.Host, state fib.State) *explanatio
 				}
 				return fmt.Sprint(id)
 			},
+			Protocol: fib.Some[uint8](0), // whose it is is said beside it
 		},
 	}
 }
 
-// width is what a line has on most terminals.
-const width = 80
+// usual is how wide an explanation is where it goes to no terminal: it has two columns.
+const usual = 80
 
 // line writes what there is and where it comes from, on two lines if one is too short.
-func line(w io.Writer, indent int, what, from string) {
+func (s *screen) line(indent int, what, from string) {
 	// Each way of a route that has several on a line of its own, as ip(8) shows them.
 	what = strings.ReplaceAll(what, " nexthop ", "\n"+strings.Repeat(" ", indent+4)+"nexthop ")
 	text := strings.Repeat(" ", indent) + what
 	if at := strings.LastIndexByte(text, '\n'); at >= 0 {
-		fmt.Fprintln(w, text[:at])
+		fmt.Fprintln(s, text[:at])
 		text = text[at+1:]
+	}
+	for utf8.RuneCountInString(text) > s.width {
+		head, rest := broken(text, s.width)
+		if head == "" {
+			break
+		}
+		fmt.Fprintln(s, head)
+		text = strings.Repeat(" ", 12) + rest
 	}
 	used := utf8.RuneCountInString(text) + utf8.RuneCountInString(from)
 	switch {
 	case from == "":
-		fmt.Fprintln(w, text)
-	case used+2 <= width:
-		fmt.Fprintf(w, "%s%s%s\n", text, strings.Repeat(" ", width-used), from)
+		fmt.Fprintln(s, text)
+	case used+2 <= s.width:
+		fmt.Fprintf(s, "%s%s%s\n", text, strings.Repeat(" ", s.width-used), from)
 	default:
-		fmt.Fprintf(w, "%s\n%*s\n", text, width, from)
+		fmt.Fprintf(s, "%s\n%*s\n", text, s.width, from)
 	}
 }
 
-// said takes a line of ip(8) apart: what comes before the object, and the protocol, say
-// nothing here.
+// say writes a sentence.
+func (s *screen) say(format string, args ...any) {
+	s.items("", plain, words(fmt.Sprintf(format, args...))...)
+}
+
+// broken breaks a line that is too long at the last space that leaves its first part
+// short enough. Where there is none that part is empty.
+func broken(text string, width int) (head, rest string) {
+	n := 0
+	for at, c := range text {
+		if c == ' ' && strings.TrimSpace(text[:at]) != "" {
+			head, rest = text[:at], text[at+1:]
+		}
+		if n++; n > width {
+			break
+		}
+	}
+	return head, rest
+}
+
+// said takes a line of ip(8) apart: what comes before the object says nothing here.
 func said(s, object string) string {
 	_, s, _ = strings.Cut(s, object+" ")
-	s = strings.TrimSpace(s)
-	return strings.ReplaceAll(s, fmt.Sprintf(" proto %d", fib.Protocol), "")
+	return strings.TrimSpace(s)
 }
 
 func (e *explanation) rule(r *fib.Rule) string {
-	s := strings.TrimSuffix(said(e.words.Rule("", *r), "rule"), fmt.Sprintf(" protocol %d", fib.Protocol))
-	return strings.TrimPrefix(s, fmt.Sprintf("priority %d ", r.Priority))
+	return strings.TrimPrefix(said(e.words.Rule("", *r), "rule"), fmt.Sprintf("priority %d ", r.Priority))
 }
 
 func (e *explanation) route(r *fib.Route) string {
@@ -112,48 +138,82 @@ func (e *explanation) from(key any, o fib.Origin) string {
 }
 
 // text writes the way for people.
-func (e *explanation) text(w io.Writer, all bool) {
+func (e *explanation) text(out io.Writer, all bool) error {
+	w := newScreen(out)
+	if w.width == 0 {
+		w.width = usual
+	}
 	e.steps(w, &e.result, all)
 	if e.result.Again != nil {
-		fmt.Fprintf(w, "\nnot sent: %s.\nThe kernel then chooses the source %s and asks once more.\n\n", e.end(&e.result), e.result.Again.Packet.From)
+		fmt.Fprintln(w)
+		w.say("not sent: %s.", e.end(&e.result))
+		w.say("The kernel then chooses the source %s and asks once more.", e.result.Again.Packet.From)
+		fmt.Fprintln(w)
 		e.steps(w, e.result.Again, all)
 	}
 	r := e.result.Final()
-	fmt.Fprintf(w, "\n%s\n", e.end(r))
-	for _, o := range r.Others {
-		fmt.Fprintf(w, "  or %s\n", e.way(apply.Way(o)))
+	fmt.Fprintln(w)
+	w.say("%s", e.end(r))
+	if r.Reason == lookup.ByOIF {
+		w.say("No rule leads to a route there; whoever is bound to a link is sent on it.")
 	}
+	for _, o := range r.Others {
+		w.items("  or ", plain, words(e.way(apply.Way(o)))...)
+	}
+	e.notEvaluated(w, r)
 	switch {
 	case e.kernel == nil:
+	case r.Reason == lookup.NotADirectWay:
+		w.say("the kernel says: %s", e.way(*e.kernel))
 	case e.agrees && len(r.Others) == 0:
-		fmt.Fprintln(w, "the kernel says the same")
+		w.say("the kernel says the same")
 	case e.agrees:
-		fmt.Fprintf(w, "the kernel takes: %s\n", e.way(*e.kernel))
+		w.say("the kernel takes: %s", e.way(*e.kernel))
 	default:
-		fmt.Fprintf(w, "\n!!! DISAGREEMENT !!! the kernel says: %s\n", e.way(*e.kernel))
-		fmt.Fprintln(w, "Trust the kernel: there is something that explain does not know (a VRF, an\nIPsec policy, a learned redirect), or an error in it, to be reported.")
+		fmt.Fprintln(w)
+		w.say("!!! DISAGREEMENT !!! the kernel says: %s", e.way(*e.kernel))
+		w.say("Trust the kernel: there is something that explain does not know (a VRF, an IPsec policy, a learned redirect), or an error in it, to be reported.")
+	}
+	return w.Flush()
+}
+
+// notEvaluated says which of the rules that were asked select by what package lookup does
+// not know: whether a packet is of a VRF.
+func (e *explanation) notEvaluated(w *screen, r *lookup.Result) {
+	for _, s := range r.Steps {
+		if s.Rule.L3MDev && (s.Rule.Not || s.Selector == "l3mdev") {
+			w.say("not evaluated: whether the packet is of a VRF, which the rule at %d asks (l3mdev); it is taken to be of none", s.Rule.Priority)
+		}
 	}
 }
 
 // steps writes one line for each rule that mattered.
-func (e *explanation) steps(w io.Writer, r *lookup.Result, all bool) {
-	skipped := 0
+func (e *explanation) steps(w *screen, r *lookup.Result, all bool) {
+	skipped, leading := 0, 0
 	fold := func() {
-		if plural := "rules do"; skipped > 0 {
-			if skipped == 1 {
-				plural = "rule does"
-			}
-			fmt.Fprintf(w, "        %d %s not match\n", skipped, plural)
+		plural, lead := "rules do", ""
+		if skipped == 1 {
+			plural = "rule does"
 		}
-		skipped = 0
+		if leading > 0 {
+			lead = fmt.Sprintf(", %d lead on", leading)
+		}
+		if skipped > 0 || leading > 0 {
+			fmt.Fprintf(w, "        %d %s not match%s\n", skipped, plural, lead)
+		}
+		skipped, leading = 0, 0
 	}
 	for _, s := range r.Steps {
 		if s.Outcome == lookup.NoMatch && !all {
 			skipped++
 			continue
 		}
+		if !all && s.Rule.Origin.File != "" && blocks.Leads(s.Rule) {
+			leading++
+			continue
+		}
 		fold()
-		line(w, 0, fmt.Sprintf("%6d  %s", s.Rule.Priority, e.rule(s.Rule)), e.from(s.Rule, s.Rule.Origin))
+		w.line(0, fmt.Sprintf("%6d  %s", s.Rule.Priority, e.rule(s.Rule)), e.from(s.Rule, s.Rule.Origin))
 		what, from := outcome(s), ""
 		if s.Route != nil && s.Outcome != lookup.NoMatch {
 			from = e.from(s.Route, s.Route.Origin)
@@ -163,7 +223,7 @@ func (e *explanation) steps(w io.Writer, r *lookup.Result, all bool) {
 				what = route + ": " + what
 			}
 		}
-		line(w, 8, "→ "+what, from)
+		w.line(8, "→ "+what, from)
 	}
 	fold()
 }
@@ -205,19 +265,18 @@ var endings = map[lookup.Reason]string{
 	lookup.NoForwarding:   "the link does not forward (net.ipv4.conf.LINK.forwarding), or has no way",
 	lookup.ReversePath:    "its answer would leave another way (rp_filter)",
 	lookup.LinkDown:       "the link is down, or there is none of that name",
-	lookup.NotADirectWay:  "multicast and broadcast are not looked up by rules",
+	lookup.NotADirectWay:  "not evaluated, this is no address of one host: `ip route get` asks the kernel",
 	lookup.NotADestinaton: "no packet is forwarded there (martian)",
 }
 
 func (e *explanation) end(r *lookup.Result) string {
-	if !r.OK() {
+	switch {
+	case r.Reason == lookup.NotADirectWay:
+		return endings[r.Reason]
+	case !r.OK():
 		return fmt.Sprintf("%s: %s", r.Way.Type, endings[r.Reason])
 	}
-	text := e.way(apply.Way(r.Way))
-	if r.Reason == lookup.ByOIF {
-		text += "\nNo rule leads to a route there; whoever is bound to a link is sent on it."
-	}
-	return text
+	return e.way(apply.Way(r.Way))
 }
 
 // way says where a packet goes.
@@ -283,11 +342,12 @@ func (e *explanation) json(w io.Writer) error {
 		out.Again = &again
 	}
 	if e.kernel != nil {
-		out.Kernel, out.Agrees, out.OK = jsonWayOf(*e.kernel), &e.agrees, out.OK && e.agrees
+		out.Kernel, out.OK = jsonWayOf(*e.kernel), out.OK && e.agrees
+		if e.result.Reason != lookup.NotADirectWay {
+			out.Agrees = &e.agrees
+		}
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return writeJSON(w, out)
 }
 
 func jsonWayOf(w apply.Way) *jsonWay {

@@ -9,21 +9,22 @@ import (
 	"strings"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/blocks"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 const exportUsage = `Usage: uplinkctl export [--format F] [--root DIR | FILE…]
 
-Print the state that the kernel would hold, for other tools. It needs neither root nor
-a kernel. With FILEs those are read and nothing else, each overriding the ones before
-it.
+Print the state that the kernel would hold, for other tools. It needs neither
+root nor a kernel. With FILEs those are read and nothing else, each overriding
+the ones before it.
 
 Options:
   --root DIR   the host's root directory (default /)
-  --format F   iproute2 (default): a script for sh that feeds ip(8), and brings the
-               state about on a host that has none of it yet;
-               json: one JSON object, with the names of ip -json
+  --format F   iproute2 (default): a script for sh that feeds ip(8), and brings
+               the state about on a host that has none of it yet; json: one
+               JSON object, with the names of ip -json
 
 Exit status: 0 done, 1 the spec has errors or there is none, 2 wrong usage.
 
@@ -49,6 +50,7 @@ func exportCommand() *command {
 		},
 		run: func(files []string, stdout, stderr io.Writer) int {
 			return printState("export", exportUsage, root, files, stderr, func(s *spec.Spec, state *fib.State) error {
+				*state, _ = blocks.Lay(*state, blocks.Threshold) // ip(8) can say all of it
 				if format == "json" {
 					return exportJSON(stdout, s, state)
 				}
@@ -105,6 +107,9 @@ func exportScript(s *spec.Spec, state *fib.State) string {
 	for _, l := range state.Links {
 		comment, mtu, hasMTU := strings.Cut(x.Link(l), "\n")
 		w.line(comment)
+		if l.Learn.Any() {
+			w.line("# What uplink " + l.Name + " learns is not in here: `uplinkctl watch` follows it.")
+		}
 		if !l.PolicyOnly {
 			inet = append(inet, "link set dev "+x.Device(l.Name)+" up")
 		}
@@ -189,10 +194,10 @@ func (w *script) variables(state *fib.State) {
 		return
 	}
 	w.line("")
-	w.line("# The spec does not name these interfaces: say what they are called here.")
+	w.line("# The spec does not name these links: say what they are called here.")
 	for _, l := range state.Links {
 		if v, ok := w.vars[l.Name]; ok {
-			w.line(": \"${" + v + ":?is not set: the interface of uplink " + l.Name + "}\"")
+			w.line(": \"${" + v + ":?is not set: the link of uplink " + l.Name + "}\"")
 		}
 	}
 }

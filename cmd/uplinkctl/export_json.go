@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -182,10 +181,7 @@ func exportJSON(w io.Writer, s *spec.Spec, state *fib.State) error {
 	for _, r := range state.Rules {
 		out.Rules = append(out.Rules, newExportedRule(r))
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return writeJSON(w, out)
 }
 
 func newExportedRoute(r fib.Route, devices map[string]string) exportedRoute {

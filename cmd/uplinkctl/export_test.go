@@ -109,7 +109,7 @@ func TestExportedScriptReachesTheSame(t *testing.T) {
 				t.Errorf("- applied, + by the script:\n%s", d)
 			}
 			if len(env) > 0 {
-				if out, err := fed.Run(script, "sh"); err == nil || !strings.Contains(err.Error(), "is not set: the interface of uplink ") || out != "" {
+				if out, err := fed.Run(script, "sh"); err == nil || !strings.Contains(err.Error(), "is not set: the link of uplink ") || out != "" {
 					t.Errorf("without the variables: %v, %s", err, out)
 				}
 			}

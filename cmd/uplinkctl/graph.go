@@ -15,10 +15,11 @@ import (
 
 const graphUsage = `Usage: uplinkctl graph [--root DIR | FILE…]
 
-Draw the state that the kernel would hold, in the language of Graphviz: for each family
-the rules in the order in which they are asked, the tables that they look up with their
-routes, and the gateways and links by which these leave. It needs neither root nor a
-kernel. With FILEs those are read and nothing else, each overriding the ones before it.
+Draw the state that the kernel would hold, in the language of Graphviz: for
+each family the rules in the order in which they are asked, the tables that
+they look up with their routes, and the gateways and links by which these
+leave. It needs neither root nor a kernel. With FILEs those are read and
+nothing else, each overriding the ones before it.
 
 Options:
   --root DIR   the host's root directory (default /)
@@ -58,6 +59,7 @@ type way struct{ link, via string }
 
 func drawState(state *fib.State) string {
 	d := &drawing{state: state, syntax: state.Syntax(), links: map[string]int{}}
+	d.syntax.Protocol = fib.Some[uint8](0) // all are ours
 	for i, l := range state.Links {
 		d.links[l.Name] = i
 	}
@@ -189,7 +191,7 @@ func (d *drawing) selector(r fib.Rule) string {
 	r.SuppressPrefixLength, r.SuppressIfGroup = fib.Opt[uint32]{}, fib.Opt[uint32]{}
 	text := strings.TrimPrefix(d.syntax.Rule("add", r), "-6 ")
 	text = strings.TrimPrefix(text, fmt.Sprintf("rule add priority %d ", r.Priority))
-	text = strings.TrimSuffix(text, fmt.Sprintf(" nop protocol %d", fib.Protocol))
+	text = strings.TrimSuffix(text, " nop")
 	if rest, more := strings.CutPrefix(text, "from all "); more {
 		return rest
 	}
@@ -198,10 +200,10 @@ func (d *drawing) selector(r fib.Rule) string {
 
 // action is what a rule does, in the words of ip(8), tables by name.
 func (d *drawing) action(r fib.Rule) string {
-	x := fib.Syntax{Device: d.syntax.Device, Table: d.tableName}
+	x := d.syntax
+	x.Table = d.tableName
 	text := strings.TrimPrefix(x.Rule("add", r), "-6 ")
 	text = strings.TrimPrefix(text, fmt.Sprintf("rule add priority %d from all ", r.Priority))
-	text = strings.TrimSuffix(text, fmt.Sprintf(" protocol %d", fib.Protocol))
 	return strings.ReplaceAll(text, " suppress_", "\nsuppress_")
 }
 

@@ -15,16 +15,19 @@ import (
 const usage = `Usage: uplinkctl COMMAND [OPTIONS]
 
 Commands:
-  status          show the uplinks and the host's rules; what it does without a command
+  status          show the uplinks and the host's rules; also without a command
   check [FILE…]   read the spec and report everything that is wrong with it
   render          show or write the files for systemd-networkd
   reload          bring a changed spec into effect, whoever has the links
+  try             the same for a time: it goes back unless you keep it
   apply           bring the state about through netlink
   diff            show what differs between the spec and the kernel
   down            take away what apply brought about
+  watch           keep in effect what is, as links and addresses come and go
   verify          ask the kernel which way packets would leave
   explain SRC DST show the way of one packet, rule by rule
   export [FILE…]  print the state for other tools: ip(8), or JSON
+  import [FILE…]  write a spec from what is there: kernel, ifupdown, netplan, …
   graph [FILE…]   draw the state, for Graphviz
   names [FILE…]   print the names of the uplinks
   schema          print a JSON Schema of the spec, for editors
@@ -45,7 +48,7 @@ type command struct {
 }
 
 func commands() []*command {
-	return []*command{statusCommand(), checkCommand(), renderCommand(), reloadCommand(), applyCommand(), diffCommand(), downCommand(), verifyCommand(), explainCommand(), exportCommand(), graphCommand(), namesCommand(), schemaCommand()}
+	return []*command{statusCommand(), checkCommand(), renderCommand(), reloadCommand(), tryCommand(), applyCommand(), watchCommand(), diffCommand(), downCommand(), verifyCommand(), explainCommand(), exportCommand(), importCommand(), graphCommand(), namesCommand(), schemaCommand()}
 }
 
 func main() {
@@ -53,12 +56,20 @@ func main() {
 	// is of a size that people write.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(64 << 20)
+	if err := run.CheckDescriptors(); err != nil {
+		run.Report(os.Stderr, "uplinkctl", err)
+		os.Exit(run.ExitFail)
+	}
 	os.Exit(uplinkctl(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func uplinkctl(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		args = []string{"status"}
+	}
+	if err := run.CheckArguments(args); err != nil {
+		fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
+		return run.ExitUsage
 	}
 	name, args := args[0], args[1:]
 	switch name {

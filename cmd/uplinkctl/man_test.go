@@ -178,7 +178,7 @@ func TestThePageHasEveryKeyOfTheSpec(t *testing.T) {
 	page := readPage(t, specPage)
 	const hops = "ROUTE/Ways of a multipath route"
 	described := map[string][]string{"route.multipath": below(page, hops)[0].tags}
-	for table, section := range map[string]string{"": "TOP LEVEL", "uplink": "UPLINK", "route": "ROUTE", "rule": "RULE", "multipath": "MULTIPATH"} {
+	for table, section := range map[string]string{"": "TOP LEVEL", "uplink": "UPLINK", "route": "ROUTE", "rule": "RULE", "probe": "PROBE", "multipath": "MULTIPATH"} {
 		for _, s := range below(page, section) {
 			if s.name != hops {
 				described[table] = append(described[table], s.tags...)

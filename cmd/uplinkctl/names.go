@@ -6,13 +6,16 @@ import (
 	"io"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 const namesUsage = `Usage: uplinkctl names [--root DIR | FILE…]
 
-Print the names of the spec's uplinks, one a line and in their order, for loops in
-scripts and for the shells' completion. With FILEs those are read and nothing else.
+Print the names of the spec's uplinks, one a line and in their order, for loops
+in scripts and for the shells' completion. With FILEs those are read and
+nothing else. Of a spec with errors the names that can be read are printed all
+the same.
 
 Options:
   --root DIR   the host's root directory (default /)
@@ -29,14 +32,12 @@ func namesCommand() *command {
 		name: "names", usage: namesUsage,
 		flags: func(f *flag.FlagSet) { f.StringVar(&root, "root", "", "") },
 		run: func(files []string, stdout, stderr io.Writer) int {
-			return printState("names", namesUsage, root, files, stderr, func(s *spec.Spec, _ *fib.State) error {
-				for i := range s.Uplinks {
-					if _, err := fmt.Fprintln(stdout, s.Uplinks[i].Name); err != nil {
-						return err
-					}
+			if root == "" || len(files) == 0 {
+				for _, name := range spec.Names(rootfs.At(root), files...) {
+					fmt.Fprintln(stdout, name)
 				}
-				return nil
-			})
+			}
+			return printState("names", namesUsage, root, files, stderr, func(*spec.Spec, *fib.State) error { return nil })
 		},
 	}
 }

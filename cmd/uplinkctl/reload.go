@@ -13,18 +13,21 @@ import (
 
 const reloadUsage = `Usage: uplinkctl reload [--root DIR] [--wait SECONDS] [--if-changed]
 
-Bring a changed spec into effect, now and for the boots to come: check it, give the
-links that systemd-networkd has to it and the others to netlink, wait until the kernel
-holds all of it, and verify. What has not changed is not touched. Where anything goes
-wrong, networkd has its old files back, and what networkd does not have is as it was.
-Without a spec, all that an earlier one brought about is taken away.
+Bring a changed spec into effect, now and for the boots to come: check it, give
+the links that systemd-networkd has to it and the others to netlink, wait until
+the kernel holds all of it, and verify. What has not changed is not touched.
+Where anything goes wrong, networkd has its old files back, and what networkd
+does not have is as it was. Without a spec, all that an earlier one brought
+about is taken away.
 
 Options:
-  --root DIR        the host's root directory: where the spec and /run are (default /)
-  --wait SECONDS    how long it may take until all is in effect (default 15); links
-                    without carrier, or that are not there, are not waited for
-  --if-changed      do nothing where the boot has brought about this very spec; what
-                    uplink-reload.service uses
+  --root DIR        the host's root directory: where the spec and /run are
+                    (default /)
+  --wait SECONDS    how long it may take until all is in effect (default 15);
+                    links without carrier, or that are not there, are not
+                    waited for
+  --if-changed      do nothing where the boot has brought about this very spec;
+                    what uplink-reload.service uses
 
 Exit status: 0 in effect, 1 an error or not in effect, 2 wrong usage.
 

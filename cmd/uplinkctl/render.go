@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
@@ -17,8 +18,9 @@ root, and an image's files can be rendered on another machine.
 Options:
   --root DIR            the host's root directory: where the spec is, and the
                         .network files of others (default /)
-  --output DIR          write the files below DIR, as DIR/run/systemd/network/…;
-                        what an earlier run left there is removed
+  --output DIR          write the files below DIR, as
+                        DIR/run/systemd/network/…; what an earlier run left
+                        there is removed
   --systemd-version N   the version of the host's systemd, like 257 or 257.13
                         (default: the one that is installed below --root)
 
@@ -66,6 +68,7 @@ func renderCommand() *command {
 				}
 				return run.ExitOK
 			}
+			run.WarnOfExposure(stderr, "uplinkctl", rootfs.At(r.Root))
 			done, err := tree.Write(output)
 			for _, f := range done.Written {
 				fmt.Fprintf(stdout, "written %s\n", f)

@@ -9,9 +9,10 @@ import (
 
 const schemaUsage = `Usage: uplinkctl schema
 
-Print the JSON Schema (draft 2020-12) of the spec's files, for editors: they complete
-keys and words, show what a key means, and mark wrong values while one writes. It is
-the schema of this version of uplinkctl. What stands together wrongly only check finds.
+Print the JSON Schema (draft 2020-12) of the spec's files, for editors: they
+complete keys and words, show what a key means, and mark wrong values while one
+writes. It is the schema of this version of uplinkctl. What stands together
+wrongly only check finds.
 
 Exit status: 0 done, 1 an error, 2 wrong usage.
 

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
@@ -16,18 +16,18 @@ import (
 
 const statusUsage = `Usage: uplinkctl status [--root DIR] [--all] [--json]
 
-Show what there is of the spec: each uplink with its link, addresses, gateways and
-rules, who brings it about, and in what the kernel differs; then the rules of the
-host in the order in which they are asked, those of others in their place. It needs
-no root, and is what uplinkctl does without a command.
+Show what there is of the spec: each uplink with its link, addresses, gateways
+and rules, who brings it about, and in what the kernel differs; then the rules
+of the host in the order in which they are asked, those of others in their
+place. It needs no root, and is what uplinkctl does without a command.
 
 Options:
   --root DIR   the host's root directory (default /)
   --all        show each of more than 16 uplinks, and all rules
   --json       print one JSON object
 
-Exit status: 0 all is as the spec says, 1 something differs, waits for its link, or
-an error; 2 wrong usage.
+Exit status: 0 all is as the spec says, 1 something differs, waits for its
+link, or an error; 2 wrong usage.
 
 Examples:
   uplinkctl
@@ -70,9 +70,9 @@ func statusCommand() *command {
 
 // ruleText returns a rule in the words of ip(8), without its priority and owner.
 func ruleText(r fib.Rule, table func(uint32) string) string {
-	text := fib.Syntax{Table: table}.Rule("add", r)
+	text := fib.Syntax{Table: table, Protocol: fib.Some[uint8](0)}.Rule("add", r)
 	_, text, _ = strings.Cut(text, fmt.Sprintf("rule add priority %d ", r.Priority))
-	return strings.TrimSuffix(text, fmt.Sprintf(" protocol %d", fib.Protocol))
+	return text
 }
 
 // tableNames names the tables of the uplinks, for fib.Syntax.
@@ -80,6 +80,9 @@ func tableNames(s *host.Status) func(uint32) string {
 	names := make(map[uint32]string, len(s.Uplinks))
 	for _, u := range s.Uplinks {
 		names[u.Table] = u.Name
+	}
+	if s.Failover != 0 {
+		names[s.Failover] = spec.FailoverTable
 	}
 	return func(id uint32) string {
 		if name, ok := names[id]; ok {
@@ -110,7 +113,15 @@ type jsonStatusUplink struct {
 	Addresses []jsonStatusAddress `json:"addresses"`
 	Gateways  []jsonStatusGateway `json:"gateways"`
 	Rules     []jsonStatusRule    `json:"rules"`
+	Health    []jsonStatusHealth  `json:"health,omitempty"`
 	Drift     []jsonStatusDrift   `json:"drift"`
+}
+
+type jsonStatusHealth struct {
+	Family string    `json:"family"`
+	State  string    `json:"state"` // "alive" or "dead"
+	Since  time.Time `json:"since"`
+	Why    string    `json:"why"`
 }
 
 type jsonStatusLink struct {
@@ -120,13 +131,34 @@ type jsonStatusLink struct {
 }
 
 type jsonStatusAddress struct {
-	Address string `json:"address"`
-	State   string `json:"state"`
+	Address string           `json:"address"`
+	State   string           `json:"state"`
+	Learned *jsonStatusLease `json:"learned,omitempty"`
 }
 
 type jsonStatusGateway struct {
-	Address   string `json:"address"`
-	Neighbour string `json:"neighbour"`
+	Address   string           `json:"address"`
+	Neighbour string           `json:"neighbour"`
+	Learned   *jsonStatusLease `json:"learned,omitempty"`
+}
+
+type jsonStatusLease struct {
+	From  string `json:"from"`
+	Since string `json:"since,omitempty"`
+	Until string `json:"until,omitempty"`
+}
+
+func newJSONStatusLease(l *host.Lease) *jsonStatusLease {
+	if l == nil {
+		return nil
+	}
+	stamp := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	return &jsonStatusLease{l.From, stamp(l.Since), stamp(l.Until)}
 }
 
 type jsonStatusRule struct {
@@ -140,6 +172,7 @@ type jsonHostRule struct {
 	Family   string `json:"family"`
 	Priority uint32 `json:"priority"`
 	Rule     string `json:"rule"`
+	State    string `json:"state"`
 	Protocol uint8  `json:"protocol"`
 	Owner    string `json:"owner"`
 	Wanted   bool   `json:"wanted"`
@@ -172,14 +205,16 @@ func printStatusJSON(w io.Writer, s *host.Status) error {
 		out.Uplinks = append(out.Uplinks, newJSONStatusUplink(&s.Uplinks[i], table))
 	}
 	for _, r := range s.Rules {
-		out.Rules = append(out.Rules, jsonHostRule{
-			Family: jsonStatusFamily(r.Family), Priority: r.Priority, Rule: ruleText(r.Rule.Rule, table), Protocol: r.Protocol,
-			Owner: apply.ProtocolName(r.Protocol), Wanted: r.Wanted, Uplink: r.Uplink,
-		})
+		j := jsonHostRule{
+			Family: jsonStatusFamily(r.Family), Priority: r.Priority, Rule: ruleText(r.Rule.Rule, table), State: string(r.Presence),
+			Wanted: r.Wanted, Uplink: r.Uplink,
+		}
+		if r.Presence == host.Present {
+			j.Protocol, j.Owner = r.Protocol, apply.ProtocolName(r.Protocol)
+		}
+		out.Rules = append(out.Rules, j)
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return writeJSON(w, out)
 }
 
 func newJSONStatusUplink(u *host.UplinkStatus, table func(uint32) string) jsonStatusUplink {
@@ -193,14 +228,20 @@ func newJSONStatusUplink(u *host.UplinkStatus, table func(uint32) string) jsonSt
 	for _, w := range u.Waiting {
 		j.Waiting = append(j.Waiting, w.Why)
 	}
+	if u.Unlearned != "" {
+		j.Waiting = append(j.Waiting, u.Unlearned)
+	}
 	for _, a := range u.Addresses {
-		j.Addresses = append(j.Addresses, jsonStatusAddress{a.Prefix.String(), string(a.Presence)})
+		j.Addresses = append(j.Addresses, jsonStatusAddress{a.Prefix.String(), string(a.Presence), newJSONStatusLease(a.Lease)})
 	}
 	for _, g := range u.Gateways {
-		j.Gateways = append(j.Gateways, jsonStatusGateway{g.Addr.String(), g.Neighbour})
+		j.Gateways = append(j.Gateways, jsonStatusGateway{g.Addr.String(), g.Neighbour, newJSONStatusLease(g.Lease)})
 	}
 	for _, r := range u.Rules {
 		j.Rules = append(j.Rules, jsonStatusRule{jsonStatusFamily(r.Family), r.Priority, ruleText(r.Rule, table), string(r.Presence)})
+	}
+	for _, h := range u.Health {
+		j.Health = append(j.Health, jsonStatusHealth{jsonStatusFamily(h.Family), healthWords(h).text, h.Since, h.Why})
 	}
 	return j
 }

@@ -25,10 +25,10 @@ func aStatus() *host.Status {
 		return fib.Rule{Family: fib.FamilyOf(p.Addr()), Priority: priority, From: p, Action: fib.Lookup, Table: table}
 	}
 	all := func(f fib.Family, priority, table uint32) host.RuleStatus {
-		return host.RuleStatus{Rule: apply.Rule{Rule: fib.Rule{Family: f, Priority: priority, Action: fib.Lookup, Table: table}, Protocol: 2}}
+		return host.RuleStatus{Rule: apply.Rule{Rule: fib.Rule{Family: f, Priority: priority, Action: fib.Lookup, Table: table}, Protocol: 2}, Presence: host.Present}
 	}
 	of := func(uplink string, r fib.Rule, protocol uint8) host.RuleStatus {
-		return host.RuleStatus{Rule: apply.Rule{Rule: r, Protocol: protocol}, Wanted: uplink != "", Uplink: uplink}
+		return host.RuleStatus{Rule: apply.Rule{Rule: r, Protocol: protocol}, Presence: host.Present, Wanted: uplink != "", Uplink: uplink}
 	}
 	four, six, late := rule(10000, "192.0.2.10/32", 10000), rule(10000, "2001:db8:1::10/128", 10000), rule(10001, "198.51.100.10/32", 1)
 	mark := fib.Rule{Family: fib.Inet, Priority: 500, Mark: 7, Mask: 255, Action: fib.Lookup, Table: 10000}
@@ -54,11 +54,13 @@ func aStatus() *host.Status {
 				Rules:     []host.UplinkRule{{Rule: late, Presence: host.Pending}},
 			},
 		},
-		Drift: []host.Drift{{Kind: host.TooMuch, Text: "ip rule del priority 9 from 203.0.113.9 lookup 77 protocol 118"}},
+		Drift: []host.Drift{{Kind: host.Extra, Text: "ip rule del priority 9 from 203.0.113.9 lookup 77 protocol 118"}},
 		Rules: []host.RuleStatus{
 			all(fib.Inet, 0, 255), all(fib.Inet6, 0, 255), of("", rule(9, "203.0.113.9/32", 77), 118),
+			{Rule: apply.Rule{Rule: mark}, Presence: host.Missing, Wanted: true, Uplink: "isp1"},
 			of("", fib.Rule{Family: fib.Inet, Priority: 700, To: netip.MustParsePrefix("10.8.0.0/16"), Action: fib.Lookup, Table: 99}, 4),
-			of("isp1", four, 118), of("isp1", six, 118), all(fib.Inet, 32766, 254), all(fib.Inet6, 32766, 254), all(fib.Inet, 32767, 253),
+			of("isp1", four, 118), of("isp1", six, 118),
+			{Rule: apply.Rule{Rule: late}, Presence: host.Pending, Wanted: true, Uplink: "rt2"}, all(fib.Inet, 32766, 254), all(fib.Inet6, 32766, 254), all(fib.Inet, 32767, 253),
 		},
 		Notes: []string{"the kernel command line says uplink=0: nothing is done at boot"},
 	}
@@ -79,7 +81,7 @@ isp1: differs from the spec (through netlink)
              118
   instead of default via 192.0.2.9 dev eth0 table isp1 proto 118
 
-rt2: waits for its link (in nobody's charge)
+rt2: waits for its link (not brought about yet)
   link       eth1, up, no carrier
   waits      eth1 has no carrier
   addresses  198.51.100.10/24 waits
@@ -88,17 +90,19 @@ rt2: waits for its link (in nobody's charge)
   rules      10001: from 198.51.100.10 waits
 
 of no uplink: differs from the spec
-  too much   ip rule del priority 9 from 203.0.113.9 lookup 77 protocol 118
+  extra      ip rule del priority 9 from 203.0.113.9 lookup 77 protocol 118
 
 rules of the host, in the order in which they are asked
-      0  both  from all lookup local              the kernel (protocol kernel)
-      9  IPv4  from 203.0.113.9 lookup 77         too much, of uplink-generator
-    700  IPv4  from all to 10.8.0.0/16 lookup 99  an administrator or
-                                                  systemd-networkd
-  10000  IPv4  from 192.0.2.10 lookup isp1        isp1
-  10000  IPv6  from 2001:db8:1::10 lookup isp1    isp1
-  32766  both  from all lookup main               the kernel (protocol kernel)
-  32767  IPv4  from all lookup default            the kernel (protocol kernel)
+      0  both  from all lookup local                 the kernel
+      9  IPv4  from 203.0.113.9 lookup 77            extra, of uplink-generator
+    500  IPv4  from all fwmark 0x7/0xff lookup isp1  isp1 missing
+    700  IPv4  from all to 10.8.0.0/16 lookup 99     an administrator or
+                                                     systemd-networkd
+  10000  IPv4  from 192.0.2.10 lookup isp1           isp1
+  10000  IPv6  from 2001:db8:1::10 lookup isp1       isp1
+  10001  IPv4  from 198.51.100.10 lookup rt2         rt2 waits
+  32766  both  from all lookup main                  the kernel
+  32767  IPv4  from all lookup default               the kernel
 `
 
 const statusAt200 = `note: the kernel command line says uplink=0: nothing is done at boot
@@ -113,7 +117,7 @@ isp1: differs from the spec (through netlink)
   different  ip route replace default via 192.0.2.1 dev eth0 table isp1 proto 118
   instead of default via 192.0.2.9 dev eth0 table isp1 proto 118
 
-rt2: waits for its link (in nobody's charge)
+rt2: waits for its link (not brought about yet)
   link       eth1, up, no carrier
   waits      eth1 has no carrier
   addresses  198.51.100.10/24 waits
@@ -122,16 +126,18 @@ rt2: waits for its link (in nobody's charge)
   rules      10001: from 198.51.100.10 waits
 
 of no uplink: differs from the spec
-  too much   ip rule del priority 9 from 203.0.113.9 lookup 77 protocol 118
+  extra      ip rule del priority 9 from 203.0.113.9 lookup 77 protocol 118
 
 rules of the host, in the order in which they are asked
-      0  both  from all lookup local              the kernel (protocol kernel)
-      9  IPv4  from 203.0.113.9 lookup 77         too much, of uplink-generator (protocol uplink)
-    700  IPv4  from all to 10.8.0.0/16 lookup 99  an administrator or systemd-networkd (protocol static)
-  10000  IPv4  from 192.0.2.10 lookup isp1        isp1
-  10000  IPv6  from 2001:db8:1::10 lookup isp1    isp1
-  32766  both  from all lookup main               the kernel (protocol kernel)
-  32767  IPv4  from all lookup default            the kernel (protocol kernel)
+      0  both  from all lookup local                 the kernel (protocol kernel)
+      9  IPv4  from 203.0.113.9 lookup 77            extra, of uplink-generator (protocol uplink)
+    500  IPv4  from all fwmark 0x7/0xff lookup isp1  isp1 missing
+    700  IPv4  from all to 10.8.0.0/16 lookup 99     an administrator or systemd-networkd (protocol static)
+  10000  IPv4  from 192.0.2.10 lookup isp1           isp1
+  10000  IPv6  from 2001:db8:1::10 lookup isp1       isp1
+  10001  IPv4  from 198.51.100.10 lookup rt2         rt2 waits
+  32766  both  from all lookup main                  the kernel (protocol kernel)
+  32767  IPv4  from all lookup default               the kernel (protocol kernel)
 `
 
 func TestStatusFitsTheScreen(t *testing.T) {
@@ -216,8 +222,8 @@ func TestStatusHasColoursOnATerminalOnly(t *testing.T) {
 		if test.colour {
 			for _, want := range []string{
 				"\x1b[1misp1\x1b[0m: \x1b[31mdiffers from the spec\x1b[0m", "\x1b[33mwaits for its link\x1b[0m",
-				"\x1b[32m192.0.2.1 reachable,\x1b[0m \x1b[31m2001:db8:1::1 failed\x1b[0m", "\x1b[2m    700  IPv4  from all to 10.8.0.0/16 lookup 99  \x1b[0m",
-				"\n  10000  IPv4  from 192.0.2.10 lookup isp1        isp1\n",
+				"\x1b[32m192.0.2.1 reachable,\x1b[0m \x1b[31m2001:db8:1::1 failed\x1b[0m", "\x1b[2m    700  IPv4  from all to 10.8.0.0/16 lookup 99     \x1b[0m", "\x1b[31m    500  IPv4  from all fwmark 0x7/0xff lookup isp1  \x1b[0m\x1b[31misp1 missing\x1b[0m",
+				"\n  10000  IPv4  from 192.0.2.10 lookup isp1           isp1\n",
 			} {
 				if !strings.Contains(got, want) {
 					t.Errorf("%q is not in\n%q", want, got)
@@ -242,12 +248,15 @@ func TestStatusFoldsManyUplinks(t *testing.T) {
 		}
 		s.Uplinks = append(s.Uplinks, u)
 		for range 2 {
-			r := host.RuleStatus{Rule: apply.Rule{Rule: u.Rules[1].Rule, Protocol: 118}, Wanted: true, Uplink: u.Name}
+			r := host.RuleStatus{Rule: apply.Rule{Rule: u.Rules[1].Rule, Protocol: 118}, Presence: host.Present, Wanted: true, Uplink: u.Name}
 			r.Priority = uint32(1000 + i)
+			if i == 15 || i == 16 {
+				r.Presence = host.Missing
+			}
 			s.Rules = append(s.Rules, r)
 		}
 		if i == 9 || i == 10 {
-			s.Rules = append(s.Rules, host.RuleStatus{Rule: apply.Rule{Rule: fib.Rule{Family: fib.Inet, Priority: uint32(1000 + i), Action: fib.Unreachable}, Protocol: 4}})
+			s.Rules = append(s.Rules, host.RuleStatus{Rule: apply.Rule{Rule: fib.Rule{Family: fib.Inet, Priority: uint32(1000 + i), Action: fib.Unreachable}, Protocol: 4}, Presence: host.Present})
 		}
 	}
 	var b, all bytes.Buffer
@@ -258,7 +267,7 @@ func TestStatusFoldsManyUplinks(t *testing.T) {
 		"20 uplinks: 19 as the spec says, 1 differs from the spec\n\nu00  eth0      1  192.0.2.10/24, 2001:db8:1::10/64 duplicate via\n",
 		"\nu07: differs from the spec (through netlink)\n", "\n             and 5 more: see --all\n",
 		"\n          0  both  from all lookup local   the kernel (protocol kernel)\n  1000-1009        20 rules of 10 uplinks  u00 … u09\n       1009  IPv4  from all unreachable    an administrator or systemd-networkd\n",
-		"\n       1010        2 rules                 u10\n", "\n  1011-1019        18 rules of 9 uplinks   u11 … u19\n",
+		"\n       1010        2 rules                 u10\n", "\n  1011-1014        8 rules of 4 uplinks    u11 … u14\n  1015-1016        4 rules of 2 uplinks    u15 … u16 missing\n  1017-1019        6 rules of 3 uplinks    u17 … u19\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%s\nis not in\n%s", want, &b)
@@ -290,8 +299,9 @@ func TestStatusAsJSON(t *testing.T) {
 		"uplinks.0.rules.0.family": "ipv4", "uplinks.0.rules.0.priority": "500", "uplinks.0.rules.0.rule": "from all fwmark 0x7/0xff lookup isp1", "uplinks.0.rules.0.state": "missing",
 		"uplinks.0.drift.1.kind": "different", "uplinks.0.drift.1.have": "default via 192.0.2.9 dev eth0 table isp1 proto 118",
 		"drift.0.kind": "extra", "drift.0.text": "ip rule del priority 9 from 203.0.113.9 lookup 77 protocol 118",
-		"rules.3.family": "ipv4", "rules.3.priority": "700", "rules.3.rule": "from all to 10.8.0.0/16 lookup 99", "rules.3.protocol": "4",
-		"rules.3.owner": "an administrator or systemd-networkd (protocol static)", "rules.3.wanted": "false", "rules.4.uplink": "isp1", "rules.4.wanted": "true",
+		"rules.3.priority": "500", "rules.3.state": "missing", "rules.3.wanted": "true", "rules.3.owner": "", "rules.4.state": "present", "rules.7.state": "waiting",
+		"rules.4.family": "ipv4", "rules.4.priority": "700", "rules.4.rule": "from all to 10.8.0.0/16 lookup 99", "rules.4.protocol": "4",
+		"rules.4.owner": "an administrator or systemd-networkd (protocol static)", "rules.4.wanted": "false", "rules.5.uplink": "isp1", "rules.5.wanted": "true",
 	} {
 		var at any = got
 		for key := range strings.SplitSeq(path, ".") {

@@ -8,11 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -157,7 +157,7 @@ var stateWords = map[host.UplinkState]item{
 }
 
 var chargeWords = map[host.Charge]string{
-	host.ByNetworkd: "by systemd-networkd", host.ByNetlink: "through netlink", host.ByNobody: "in nobody's charge",
+	host.ByNetworkd: "by systemd-networkd", host.ByNetlink: "through netlink", host.ByNobody: "by another program",
 }
 
 // summaries writes how many uplinks there are of each state, and a line for each that is
@@ -201,7 +201,18 @@ func (s *screen) summaries(st *host.Status) {
 // uplink writes all that there is of one.
 func (s *screen) uplink(u *host.UplinkStatus, table func(uint32) string, fold bool) {
 	state := stateWords[u.State()]
-	fmt.Fprintf(s, "%s: %s (%s)\n", s.paint(bold, u.Name), s.paint(state.how, state.text), chargeWords[u.Charge])
+	if u.Unlearned != "" && u.State() == host.Waits {
+		state.text = "waits for an address"
+	}
+	charge := chargeWords[u.Charge]
+	switch {
+	case u.Charge != host.ByNobody:
+	case u.State() == host.Differs:
+		charge = "not brought about yet: `uplinkctl reload`"
+	case u.State() == host.Waits:
+		charge = "not brought about yet"
+	}
+	fmt.Fprintf(s, "%s: %s (%s)\n", s.paint(bold, u.Name), s.paint(state.how, state.text), charge)
 	switch d := u.Device; {
 	case d.Name == "":
 		s.row("link", dim, item{"none", yellow})
@@ -219,12 +230,36 @@ func (s *screen) uplink(u *host.UplinkStatus, table func(uint32) string, fold bo
 		}
 		s.row(label, yellow, words(w.Why)...)
 	}
+	if u.Unlearned != "" {
+		s.row("waits", yellow, words(u.Unlearned)...)
+	}
 	s.row("addresses", dim, commas(addressItems(u))...)
 	s.row("gateways", dim, commas(gatewayItems(u))...)
 	s.row("table", dim, item{fmt.Sprintf("%s (%d)", u.Name, u.Table), plain})
 	s.row("rules", dim, ruleItems(u, table)...)
+	s.row("health", dim, healthItems(u)...)
 	s.drifts(u.Drift, fold)
 	fmt.Fprintln(s)
+}
+
+// healthWords says what a probe has found.
+func healthWords(h host.Health) item {
+	if h.Dead {
+		return item{"dead", red}
+	}
+	return item{"alive", green}
+}
+
+func healthItems(u *host.UplinkStatus) (list []item) {
+	for _, h := range u.Health {
+		is := healthWords(h)
+		is.text = fmt.Sprintf("%s %s since %s", h.Family, is.text, h.Since.Format(time.DateTime))
+		if h.Dead {
+			is.text += " (" + h.Why + ")"
+		}
+		list = append(list, is)
+	}
+	return commas(list)
 }
 
 // presences says how what is not simply there is shown.
@@ -233,18 +268,55 @@ var presences = map[host.Presence]item{
 	host.Tentative: {" tentative", yellow}, host.Duplicate: {" duplicate", red},
 }
 
+// presence says how something of an uplink is shown.
+func presence(u *host.UplinkStatus, f fib.Family, p host.Presence) item {
+	if p == host.Pending && u != nil && u.LeftOut(f) {
+		return item{" left out", yellow}
+	}
+	return presences[p]
+}
+
 func addressItems(u *host.UplinkStatus) (list []item) {
 	for _, a := range u.Addresses {
-		p := presences[a.Presence]
-		list = append(list, item{a.Prefix.String() + p.text, p.how})
+		p := presence(u, fib.FamilyOf(a.Prefix.Addr()), a.Presence)
+		list = append(list, item{a.Prefix.String() + p.text + leaseText(a.Lease), p.how})
 	}
 	return list
+}
+
+// leaseText says from whom something was learned, since when and until when.
+func leaseText(l *host.Lease) string {
+	if l == nil {
+		return ""
+	}
+	text := " (" + l.From
+	if !l.Since.IsZero() {
+		text += ", for " + span(time.Since(l.Since))
+	}
+	if !l.Until.IsZero() {
+		text += ", " + span(time.Until(l.Until)) + " left"
+	}
+	return text + ")"
+}
+
+// span returns a duration in its largest unit: "3 d", "5 h", "12 min", "40 s".
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch d = max(d, 0); {
+	case d >= 2*day:
+		return fmt.Sprintf("%d d", d/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return fmt.Sprintf("%d s", d.Round(time.Second)/time.Second)
 }
 
 func gatewayItems(u *host.UplinkStatus) (list []item) {
 	how := map[string]style{"reachable": green, "permanent": green, "failed": red, "incomplete": yellow}
 	for _, g := range u.Gateways {
-		list = append(list, item{g.Addr.String() + " " + g.Neighbour, how[g.Neighbour]})
+		list = append(list, item{g.Addr.String() + " " + g.Neighbour + leaseText(g.Lease), how[g.Neighbour]})
 	}
 	return list
 }
@@ -256,17 +328,18 @@ func ruleItems(u *host.UplinkStatus, table func(uint32) string) (list []item) {
 	slices.SortStableFunc(rules, func(a, b host.UplinkRule) int { return int(a.Priority) - int(b.Priority) })
 	seen := map[string]bool{}
 	for i, r := range rules {
-		text := strings.TrimSuffix(ruleText(r.Rule, table), " lookup "+table(u.Table)) + presences[r.Presence].text
+		p := presence(u, r.Family, r.Presence)
+		text := strings.TrimSuffix(ruleText(r.Rule, table), " lookup "+table(u.Table)) + p.text
 		text = strings.TrimPrefix(text, "from all ")
 		if i == 0 || rules[i-1].Priority != r.Priority {
 			if i > 0 {
 				list[len(list)-1].text += ";"
 			}
 			clear(seen)
-			list = append(list, item{fmt.Sprintf("%d: %s", r.Priority, text), presences[r.Presence].how})
+			list = append(list, item{fmt.Sprintf("%d: %s", r.Priority, text), p.how})
 		} else if !seen[text] { // of the other family
 			list[len(list)-1].text += ","
-			list = append(list, item{text, presences[r.Presence].how})
+			list = append(list, item{text, p.how})
 		}
 		seen[text] = true
 	}
@@ -274,7 +347,7 @@ func ruleItems(u *host.UplinkStatus, table func(uint32) string) (list []item) {
 }
 
 var driftWords = map[host.DriftKind]string{
-	host.Lacks: "missing", host.Different: "different", host.TooMuch: "too much", host.InTheWay: "in the way",
+	host.Lacks: "missing", host.Different: "different", host.Extra: "extra", host.InTheWay: "in the way",
 }
 
 func (s *screen) drifts(list []host.Drift, fold bool) {
@@ -289,129 +362,4 @@ func (s *screen) drifts(list []host.Drift, fold bool) {
 			s.row("instead of", dim, words(d.Have)...)
 		}
 	}
-}
-
-// ruleLine is a line of the host's rules.
-type ruleLine struct {
-	priority, family, text, whose string
-	how                           style
-
-	uplink string // of one that can be folded
-	count  int
-}
-
-// rules writes those of the host in the order in which they are asked.
-func (s *screen) rules(st *host.Status, table func(uint32) string, fold bool) {
-	lines := ruleLines(st, table)
-	if fold {
-		lines = folded(lines)
-	}
-	var priority, text int
-	for _, l := range lines {
-		priority, text = max(priority, len(l.priority)), max(text, utf8.RuneCountInString(l.text))
-	}
-	const least = 20 // columns for whose a rule is
-	if s.width > 0 {
-		text = min(text, max(s.width-least-priority-len("    IPv4    "), least))
-	}
-	fmt.Fprintln(s, s.paint(bold, "rules of the host")+", in the order in which they are asked")
-	for _, l := range lines {
-		head := fmt.Sprintf("  %*s  %-4s  ", priority, l.priority, l.family)
-		pad := head + l.text + strings.Repeat(" ", max(text-utf8.RuneCountInString(l.text), 0)) + "  "
-		at, whose := utf8.RuneCountInString(pad), l.whose
-		fits := func() bool { return s.width == 0 || at+utf8.RuneCountInString(whose) <= s.width }
-		if !fits() {
-			whose, _, _ = strings.Cut(whose, " (protocol ")
-		}
-		switch {
-		case fits():
-			s.items(pad, l.how, item{whose, l.how})
-		case at+least > s.width:
-			s.items(head, l.how, painted(l.text, l.how)...)
-			s.items(strings.Repeat(" ", len(head)+2), plain, painted(whose, l.how)...)
-		default:
-			s.items(pad, l.how, painted(whose, l.how)...)
-		}
-	}
-}
-
-func painted(text string, how style) []item {
-	list := words(text)
-	for i := range list {
-		list[i].how = how
-	}
-	return list
-}
-
-// ruleLines has a line for each rule, and one for the two where both families have the
-// same at a priority.
-func ruleLines(st *host.Status, table func(uint32) string) (lines []ruleLine) {
-	for rest := st.Rules; len(rest) > 0; {
-		n := 1
-		for n < len(rest) && rest[n].Priority == rest[0].Priority {
-			n++
-		}
-		group := rest[:n]
-		rest = rest[n:]
-		family := ""
-		if half := n / 2; n%2 == 0 && slices.EqualFunc(group[:half], group[half:], bothFamilies) {
-			group, family = group[:half], "both"
-		}
-		for _, r := range group {
-			l := ruleLine{
-				priority: fmt.Sprint(r.Priority), family: family, text: ruleText(r.Rule.Rule, table), whose: r.Uplink,
-				uplink: r.Uplink, count: 2,
-			}
-			if family == "" {
-				l.family, l.count = r.Family.String(), 1
-			}
-			switch {
-			case r.Wanted && r.Uplink == "":
-				l.whose = "all uplinks"
-			case r.Wanted:
-			case r.Ours() && !st.Unread:
-				l.whose, l.how, l.uplink = "too much, of "+apply.ProtocolName(r.Protocol), red, ""
-			default:
-				l.whose, l.how, l.uplink = apply.ProtocolName(r.Protocol), dim, ""
-			}
-			lines = append(lines, l)
-		}
-	}
-	return lines
-}
-
-// bothFamilies says whether an IPv4 and an IPv6 rule are otherwise the same.
-func bothFamilies(a, b host.RuleStatus) bool {
-	if a.Family != fib.Inet || b.Family != fib.Inet6 {
-		return false
-	}
-	a.Family = b.Family
-	return a.Key() == b.Key() && a.Protocol == b.Protocol && a.Wanted == b.Wanted && a.Uplink == b.Uplink
-}
-
-// folded has one line for all rules of uplinks between two of others.
-func folded(lines []ruleLine) (list []ruleLine) {
-	for len(lines) > 0 {
-		n, count := 0, 0
-		uplinks := map[string]bool{}
-		for n < len(lines) && lines[n].uplink != "" {
-			uplinks[lines[n].uplink] = true
-			count += lines[n].count
-			n++
-		}
-		if n < 2 {
-			list, lines = append(list, lines[0]), lines[1:]
-			continue
-		}
-		l := ruleLine{priority: lines[0].priority, text: fmt.Sprintf("%d rules", count), whose: lines[0].uplink}
-		if last := lines[n-1]; last.priority != l.priority {
-			l.priority += "-" + last.priority
-		}
-		if len(uplinks) > 1 {
-			l.text += fmt.Sprintf(" of %d uplinks", len(uplinks))
-			l.whose = fmt.Sprintf("%s … %s", lines[0].uplink, lines[n-1].uplink)
-		}
-		list, lines = append(list, l), lines[n:]
-	}
-	return list
 }

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
@@ -12,10 +12,11 @@ import (
 
 const verifyUsage = `Usage: uplinkctl verify [--root DIR] [--json]
 
-Ask the kernel's own route lookup, for each uplink and from each of its addresses,
-which way packets would leave: to destinations outside, inside the connected
-subnet, and of every route of the uplink. It works alike under systemd-networkd.
-What on the host can defeat the state is reported as well, and does not count.
+Ask the kernel's own route lookup, for each uplink and from each of its
+addresses, which way packets would leave: to destinations outside, inside the
+connected subnet, and of every route of the uplink. It works alike under
+systemd-networkd. What on the host can defeat the state is reported as well,
+and does not count.
 
 Options:
   --root DIR   the host's root directory (default /)
@@ -54,30 +55,36 @@ func verifyCommand() *command {
 			if asJSON {
 				err = printJSON(stdout, v)
 			} else {
-				printVerification(stdout, v)
+				err = printVerification(stdout, v)
 			}
 			if err == nil && !v.OK() {
-				err = apply.ErrWrongWay
+				err = fmt.Errorf("%w: see `uplinkctl explain SRC DST`", apply.ErrWrongWay)
 			}
 			return err
 		}),
 	}
 }
 
-func printVerification(w io.Writer, v apply.Verification) {
+func printVerification(w io.Writer, v apply.Verification) error {
+	s := newScreen(w)
+	name := 0
 	for _, c := range v.Checks {
-		word := "ok   "
+		name = max(name, utf8.RuneCountInString(c.Uplink))
+	}
+	for _, c := range v.Checks {
+		word, how := "ok   ", green
 		if !c.OK() {
-			word = "WRONG"
+			word, how = "WRONG", red
 		}
-		fmt.Fprintf(w, "%s  %-12s %s\n", word, c.Uplink, c)
+		s.items(fmt.Sprintf("%s  %-*s  ", word, name, c.Uplink), how, words(c.String())...)
 	}
 	for _, l := range v.Waiting {
-		fmt.Fprintf(w, "wait   %s\n", l)
+		s.items("waits  ", yellow, words(l.String())...)
 	}
 	for _, h := range v.Hazards {
-		fmt.Fprintf(w, "note   %s\n", h)
+		s.items("note   ", yellow, words(h.String())...)
 	}
+	return s.Flush()
 }
 
 // jsonWay, and what it is in, is the stable form of verify --json; absent is left out.
@@ -138,7 +145,5 @@ func printJSON(w io.Writer, v apply.Verification) error {
 	for _, h := range v.Hazards {
 		out.Hazards = append(out.Hazards, h.String())
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return writeJSON(w, out)
 }

@@ -39,7 +39,7 @@ const attempts = 20
 func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...any) error {
 	conn, err := dial(ctx, root)
 	if err != nil {
-		return fmt.Errorf("systemd-networkd is told of new files through the message bus, which does not answer: %w", err)
+		return fmt.Errorf("systemd-networkd is told of new files through the message bus, which does not answer: %w: see `systemctl status dbus`", err)
 	}
 	defer conn.Close()
 	object := conn.Object(network, "/org/freedesktop/network1")
@@ -51,7 +51,7 @@ func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...
 			return nil
 		}
 		if !absent || i == attempts || ctx.Err() != nil {
-			return fmt.Errorf("systemd-networkd refuses %s: %w", method, err)
+			return fmt.Errorf("systemd-networkd refuses %s: %w: see `journalctl -u systemd-networkd`", method, err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

@@ -14,7 +14,7 @@ type Systemd struct{ conn *sd.Conn }
 func DialSystemd(ctx context.Context) (*Systemd, error) {
 	conn, err := sd.NewSystemdConnectionContext(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("systemd does not answer: %w", err)
+		return nil, fmt.Errorf("systemd does not answer: %w: see `systemctl status`, and run this again", err)
 	}
 	return &Systemd{conn}, nil
 }
@@ -43,14 +43,14 @@ func (s *Systemd) State(ctx context.Context, unit string) (string, error) {
 // Start starts a unit, and waits for it as long as ctx lasts; that it lasts longer is no
 // error. What it depends on may be waiting for the very unit that calls.
 func (s *Systemd) Start(ctx context.Context, unit string) error {
-	return wait(ctx, "start "+unit, func(done chan<- string) (int, error) {
+	return wait(ctx, "start", unit, func(done chan<- string) (int, error) {
 		return s.conn.StartUnitContext(ctx, unit, "replace", done)
 	})
 }
 
 // Stop stops a unit, and waits like Start.
 func (s *Systemd) Stop(ctx context.Context, unit string) error {
-	return wait(ctx, "stop "+unit, func(done chan<- string) (int, error) {
+	return wait(ctx, "stop", unit, func(done chan<- string) (int, error) {
 		return s.conn.StopUnitContext(ctx, unit, "replace", done)
 	})
 }
@@ -64,17 +64,17 @@ func (s *Systemd) ResetFailed(ctx context.Context, unit string) error {
 }
 
 // wait queues a job and waits for its end.
-func wait(ctx context.Context, what string, queue func(chan<- string) (int, error)) error {
+func wait(ctx context.Context, verb, unit string, queue func(chan<- string) (int, error)) error {
 	done := make(chan string, 1)
 	if _, err := queue(done); err != nil {
-		return fmt.Errorf("systemctl %s: %w", what, err)
+		return fmt.Errorf("systemctl %s %s: %w", verb, unit, err)
 	}
 	select {
 	case <-ctx.Done():
 		return nil
 	case result := <-done:
 		if result != "done" && result != "skipped" {
-			return fmt.Errorf("systemctl %s: the job is %s: see journalctl", what, result)
+			return fmt.Errorf("systemctl %s %s: the job is %s: see `journalctl -u %[2]s`", verb, unit, result)
 		}
 		return nil
 	}

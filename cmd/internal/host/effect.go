@@ -67,17 +67,10 @@ func (r *reload) handOver(ctx context.Context) error {
 		return r.takeAway(left)
 	}
 	_, err := poll(ctx, handOverTime, func() (bool, error) {
-		managed, err := r.Managed(r.state)
-		if err != nil {
-			return false, err
-		}
-		have, err := r.kernel.Observe(apply.Scope{})
-		if err != nil {
-			return false, err
-		}
-		want, err := apply.Resolve(r.state, have, r.Hardware)
-		return !slices.ContainsFunc(want.Links, func(l apply.ResolvedLink) bool {
-			return !l.PolicyOnly && managed[l.Name] == ""
+		links, err := r.links(r.state)
+		progress := units.LinkProgress(r.Root)
+		return !slices.ContainsFunc(links, func(l apply.ResolvedLink) bool {
+			return !l.PolicyOnly && progress(l.Device.Index) == units.NotNetworkds
 		}), err
 	})
 	return err
@@ -91,8 +84,9 @@ func (r *reload) relieve(ctx context.Context) error {
 	}
 	_, err := poll(ctx, r.wait, func() (bool, error) {
 		have, err := r.kernel.Observe(apply.Scope{Only: apply.Links})
+		progress := units.LinkProgress(r.Root)
 		return !slices.ContainsFunc(have.Links, func(l apply.Link) bool {
-			return l.Carrier && units.ConfiguredByNetworkd(r.Root, l.Index) == units.NotYet
+			return l.Carrier && progress(l.Index) == units.NotYet
 		}), err
 	})
 	if err != nil {
@@ -139,16 +133,15 @@ func (r *reload) bequeath() error {
 			delete(rules, h.Key())
 		}
 	}
-	const unspec, static = 0, 4 // RTPROT_UNSPEC, which rules bear before 248; RTPROT_STATIC
 	var ops []apply.Op
 	for _, h := range have.Routes {
 		if h.Ours() && routes[h.Key()] {
-			ops = append(ops, apply.Op{Verb: apply.RouteReplace, Route: &h.Route, Before: &h.Route, Owner: fib.Some[uint8](static)})
+			ops = append(ops, apply.Op{Verb: apply.RouteReplace, Route: &h.Route, Before: &h.Route, Owner: fib.Some[uint8](apply.ProtocolStatic)})
 		}
 	}
 	for _, h := range have.Rules {
 		if h.Ours() && rules[h.Key()] {
-			ops = append(ops, apply.Op{Verb: apply.RuleAdd, Rule: &h.Rule, Owner: fib.Some[uint8](unspec)})
+			ops = append(ops, apply.Op{Verb: apply.RuleAdd, Rule: &h.Rule, Owner: fib.Some[uint8](apply.ProtocolUnspec)})
 		}
 	}
 	r.throughNet += len(ops)
@@ -208,7 +201,6 @@ func deviceOf(o apply.Op) string {
 // leftovers finds what the old rendering asked for, the kernel holds as networkd's, and
 // the State does not ask for.
 func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
-	const unspec, static = 0, 4 // RTPROT_UNSPEC, which rules bear before 248; RTPROT_STATIC
 	if !r.networkd || !r.changed || r.oldHas.Empty() {
 		return nil, nil
 	}
@@ -227,14 +219,14 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 		addresses[w.Prefix] = true
 	}
 	for _, h := range have.Rules {
-		if (h.Protocol == static || h.Protocol == unspec) && !rules[h.Key()] {
+		if h.MayBeNetworkds() && !rules[h.Key()] {
 			if file, ok := r.oldHas.Rule(h.Rule); ok {
 				left = append(left, leftover{apply.Op{Verb: apply.RuleDel, Rule: &h.Rule, Owner: fib.Some(h.Protocol)}, file})
 			}
 		}
 	}
 	for _, h := range have.Routes {
-		if h.Protocol == static && !routes[h.Key()] {
+		if h.MayBeNetworkds() && !routes[h.Key()] {
 			if file, ok := r.oldHas.Route(h.Route); ok {
 				left = append(left, leftover{apply.Op{Verb: apply.RouteDel, Route: &h.Route, Owner: fib.Some(h.Protocol)}, file})
 			}
@@ -311,10 +303,10 @@ func (r *reload) settle(ctx context.Context) error {
 		return fmt.Errorf("after %v the kernel lacks %d of the changes (the first: %s): see `journalctl -u systemd-networkd`", r.wait, len(now.missing), now.missing[0])
 	}
 	if !inEffect && len(now.left) > 0 {
-		return fmt.Errorf("after %v systemd-networkd still holds what it was told to let go of (the first: ip %s, of %s)", r.wait, now.left[0].remove, path.Base(now.left[0].file))
+		return fmt.Errorf("after %v systemd-networkd still holds what it was told to let go of (the first: ip %s, of %s): see `journalctl -u systemd-networkd`", r.wait, now.left[0].remove, path.Base(now.left[0].file))
 	}
 	for _, w := range now.waiting {
-		fmt.Fprintf(r.stderr, "uplinkctl: %s: left out for now\n", w)
+		fmt.Fprintf(r.stderr, "uplinkctl: %s\n", WaitText(w))
 	}
 	return nil
 }
@@ -348,8 +340,9 @@ func (r *reload) reconfigure(ctx context.Context, now effect) error {
 	if err != nil {
 		return err
 	}
+	progress := units.LinkProgress(r.Root)
 	for _, l := range have.Links {
-		if !now.devices[l.Name] || !units.ManagedByNetworkd(r.Root, l.Index) {
+		if !now.devices[l.Name] || progress(l.Index) == units.NotNetworkds {
 			continue
 		}
 		if err := bus.ReconfigureLink(ctx, r.Root, l.Index); err != nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/bus"
@@ -25,7 +26,7 @@ func (r *reload) isHooked() (bool, error) {
 	if !r.Root.Exists("/run/systemd/system") {
 		return true, nil // no systemd
 	}
-	dir, err := r.Root.Path("/run/uplink")
+	dir, err := r.Root.Path(ownDir)
 	if err != nil {
 		return false, err
 	}
@@ -62,6 +63,7 @@ const jobTime = 5 * time.Second
 const (
 	renderUnit = "uplink-networkd.service"
 	applyUnit  = "uplink-apply.service"
+	watchUnit  = "uplink-watch.service"
 )
 
 // activeUnits says which of the units are to be active with the spec in effect. The one
@@ -70,6 +72,7 @@ func (r *reload) activeUnits() map[string]bool {
 	return map[string]bool{
 		renderUnit: !r.gone && r.networkd,
 		applyUnit:  !r.gone && r.backend != spec.Networkd,
+		watchUnit:  r.state.NeedsWatch(),
 	}
 }
 
@@ -80,7 +83,7 @@ func (r *reload) tellSystemd(ctx context.Context) error {
 	if !r.Root.IsHost() || !r.Root.Exists("/run/systemd/system") {
 		return nil
 	}
-	hooked, err := r.isHooked()
+	hooked, err := r.hooked()
 	if err != nil {
 		return err
 	}
@@ -121,8 +124,8 @@ func (h *Host) MarkApplied(state fib.State) error {
 	switch {
 	case err != nil:
 		return err
-	case len(state.Links) > 0:
-		return os.WriteFile(name, nil, 0o644)
+	case slices.ContainsFunc(state.Links, func(l fib.Link) bool { return !l.Networkd }):
+		return writeFile(name, nil, 0o644)
 	}
 	if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -144,7 +147,7 @@ func (h *Host) MarkMatches(state fib.State, backend spec.Backend) error {
 		for _, l := range state.Links {
 			const longest = 15 // IFNAMSIZ - 1; an alternative name may be longer, and has no device unit
 			if dev, literal := l.Match.Device(); !literal || len(dev) > longest {
-				return os.WriteFile(name, nil, 0o644)
+				return writeFile(name, nil, 0o644)
 			}
 		}
 	}

@@ -4,8 +4,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -30,26 +33,104 @@ type Host struct {
 // Open opens the kernel, for the spec and the /run below root. wait is that of
 // apply.Applier. With lock it waits until no other run is at work.
 func Open(root string, wait time.Duration, lock bool) (*Host, error) {
-	h := &Host{Root: rootfs.At(root), unlock: func() {}}
-	runDir, err := h.Root.Path("/run/uplink")
+	h, err := open(root, lock)
 	if err != nil {
 		return nil, err
 	}
+	h.Wait = wait
+	if err := h.openJournal(); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// openToLook is Open for somebody who changes nothing, and who may be anybody: what such
+// a one cannot see is in the notes.
+func openToLook(root string) (h *Host, notes []string, err error) {
+	if h, err = open(root, false); err != nil {
+		return nil, nil, err
+	}
+	h.Adopt = true
+	switch err := h.openJournal(); {
+	case errors.Is(err, fs.ErrPermission):
+		notes = []string{"only root may read which addresses are ours: an extra one is not seen"}
+	case err != nil:
+		h.Close()
+		return nil, nil, err
+	}
+	return h, notes, nil
+}
+
+// open is Open without what is ours of the addresses.
+func open(root string, lock bool) (*Host, error) {
+	h := &Host{Root: rootfs.At(root), unlock: func() {}}
+	var err error
 	if lock {
-		if h.unlock, err = apply.Lock(filepath.Join(runDir, "lock")); err != nil {
+		if h.unlock, err = h.lock(); err != nil {
 			return nil, err
 		}
 	}
 	if h.kernel, err = rtnl.New(); err != nil {
+		h.unlock()
 		return nil, err
 	}
-	h.Applier = apply.Applier{Kernel: h.kernel, Hardware: rtnl.Hardware{}, Wait: wait}
-	if !rtnl.MarksAddresses() {
-		if h.Journal, err = apply.OpenJournal(filepath.Join(runDir, "addresses")); err != nil {
-			return nil, err
-		}
-	}
+	h.Kernel, h.Hardware = h.kernel, rtnl.Hardware{}
+	// What watch has brought about because of it is to stay. Where it cannot be read, watch
+	// will say so.
+	known, _ := h.knownHealth()
+	h.Dead = dead(known)
 	return h, nil
+}
+
+// openJournal has the Applier know which addresses are ours where the kernel does not.
+func (h *Host) openJournal() error {
+	if rtnl.MarksAddresses() {
+		return nil
+	}
+	path, err := h.own("addresses")
+	if err != nil {
+		return err
+	}
+	h.Journal, err = apply.OpenJournal(path)
+	return err
+}
+
+// lock waits until no other run is at work, and keeps others out.
+func (h *Host) lock() (unlock func(), err error) {
+	path, err := h.own("lock")
+	if err == nil {
+		err = h.makeOwnDir()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return apply.Lock(path)
+}
+
+// own returns the path of a file of ours in /run.
+func (h *Host) own(name string) (string, error) {
+	dir, err := h.Root.Path(ownDir)
+	return filepath.Join(dir, name), err
+}
+
+// ownDir has what is ours in /run.
+const ownDir = "/run/uplink"
+
+// makeOwnDir makes ownDir, where anybody may look whatever the umask: ip(8) finds the
+// tables' names in it.
+func (h *Host) makeOwnDir() error {
+	dir, err := h.Root.Path(ownDir)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // Close closes the kernel and lets other runs work.
@@ -62,6 +143,7 @@ func (h *Host) Close() {
 func (h *Host) State(stderr io.Writer) (fib.State, spec.Backend, error) {
 	backend, state, err := run.State(h.Root)
 	if err == nil {
+		state = run.Lay(h.Root, backend, state)
 		h.dropMissingFamily(&state, stderr)
 	}
 	return state, backend, err
@@ -77,21 +159,27 @@ func (h *Host) dropMissingFamily(state *fib.State, stderr io.Writer) {
 // Managed returns the links of a state that networkd has: interface names by
 // Link.Name.
 func (h *Host) Managed(state fib.State) (map[string]string, error) {
-	have, err := h.kernel.Observe(apply.Scope{})
+	links, err := h.links(state)
 	if err != nil {
 		return nil, err
 	}
-	want, err := apply.Resolve(state, have, h.Hardware)
-	if err != nil {
-		return nil, err
-	}
-	names := map[string]string{}
-	for _, l := range want.Links {
-		if units.ManagedByNetworkd(h.Root, l.Device.Index) {
+	names, progress := map[string]string{}, units.LinkProgress(h.Root)
+	for _, l := range links {
+		if progress(l.Device.Index) != units.NotNetworkds {
 			names[l.Name] = l.Device.Name
 		}
 	}
 	return names, nil
+}
+
+// links returns those of a state that there are.
+func (h *Host) links(state fib.State) ([]apply.ResolvedLink, error) {
+	have, err := h.kernel.Observe(apply.Scope{Only: apply.Links})
+	if err != nil {
+		return nil, err
+	}
+	want, err := apply.Resolve(state, have, h.Hardware)
+	return want.Links, err
 }
 
 // WithoutManaged takes the links that networkd has out of a state. Links that are
@@ -105,7 +193,7 @@ func (h *Host) WithoutManaged(ctx context.Context, state fib.State) (fib.State, 
 		if err != nil {
 			return state, err
 		}
-		state.DropLinks(func(link string) bool { return managed[link] != "" })
+		state.LeaveToNetworkd(func(link string) bool { return managed[link] != "" })
 		if err := h.WaitForLinks(ctx, state, max(0, time.Until(deadline))); err != nil {
 			return state, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
@@ -52,7 +53,16 @@ func Reload(ctx context.Context, root string, o ReloadOptions) error {
 	if err != nil {
 		return err
 	}
-	r := &reload{Host: h, stdout: o.Stdout, stderr: o.Stderr, wait: o.Wait}
+	if err := h.NotTrying(); err != nil {
+		h.Close()
+		if o.IfChanged && errors.As(err, new(*PendingError)) {
+			fmt.Fprintf(o.Stderr, "uplinkctl: nothing is done: %v\n", err)
+			return nil
+		}
+		return err
+	}
+	r := h.newReload(o.Stdout, o.Stderr)
+	r.wait = o.Wait
 	busy, err := r.run(ctx, o.IfChanged)
 	// What systemd starts now needs the lock.
 	h.Close()
@@ -69,6 +79,7 @@ type reload struct {
 	*Host
 	stdout, stderr io.Writer
 	wait           time.Duration
+	hooked         func() (bool, error) // is isHooked, and runs the generator once
 
 	backend  spec.Backend
 	state    fib.State // as far as this kernel goes; empty without a spec
@@ -84,6 +95,13 @@ type reload struct {
 	throughNet int // how many changes were made through netlink
 }
 
+// newReload is a run that has not begun.
+func (h *Host) newReload(stdout, stderr io.Writer) *reload {
+	r := &reload{Host: h, stdout: stdout, stderr: stderr}
+	r.hooked = sync.OnceValues(r.isHooked)
+	return r
+}
+
 // run brings the spec into effect. It returns false where it was not to do anything.
 func (r *reload) run(ctx context.Context, ifChanged bool) (bool, error) {
 	if err := r.read(); err != nil {
@@ -97,6 +115,7 @@ func (r *reload) run(ctx context.Context, ifChanged bool) (bool, error) {
 	if r.gone {
 		fmt.Fprintf(r.stderr, "uplinkctl: %v: all that is there of an earlier one is taken away\n", spec.ErrNone)
 	}
+	run.WarnOfExposure(r.stderr, "uplinkctl", r.Root)
 	var err error
 	r.done, err = r.tree.Write(r.Root.String())
 	for _, f := range r.done.Written {
@@ -128,11 +147,10 @@ func (*notRunningError) Error() string {
 // read reads the spec, and how all is before it is changed.
 func (r *reload) read() (err error) {
 	r.networkd = units.NetworkdRuns()
-	r.backend, r.state, err = run.State(r.Root)
+	r.state, r.backend, err = r.State(r.stderr)
 	if r.gone = errors.Is(err, spec.ErrNone); err != nil && !r.gone {
 		return err
 	}
-	r.dropMissingFamily(&r.state, r.stderr)
 	if !r.gone {
 		if r.tree, err = r.render(); err != nil {
 			return err
@@ -168,17 +186,31 @@ func (r *reload) render() (units.Tree, error) {
 // the generator has hooked in what it asks for, and there is nothing left for netlink.
 // What networkd makes of its files is not looked at: it may still be at work.
 func (r *reload) isInPlace() (bool, error) {
-	if !slices.EqualFunc(r.tree, r.old, func(a, b units.File) bool { return a.Path == b.Path && string(a.Data) == string(b.Data) }) {
+	if !r.isRendered() {
 		return false, nil
 	}
-	if hooked, err := r.isHooked(); !hooked {
+	if hooked, err := r.hooked(); !hooked {
 		return false, err
 	}
-	ours, err := r.throughNetlink()
+	if done, err := r.isApplied(); !done {
+		return false, err
+	}
+	return true, r.markInEffect()
+}
+
+// isRendered says whether the files are there that the spec asks for, and no others.
+func (r *reload) isRendered() bool {
+	return slices.EqualFunc(r.tree, r.old, func(a, b units.File) bool { return a.Path == b.Path && string(a.Data) == string(b.Data) })
+}
+
+// isApplied says whether there is nothing left for netlink. What is in the way there is
+// for whoever applies it to say.
+func (r *reload) isApplied() (bool, error) {
+	rest, err := r.throughNetlink()
 	if err != nil {
 		return false, err
 	}
-	plan, _, err := r.Plan(ours)
+	plan, _, err := r.Plan(rest)
 	return err == nil && plan.Len() == 0, nil
 }
 
@@ -188,7 +220,8 @@ func (r *reload) bringAbout(ctx context.Context) error {
 		return &notRunningError{}
 	}
 	if r.networkd {
-		if r.tree.KeepsForeign(r.done) {
+		// The watch brings it back.
+		if r.tree.KeepsForeign(r.done) && !r.state.NeedsWatch() {
 			fmt.Fprintln(r.stderr, "uplinkctl: systemd-networkd reads its own settings when it starts: until `systemctl restart systemd-networkd` it may take away what is applied through netlink, whenever it configures a link")
 		}
 		r.changed = slices.ContainsFunc(slices.Concat(r.done.Written, r.done.Removed), units.AffectsNetworkd)
@@ -221,6 +254,11 @@ func (r *reload) bringAbout(ctx context.Context) error {
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
+	if r.changed && r.backend != spec.Netlink {
+		if err := r.relearn(ctx); err != nil {
+			return err
+		}
+	}
 	rest, err := r.throughNetlink()
 	if err != nil {
 		return err
@@ -228,37 +266,40 @@ func (r *reload) bringAbout(ctx context.Context) error {
 	if err := r.MarkApplied(rest); err != nil {
 		return err
 	}
-	v, err := r.Verify(r.state)
+	if err := r.markInEffect(); err != nil {
+		return err
+	}
+	return r.verify(ctx)
+}
+
+// verify asks the kernel whether packets go as the spec says. Where addresses are learned
+// they may come at this moment, and a networkd that has not been told yet to leave others'
+// rules alone takes them away with each link that it configures: the rest is applied again.
+func (r *reload) verify(ctx context.Context) error {
+	var v apply.Verification
+	_, err := poll(ctx, r.wait, func() (_ bool, err error) {
+		if v, err = r.Verify(r.state); err != nil || v.OK() || !r.state.Learns() {
+			return true, err
+		}
+		return false, r.applyRest(ctx)
+	})
 	if err == nil && !v.OK() {
 		err = &WrongWayError{v}
 	}
 	return err
 }
 
-// throughNetlink returns what networkd has not: nothing where it has all, or shall.
-func (r *reload) throughNetlink() (fib.State, error) {
-	switch {
-	case r.gone || r.backend == spec.Networkd:
-		return fib.State{}, nil
-	case !r.networkd || r.backend == spec.Netlink:
-		return r.state, nil
+// markInEffect notes what is in effect now, or that there is nothing.
+func (r *reload) markInEffect() error {
+	if r.gone {
+		return r.MarkDown()
 	}
-	managed, err := r.Managed(r.state)
-	if err != nil {
-		return fib.State{}, err
-	}
-	state := clone(r.state)
-	state.DropLinks(func(link string) bool { return managed[link] != "" })
-	return state, nil
+	return r.MarkInEffect(Effective{r.backend, r.state})
 }
 
-// clone copies a State as deep as DropLinks reaches.
-func clone(s fib.State) fib.State {
-	s.Links, s.Addresses, s.Routes, s.Rules = slices.Clone(s.Links), slices.Clone(s.Addresses), slices.Clone(s.Routes), slices.Clone(s.Rules)
-	for i := range s.Routes {
-		s.Routes[i].Nexthops = slices.Clone(s.Routes[i].Nexthops)
-	}
-	return s
+// throughNetlink returns what networkd has not.
+func (r *reload) throughNetlink() (fib.State, error) {
+	return r.Rest(Effective{r.backend, r.state}, r.networkd)
 }
 
 // restoreTime is how long networkd has to bring the old state back.

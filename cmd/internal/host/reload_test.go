@@ -87,17 +87,18 @@ func TestIsHooked(t *testing.T) {
 
 func TestActiveUnits(t *testing.T) {
 	for _, c := range []struct {
-		what          string
-		r             reload
-		render, apply bool
+		what                 string
+		r                    reload
+		render, apply, watch bool
 	}{
-		{"networkd runs", reload{backend: spec.Auto, networkd: true}, true, true},
-		{"networkd does not run", reload{backend: spec.Auto}, false, true},
-		{"for networkd", reload{backend: spec.Networkd, networkd: true}, true, false},
-		{"for netlink", reload{backend: spec.Netlink, networkd: true}, true, true},
-		{"no spec", reload{gone: true, networkd: true}, false, false},
+		{"networkd runs", reload{backend: spec.Auto, networkd: true}, true, true, false},
+		{"networkd does not run", reload{backend: spec.Auto}, false, true, false},
+		{"for networkd", reload{backend: spec.Networkd, networkd: true}, true, false, false},
+		{"for netlink", reload{backend: spec.Netlink, networkd: true}, true, true, false},
+		{"no spec", reload{gone: true, networkd: true}, false, false, false},
+		{"a link learns", reload{backend: spec.Networkd, networkd: true, state: fib.State{Links: []fib.Link{{Learn: fib.Learn{RA: true}}}}}, true, false, true},
 	} {
-		if have := c.r.activeUnits(); !maps.Equal(have, map[string]bool{renderUnit: c.render, applyUnit: c.apply}) {
+		if have := c.r.activeUnits(); !maps.Equal(have, map[string]bool{renderUnit: c.render, applyUnit: c.apply, watchUnit: c.watch}) {
 			t.Errorf("%s: %v", c.what, have)
 		}
 	}

@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"runtime"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/blocks"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
@@ -25,6 +30,21 @@ const (
 
 // version and commit are set by the linker.
 var version, commit = "devel", ""
+
+// CheckArguments refuses what no argument of ours is: what a terminal would obey, or what is
+// longer than a path may be (PATH_MAX). It would come back in messages, and in files.
+func CheckArguments(args []string) error {
+	const longest = 4096
+	for i, a := range args {
+		switch {
+		case len(a) > longest:
+			return fmt.Errorf("argument %d is too long: %d bytes", i+1, len(a))
+		case !utf8.ValidString(a) || strings.ContainsFunc(a, func(c rune) bool { return !unicode.IsPrint(c) }):
+			return fmt.Errorf("argument %d has a character that cannot be shown", i+1)
+		}
+	}
+	return nil
+}
 
 // Version returns the line that --version prints.
 func Version(program string) string {
@@ -60,7 +80,7 @@ func (r Rendering) Render() (units.Tree, []units.Note, error) {
 }
 
 // WithoutInet6 is said where the kernel lacks IPv6.
-const WithoutInet6 = "this kernel has no IPv6: only the IPv4 part of the spec is in effect"
+const WithoutInet6 = "this kernel has no IPv6: the IPv6 part of the spec is left out"
 
 // AppliedFile is there while routes or rules of the oneshot are in the kernel. A networkd
 // that is started later must not take them away before its own are there.
@@ -85,6 +105,9 @@ func (r Rendering) files(backend spec.Backend, state fib.State, keepForeign bool
 	if !known {
 		target.Version = units.Oldest
 	}
+	if !target.WithoutNetworkd && target.Version.HasGoto() {
+		state = inBlocks(state)
+	}
 	tree, notes, err := units.Render(state, target)
 	if !known && !target.WithoutNetworkd {
 		notes = append(notes, units.Note{Text: fmt.Sprintf("no systemd is installed below %s: rendered for systemd %s, the oldest that is supported; --systemd-version says otherwise", target.Root, target.Version)})
@@ -106,6 +129,25 @@ func State(root rootfs.Root) (spec.Backend, fib.State, error) {
 	return s.Backend, state, err
 }
 
+// Lay lays many rules out so that the kernel tries few of them (package blocks), where
+// whoever brings them about on this host can: netlink always, networkd since systemd 257.
+func Lay(root rootfs.Root, backend spec.Backend, state fib.State) fib.State {
+	if !blocks.Worth(state, blocks.Threshold) {
+		return state // which most are, and nothing more has to be found out
+	}
+	version, known := units.DetectVersion(root)
+	if backend == spec.Netlink || known && version.HasGoto() || backend == spec.Auto && !units.NetworkdRuns() {
+		return inBlocks(state)
+	}
+	return state
+}
+
+// inBlocks lays a State out. What is in the way is for check to say.
+func inBlocks(state fib.State) fib.State {
+	state, _ = blocks.Lay(state, blocks.Threshold)
+	return state
+}
+
 // Check reads and compiles the files, or the host's spec where none is given.
 func Check(root string, files ...string) (*spec.Spec, fib.State, error) {
 	var s *spec.Spec
@@ -122,13 +164,30 @@ func Check(root string, files ...string) (*spec.Spec, fib.State, error) {
 	return s, state, err
 }
 
+// WarnOfExposure says who else than root could say what the host's spec is. Who brings a spec into
+// effect says so first.
+func WarnOfExposure(w io.Writer, program string, root rootfs.Root) {
+	const most = 8
+	found := spec.Exposures(root)
+	for _, e := range found[:min(len(found), most)] {
+		fmt.Fprintf(w, "%s: %s\n", program, e)
+	}
+	if len(found) > most {
+		fmt.Fprintf(w, "%s: and %d more such warnings: see `uplinkctl check`\n", program, len(found)-most)
+	}
+}
+
 // Report writes an error for people: each thing that is wrong with a spec with its
 // source line, and how many there are.
 func Report(w io.Writer, program string, err error) {
+	denied := errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0
 	var list spec.Errors
 	if !errors.As(err, &list) {
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintf(w, "%s: %s\n", program, strings.TrimSuffix(line, "\n"))
+		}
+		if denied {
+			fmt.Fprintf(w, "%s: only root may do this: run it with sudo\n", program)
 		}
 		return
 	}
@@ -138,4 +197,7 @@ func Report(w io.Writer, program string, err error) {
 		plural = ""
 	}
 	fmt.Fprintf(w, "\n%s: %d error%s; nothing was changed\n", program, len(list), plural)
+	if denied {
+		fmt.Fprintf(w, "%s: only root may read it: run this with sudo, or let others read it\n", program)
+	}
 }

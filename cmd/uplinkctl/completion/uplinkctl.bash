@@ -12,7 +12,7 @@ _uplinkctl()
 		prev=${COMP_WORDS[COMP_CWORD-2]}
 	fi
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'status check render reload apply diff down verify explain export graph names schema help --help --version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'status check render reload try apply watch diff down verify explain export import graph names schema help --help --version' -- "$cur")
 		return
 	fi
 	for ((i = 2; i < COMP_CWORD; i++)); do
@@ -30,9 +30,13 @@ _uplinkctl()
 	render--systemd-version) ;;
 	reload--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	reload--wait) ;;
+	try--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	try--timeout) ;;
+	try--wait) ;;
 	apply--link) mapfile -t COMPREPLY < <(cd /sys/class/net 2>/dev/null && compgen -f -- "$cur") ;;
 	apply--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	apply--wait) ;;
+	watch--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	diff--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	down--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	verify--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
@@ -46,6 +50,10 @@ _uplinkctl()
 	explain--uid) ;;
 	export--format) mapfile -t COMPREPLY < <(compgen -W 'iproute2 json' -- "$cur") ;;
 	export--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	import--from) mapfile -t COMPREPLY < <(compgen -W 'kernel interfaces netplan networkd script' -- "$cur") ;;
+	import--manage) mapfile -t COMPREPLY < <(compgen -W 'link policy' -- "$cur") ;;
+	import--output) ;;
+	import--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	graph--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	names--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	*)
@@ -66,8 +74,14 @@ _uplinkctl()
 		reload)
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--if-changed --root --wait --help' -- "$cur")
 			;;
+		try)
+			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--cancel --confirm --go-back --root --timeout --wait --help' -- "$cur")
+			;;
 		apply)
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--dry-run --force --if-needed --link --root --wait --help' -- "$cur")
+			;;
+		watch)
+			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--root --help' -- "$cur")
 			;;
 		diff)
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--root --help' -- "$cur")
@@ -89,6 +103,9 @@ _uplinkctl()
 				mapfile -t COMPREPLY < <(compgen -f -X '!*.toml' -- "$cur"; compgen -d -- "$cur")
 			fi
 			;;
+		import)
+			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--force --from --manage --output --root --help' -- "$cur")
+			;;
 		graph)
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--root --help' -- "$cur")
 			if [[ $cur != -* ]]; then
@@ -106,7 +123,7 @@ _uplinkctl()
 		schema)
 			;;
 		help)
-			mapfile -t COMPREPLY < <(compgen -W 'status check render reload apply diff down verify explain export graph names schema help' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W 'status check render reload try apply watch diff down verify explain export import graph names schema help' -- "$cur")
 			;;
 		esac
 		;;

@@ -31,12 +31,15 @@ complete -c uplinkctl -n __uplinkctl_command -a status -d 'show the uplinks and 
 complete -c uplinkctl -n __uplinkctl_command -a check -d 'read the spec and report everything that is wrong with it'
 complete -c uplinkctl -n __uplinkctl_command -a render -d 'show or write the files for systemd-networkd'
 complete -c uplinkctl -n __uplinkctl_command -a reload -d 'bring a changed spec into effect, whoever has the links'
+complete -c uplinkctl -n __uplinkctl_command -a try -d 'the same for a time: it goes back unless you keep it'
 complete -c uplinkctl -n __uplinkctl_command -a apply -d 'bring the state about through netlink'
+complete -c uplinkctl -n __uplinkctl_command -a watch -d 'keep in effect what is, as links and addresses come and go'
 complete -c uplinkctl -n __uplinkctl_command -a diff -d 'show what differs between the spec and the kernel'
 complete -c uplinkctl -n __uplinkctl_command -a down -d 'take away what apply brought about'
 complete -c uplinkctl -n __uplinkctl_command -a verify -d 'ask the kernel which way packets would leave'
 complete -c uplinkctl -n __uplinkctl_command -a explain -d 'show the way of one packet, rule by rule'
 complete -c uplinkctl -n __uplinkctl_command -a export -d 'print the state for other tools: ip(8), or JSON'
+complete -c uplinkctl -n __uplinkctl_command -a import -d 'write a spec from what is there: kernel, ifupdown, netplan, …'
 complete -c uplinkctl -n __uplinkctl_command -a graph -d 'draw the state, for Graphviz'
 complete -c uplinkctl -n __uplinkctl_command -a names -d 'print the names of the uplinks'
 complete -c uplinkctl -n __uplinkctl_command -a schema -d 'print a JSON Schema of the spec, for editors'
@@ -60,12 +63,21 @@ complete -c uplinkctl -n '__uplinkctl_command reload' -l if-changed -d 'do nothi
 complete -c uplinkctl -n '__uplinkctl_command reload' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory: where the spec and /run are (default /)'
 complete -c uplinkctl -n '__uplinkctl_command reload' -l wait -x -d 'how long it may take until all is in effect (default 15)'
 
+complete -c uplinkctl -n '__uplinkctl_command try' -l cancel -d 'go back now, or try again to where that has failed'
+complete -c uplinkctl -n '__uplinkctl_command try' -l confirm -d 'keep what is tried'
+complete -c uplinkctl -n '__uplinkctl_command try' -l go-back -d 'wait until the time is over and go back'
+complete -c uplinkctl -n '__uplinkctl_command try' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory: where the spec and /run are (default /)'
+complete -c uplinkctl -n '__uplinkctl_command try' -l timeout -x -d 'how long there is to keep it, from when it is in effect (default 120)'
+complete -c uplinkctl -n '__uplinkctl_command try' -l wait -x -d 'how long it may take until all is in effect (default 15)'
+
 complete -c uplinkctl -n '__uplinkctl_command apply' -l dry-run -d 'print what would be done, in the words of ip(8), and do nothing'
 complete -c uplinkctl -n '__uplinkctl_command apply' -l force -d 'even where systemd-networkd manages the links'
 complete -c uplinkctl -n '__uplinkctl_command apply' -l if-needed -d 'leave out the links that systemd-networkd manages, unless the spec says backend = "netlink"'
 complete -c uplinkctl -n '__uplinkctl_command apply' -l link -x -a '(command ls /sys/class/net 2>/dev/null)' -d 'wait for this link alone, by its name or its path in /sys'
 complete -c uplinkctl -n '__uplinkctl_command apply' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory: where the spec and /run are (default /)'
 complete -c uplinkctl -n '__uplinkctl_command apply' -l wait -x -d 'how long to wait for links without carrier, or that are not there yet (default 0)'
+
+complete -c uplinkctl -n '__uplinkctl_command watch' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory: where /run is (default /)'
 
 complete -c uplinkctl -n '__uplinkctl_command diff' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
 
@@ -92,6 +104,12 @@ complete -c uplinkctl -n '__uplinkctl_command export' -l format -x -a 'iproute2 
 complete -c uplinkctl -n '__uplinkctl_command export' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
 complete -c uplinkctl -n '__uplinkctl_command export' -k -a '(__fish_complete_suffix .toml)'
 
+complete -c uplinkctl -n '__uplinkctl_command import' -l force -d 'replace FILE if it is there'
+complete -c uplinkctl -n '__uplinkctl_command import' -l from -x -a 'kernel interfaces netplan networkd script' -d 'kernel, interfaces, netplan, networkd, script'
+complete -c uplinkctl -n '__uplinkctl_command import' -l manage -x -a 'link policy' -d 'link, policy'
+complete -c uplinkctl -n '__uplinkctl_command import' -l output -x -d 'write to FILE and not to standard output'
+complete -c uplinkctl -n '__uplinkctl_command import' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
+
 complete -c uplinkctl -n '__uplinkctl_command graph' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
 complete -c uplinkctl -n '__uplinkctl_command graph' -k -a '(__fish_complete_suffix .toml)'
 
@@ -99,4 +117,4 @@ complete -c uplinkctl -n '__uplinkctl_command names' -l root -x -a '(__fish_comp
 complete -c uplinkctl -n '__uplinkctl_command names' -k -a '(__fish_complete_suffix .toml)'
 
 
-complete -c uplinkctl -n '__uplinkctl_command help' -a 'status check render reload apply diff down verify explain export graph names schema help'
+complete -c uplinkctl -n '__uplinkctl_command help' -a 'status check render reload try apply watch diff down verify explain export import graph names schema help'

@@ -1,0 +1,121 @@
+package host
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// inEffectFile has what apply or reload brought about last. Whoever keeps it there reads
+// it, and not the spec: that may be half changed, and in effect only from the next reload
+// on. There is none after down.
+const inEffectFile = "/run/uplink/in-effect.json"
+
+// Effective is a spec that has been brought into effect.
+type Effective struct {
+	Backend spec.Backend
+	State   fib.State // whole, whoever has the links
+}
+
+// MarkInEffect notes what has been brought about.
+func (h *Host) MarkInEffect(e Effective) error {
+	d, err := h.DraftInEffect(e)
+	if err != nil {
+		return err
+	}
+	return d.Commit()
+}
+
+// Draft is a note of what is in effect that is written, but not in its place.
+type Draft struct{ temp, name string } // "" where the note is there already
+
+// DraftInEffect writes down what is about to be brought about: where the disk is full, that is known
+// before the kernel is changed. Discard it where Commit is not called.
+func (h *Host) DraftInEffect(e Effective) (Draft, error) {
+	name, err := h.Root.Path(inEffectFile)
+	if err != nil {
+		return Draft{}, err
+	}
+	data, err := json.Marshal(e)
+	if err != nil {
+		return Draft{}, err
+	}
+	if old, err := os.ReadFile(name); err == nil && string(old) == string(data) {
+		return Draft{}, nil
+	}
+	temp, err := writeAside(name, data, 0o644)
+	return Draft{temp, name}, err
+}
+
+// Commit puts the note in its place.
+func (d Draft) Commit() error {
+	if d.temp == "" {
+		return nil
+	}
+	return os.Rename(d.temp, d.name)
+}
+
+// Discard leaves what was noted before. After Commit it does nothing.
+func (d Draft) Discard() {
+	if d.temp != "" {
+		_ = os.Remove(d.temp)
+	}
+}
+
+// MarkDown notes that nothing is in effect any more.
+func (h *Host) MarkDown() error {
+	name, err := h.Root.Path(inEffectFile)
+	if err == nil {
+		err = os.Remove(name)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Effective returns what is in effect; false where nothing is.
+func (h *Host) Effective() (e Effective, ok bool, err error) {
+	name, err := h.Root.Path(inEffectFile)
+	if err != nil {
+		return e, false, err
+	}
+	data, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return e, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &e)
+	}
+	if err != nil {
+		return e, false, fmt.Errorf("%s: %w: `uplinkctl reload` writes it anew", filepath.Base(name), err)
+	}
+	return e, true, nil
+}
+
+// Rest returns what is to be brought about through netlink: all that networkd, where it
+// runs, does not have or shall not have.
+func (h *Host) Rest(e Effective, networkd bool) (fib.State, error) {
+	has := func(string) bool { return true }
+	switch {
+	case len(e.State.Links) == 0:
+		return fib.State{}, nil
+	case e.Backend == spec.Networkd:
+	case !networkd || e.Backend == spec.Netlink:
+		return e.State, nil
+	default:
+		managed, err := h.Managed(e.State)
+		if err != nil {
+			return fib.State{}, err
+		}
+		has = func(link string) bool { return managed[link] != "" }
+	}
+	state := e.State.Clone()
+	state.LeaveToNetworkd(has)
+	return state, nil
+}

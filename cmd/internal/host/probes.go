@@ -1,0 +1,120 @@
+package host
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/probe"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// prober runs the probes of what is in effect, and says what came of them.
+type prober struct {
+	*Host
+	runner  probe.Runner
+	targets *targets
+	wrote   map[fib.Verdict]probe.Judgement // to healthFile; nil before there was anything
+}
+
+// startProber begins with what an earlier run has found. It calls changed when that is to
+// be thought over.
+func (h *Host) startProber(ctx context.Context, changed func(), log func(string)) *prober {
+	known, err := h.knownHealth()
+	if err != nil {
+		log(err.Error())
+	}
+	p := &prober{Host: h, runner: probe.Runner{Changed: changed, Log: log, Known: known}, targets: h.followTargets(ctx, log)}
+	if len(known) > 0 {
+		p.wrote = known
+	}
+	return p
+}
+
+// update has the probes of a State run by the paths that there are now, and takes over
+// what they have found.
+func (p *prober) update(s fib.State) error {
+	if len(s.Probes) == 0 && p.wrote == nil {
+		return nil
+	}
+	tasks, err := p.tasks(s)
+	if err != nil {
+		return err
+	}
+	p.runner.Set(tasks)
+	all := p.runner.Judgements()
+	p.Dead = dead(all)
+	if p.wrote != nil && maps.Equal(p.wrote, all) {
+		return nil
+	}
+	// Whoever is told may look. That it cannot be written is no reason not to fail over.
+	if err := p.writeHealth(all); err != nil {
+		p.runner.Log(err.Error())
+	} else {
+		p.wrote = all
+	}
+	p.targets.tell(all)
+	return nil
+}
+
+// tasks finds each probe's path.
+func (p *prober) tasks(s fib.State) ([]probe.Task, error) {
+	if len(s.Probes) == 0 {
+		return nil, nil
+	}
+	have, err := p.Kernel.Observe(apply.Scope{Only: apply.Links | apply.Addresses})
+	if err != nil {
+		return nil, err
+	}
+	want, err := apply.Resolve(fib.State{Links: s.Links}, have, p.Hardware)
+	if err != nil {
+		return nil, err
+	}
+	tasks := make([]probe.Task, 0, len(s.Probes))
+	for _, e := range s.Probes {
+		tasks = append(tasks, probe.Task{Probe: e, Path: pathOf(e, want, have)})
+	}
+	return tasks, nil
+}
+
+// pathOf returns the way by which a probe leaves: its uplink's link, and an address there.
+func pathOf(p fib.Probe, want apply.Resolved, have apply.Snapshot) probe.Path {
+	i := slices.IndexFunc(want.Links, func(l apply.ResolvedLink) bool { return l.Name == p.Link })
+	if i < 0 {
+		return probe.Path{None: "its link is not there"}
+	}
+	link := want.Links[i]
+	switch d := link.Device; {
+	case !d.Up:
+		return probe.Path{None: d.Name + " is down"}
+	case !d.Carrier:
+		return probe.Path{None: d.Name + " has no carrier"}
+	}
+	if from := usable(p, link, have); len(from) > 0 {
+		return probe.Path{Device: link.Device.Name, Source: from[0]}
+	}
+	return probe.Path{None: link.Device.Name + " has no " + p.Family.String() + " address of the uplink"}
+}
+
+// usable returns the addresses that a probe may be sent from: those of the spec, in its
+// order, then those that were learned.
+func usable(p fib.Probe, link apply.ResolvedLink, have apply.Snapshot) (list []netip.Addr) {
+	var learned []apply.Address
+	for _, a := range have.Addresses {
+		addr := a.Prefix.Addr()
+		switch {
+		case a.Link != link.Device.Name || a.Family() != p.Family || a.Tentative || a.Duplicate:
+		case slices.Contains(p.Sources, addr):
+			list = append(list, addr)
+		case link.Learn.Learns(p.Family) && !slices.Contains(link.Learn.Fixed, addr) && addr.IsGlobalUnicast() && !a.Deprecated && !a.Temporary:
+			learned = append(learned, a)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b netip.Addr) int { return slices.Index(p.Sources, a) - slices.Index(p.Sources, b) })
+	for _, a := range learned {
+		list = append(list, a.Prefix.Addr())
+	}
+	return list
+}

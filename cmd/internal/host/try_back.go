@@ -1,0 +1,280 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/bus"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+const (
+	// backTime bounds how long networkd may take in one attempt to go back.
+	backTime = 15 * time.Second
+
+	// backAttempts is how often it is tried, and backPause the time before the second
+	// attempt; before each further one it is twice as long.
+	backAttempts = 3
+	backPause    = 2 * time.Second
+
+	// stillTime is how long all must have been as it was where networkd has been told: it
+	// answers before it begins, and takes rules of others away while it is at work.
+	stillTime = 250 * time.Millisecond
+
+	// untoldTime is how long the kernel may take where networkd could not be told.
+	untoldTime = handOverTime + time.Second
+)
+
+// What is said of a try that has ended.
+const (
+	Kept     = "kept"
+	WentBack = "all is as it was before; the spec still says the new: change it before the next reboot or reload"
+)
+
+// goBack brings back what the record says, under the lock. From here on the try cannot be
+// kept any more. What fails leaves the record where it is, for the next who goes back.
+func (h *Host) goBack(stderr io.Writer) error {
+	back, err := h.Root.Path(tryBackDir)
+	if err != nil {
+		return err
+	}
+	if path, err := h.Root.Path(tryDir); err != nil {
+		return err
+	} else if err := os.Rename(path, back); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	w := wayBack{reload: h.newReload(io.Discard, stderr)}
+	w.wait, w.backend = backTime, spec.Networkd
+	if err := readJSON(filepath.Join(back, recordFile), &w.was); err != nil {
+		return err
+	}
+	if w.was.Version != recordVersion {
+		return fmt.Errorf("%s: version %d, and this program reads %d: use the uplinkctl that wrote it", back, w.was.Version, recordVersion)
+	}
+	for pause := backPause; ; pause *= 2 {
+		w.attempts++
+		if err = w.attempt(); err == nil || w.attempts == backAttempts {
+			break
+		}
+		time.Sleep(pause)
+	}
+	if err != nil {
+		err = fmt.Errorf("not all is as it was before: %w\n`uplinkctl try --cancel` tries again", err)
+		return errors.Join(err, decide(back, outcomeFailed, err.Error()))
+	}
+	return errors.Join(decide(back, outcomeBack, WentBack), os.RemoveAll(back))
+}
+
+// wayBack is one going back.
+type wayBack struct {
+	*reload
+	was      record
+	attempts int
+	told     bool // networkd has read the old files
+}
+
+// attempt does all that there is to do, whatever of it is refused.
+func (w *wayBack) attempt() error {
+	// For an answer that never comes. What is waited for takes less: the links, and all.
+	ctx, cancel := context.WithTimeout(context.Background(), 3*backTime)
+	defer cancel()
+	w.networkd = units.NetworkdRuns()
+	done, err := w.was.Files.Write(w.Root.String())
+	errs, limit := []error{err, w.marks()}, backTime
+	if w.networkd {
+		tell := w.attempts > 1 || slices.ContainsFunc(slices.Concat(done.Written, done.Removed), units.AffectsNetworkd)
+		if !tell {
+			missing, extra, err := w.differences()
+			errs = append(errs, err)
+			tell = slices.ContainsFunc(slices.Concat(missing, extra), func(l line) bool { return l.theirs })
+		}
+		if tell {
+			if err := w.tellNetworkd(ctx); err != nil {
+				errs, limit = append(errs, err), untoldTime
+			}
+		}
+	}
+	return errors.Join(append(errs, w.settle(ctx, limit))...)
+}
+
+// marks brings the files back that are beside the rendered ones.
+func (w *wayBack) marks() error {
+	var errs []error
+	for _, m := range marks {
+		name, err := w.Root.Path(m)
+		data, was := w.was.Marks[m]
+		switch {
+		case err != nil:
+		case was:
+			err = writeFile(name, data, 0o644)
+		default:
+			if err = os.Remove(name); errors.Is(err, os.ErrNotExist) {
+				err = nil
+			}
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// tellNetworkd has networkd read the old files. What it had before the try, and the try
+// brought about through netlink, is handed over as Reload does.
+func (w *wayBack) tellNetworkd(ctx context.Context) error {
+	if err := bus.ReloadNetworkd(ctx, w.Root); err != nil {
+		return err
+	}
+	w.told = true
+	w.changed, w.oldHas = true, w.was.Tried.Contents()
+	w.state = networkdPart(w.was.Held)
+	if len(w.state.Links) == 0 {
+		return nil
+	}
+	var err error
+	if w.before, err = w.Held(apply.Scope{}); err != nil {
+		return err
+	}
+	if err := w.handOver(ctx); err != nil {
+		return err
+	}
+	return w.relieve(ctx)
+}
+
+// networkdPart returns what is not ours in a snapshot of a record as a State, in which
+// each link is one uplink.
+func networkdPart(held apply.Snapshot) (s fib.State) {
+	used := map[string]bool{}
+	for _, a := range held.Addresses {
+		if !a.Ours {
+			s.Addresses = append(s.Addresses, a.Address)
+			used[a.Link] = true
+		}
+	}
+	for _, r := range held.Routes {
+		if !r.Ours() {
+			s.Routes = append(s.Routes, r.Route)
+			for _, n := range r.Nexthops {
+				used[n.Link] = true
+			}
+		}
+	}
+	for _, r := range held.Rules {
+		if !r.Ours() {
+			s.Rules = append(s.Rules, r.Rule)
+		}
+	}
+	for _, l := range held.Links {
+		if used[l.Name] && !l.Loopback {
+			s.Links = append(s.Links, fib.Link{Name: l.Name, Uplinks: []fib.Named{{Name: l.Name}}, Match: fib.Match{Name: l.Name}})
+		}
+	}
+	return s
+}
+
+// settle brings back what is ours, and waits until networkd has done its part, no longer
+// than limit. What
+// networkd had before the try is waited for first, because what the try has in its place
+// serves meanwhile.
+func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
+	start, moved := time.Now(), time.Now()
+	was, again := -1, false
+	var missing, extra []line
+	var restored error
+	var same time.Time // since when
+	_, err := poll(ctx, limit, func() (bool, error) {
+		var err error
+		if missing, extra, err = w.differences(); err != nil {
+			return false, err
+		}
+		n := len(missing) + len(extra)
+		if n == 0 {
+			if same.IsZero() {
+				same = time.Now()
+			}
+			return !w.told || time.Since(same) > stillTime && w.configured(), nil
+		}
+		same = time.Time{}
+		if n != was {
+			was, moved = n, time.Now()
+		}
+		theirs := func(l line) bool { return l.theirs }
+		if !w.networkd || !slices.ContainsFunc(missing, theirs) || time.Since(start) > handOverTime {
+			restored = w.Restore(w.was.Held)
+		}
+		still := time.Since(moved)
+		switch {
+		case !w.networkd:
+			// Nothing else changes anything: a second time is for what took others along.
+			return time.Since(start) > time.Second, nil
+		case still > leftTime && slices.ContainsFunc(extra, theirs):
+			left, err := w.leftovers(networkdPart(w.was.Held))
+			if err != nil {
+				return false, err
+			}
+			return false, w.takeAway(left)
+		case still > patience && !again && slices.ContainsFunc(missing, theirs):
+			again, moved = true, time.Now()
+			lacking := effect{devices: map[string]bool{}}
+			for _, l := range missing {
+				if l.theirs {
+					lacking.devices[l.device] = true
+				}
+			}
+			return false, w.reconfigure(ctx, lacking)
+		}
+		return false, nil
+	})
+	if err != nil {
+		return errors.Join(restored, err)
+	}
+	if len(missing)+len(extra) == 0 {
+		return nil
+	}
+	var text []string
+	for _, l := range missing {
+		text = append(text, "missing: ip "+l.text)
+	}
+	for _, l := range extra {
+		text = append(text, "extra: ip "+l.text)
+	}
+	slices.Sort(text)
+	const most = 5
+	if n := len(text) - most; n > 0 {
+		text = append(text[:most], fmt.Sprintf("and %d more", n))
+	}
+	return errors.Join(restored, fmt.Errorf("the kernel differs from what it held:\n%s", strings.Join(text, "\n")))
+}
+
+// configured says whether networkd is done with its links.
+func (w *wayBack) configured() bool {
+	progress := units.LinkProgress(w.Root)
+	return !slices.ContainsFunc(w.was.Held.Links, func(l apply.Link) bool {
+		return l.Carrier && progress(l.Index) == units.NotYet
+	})
+}
+
+// differences compares what there is with the record.
+func (w *wayBack) differences() (missing, extra []line, err error) {
+	now, err := w.Held(apply.Scope{Foreign: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	had, have := lines(w.was.Held), lines(w.was.own(now))
+	missing, extra = lacks(had, have), lacks(have, had)
+	for _, l := range w.was.Held.Links {
+		if l.MTU != 0 && slices.ContainsFunc(now.Links, func(n apply.Link) bool { return n.Name == l.Name && n.MTU != l.MTU }) {
+			o := apply.Op{Verb: apply.LinkMTU, Link: l.Name, MTU: l.MTU}
+			missing = append(missing, line{text: o.Batch(), device: l.Name})
+		}
+	}
+	return missing, extra, nil
+}

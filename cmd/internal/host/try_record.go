@@ -1,0 +1,344 @@
+package host
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+// Where a try is written down. The first directory is there while it is pending; going
+// back begins with renaming it to the second, keeping with renaming it to the third, so
+// that only one of the two happens. The second stays where going back has failed.
+const (
+	tryDir     = "/run/uplink/try"
+	tryBackDir = "/run/uplink/try-back"
+	tryKeptDir = "/run/uplink/try-kept"
+	tryNewDir  = "/run/uplink/try-new" // while it is written
+)
+
+// The files in there.
+const (
+	recordFile   = "before.json" // a record; never changed
+	progressFile = "progress.json"
+	outcomeFile  = "outcome" // empty until it is decided; those who wait have it open
+)
+
+// recordVersion is that of both JSON files. A try does not outlive a reboot, but the
+// program may be another one when it goes back.
+const recordVersion = 1
+
+// record is how all was before a try, and what it takes to know what is the try's.
+type record struct {
+	Version int               `json:"version"`
+	Backend spec.Backend      `json:"backend"` // of the try
+	Gone    bool              `json:"gone"`    // the try takes all away
+	Files   units.Tree        `json:"files"`   // as they were
+	Tried   units.Tree        `json:"tried"`
+	Marks   map[string][]byte `json:"marks"` // those of marks that were there
+	Held    apply.Snapshot    `json:"held"`  // of ours, and of networkd what old and new files ask for
+}
+
+// marks are the files beside the rendered ones that a reload writes.
+var marks = []string{run.AppliedFile, matchFile, inEffectFile}
+
+// progress is how far a try is.
+type progress struct {
+	Version  int    `json:"version"`
+	PID      int    `json:"pid"`   // who brings it about
+	Started  uint64 `json:"start"` // when that process was, see startTime
+	Deadline int64  `json:"deadline"`
+	InEffect bool   `json:"in_effect"`
+}
+
+// monotonic is the time by CLOCK_MONOTONIC, in nanoseconds. Unlike that of the day it
+// does not jump when the network is there and somebody sets the clock, and all processes
+// have the same.
+func monotonic() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0 // which no Linux does
+	}
+	return t.Nano()
+}
+
+// left is how long it is until the deadline, which has come where whoever should have
+// brought the try about has ended before.
+func (p progress) left() time.Duration {
+	if !p.InEffect && !p.isAtWork() {
+		return 0
+	}
+	return time.Duration(p.Deadline - monotonic())
+}
+
+// isAtWork says whether the process that brings the try about is there. Where processes are
+// hidden, as from our services (ProtectProc=), one of that number is taken for it: who
+// waits for it then waits until the deadline at the longest.
+func (p progress) isAtWork() bool {
+	if started := startTime(p.PID); p.Started == 0 || started != 0 || startTime(1) != 0 {
+		return p.Started != 0 && started == p.Started
+	}
+	return syscall.Kill(p.PID, 0) == nil
+}
+
+// startTime returns when a process was started, in clock ticks since the boot: with it a
+// number means one process (proc_pid_stat(5), field 22). Without such a process it is 0.
+func startTime(pid int) uint64 {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// The second field is the name in parentheses, with anything in it.
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	const at = 22 - 3
+	if len(fields) <= at {
+		return 0
+	}
+	ticks, _ := strconv.ParseUint(fields[at], 10, 64)
+	return ticks
+}
+
+// phase is where a try stands.
+type phase int
+
+const (
+	noTry     phase = iota
+	pending         // or not yet in effect
+	goingBack       // or it has failed to
+)
+
+// readTry returns where a try stands, and while it is pending how far it is.
+func readTry(root rootfs.Root) (phase, progress, error) {
+	var p progress
+	for dir, at := range map[string]phase{tryBackDir: goingBack, tryDir: pending} {
+		path, err := root.Path(dir)
+		if err != nil {
+			return noTry, p, err
+		}
+		if _, err := os.Stat(path); err != nil {
+			continue
+		}
+		if at == goingBack {
+			return at, p, nil
+		}
+		err = readJSON(filepath.Join(path, progressFile), &p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // decided meanwhile
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return at, p, &PendingError{Unread: true}
+		}
+		if err == nil && p.Version != recordVersion {
+			err = fmt.Errorf("%s: version %d, and this program reads %d: use the uplinkctl that wrote it", path, p.Version, recordVersion)
+		}
+		return at, p, err
+	}
+	return noTry, p, nil
+}
+
+// PendingError says that a try keeps others from changing anything.
+type PendingError struct {
+	// Left is how long it is until it goes back; 0 and less where it goes back now.
+	Left time.Duration
+	// Failed says that it goes back now, or that going back has failed.
+	Failed bool
+	// Unread says that only root may know how long it is.
+	Unread bool
+}
+
+// Error says what can be done.
+func (e *PendingError) Error() string {
+	switch {
+	case e.Unread:
+		return "a try is pending: root may keep it with `uplinkctl try --confirm`, or go back with `uplinkctl try --cancel`"
+	case e.Failed:
+		return "a try goes back, or has failed to (see the journal): `uplinkctl try --cancel` tries again"
+	case e.Left <= 0:
+		return "a try is pending, and its time is over: `uplinkctl try --cancel` goes back"
+	}
+	return fmt.Sprintf("a try is pending for %d more seconds, then it goes back: `uplinkctl try --confirm` keeps it, `uplinkctl try --cancel` goes back now", Seconds(e.Left))
+}
+
+// Seconds returns a duration in whole seconds, rounded up.
+func Seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// NotTrying returns a PendingError while a try is pending below the host's root.
+func (h *Host) NotTrying() error {
+	at, p, err := readTry(h.Root)
+	switch {
+	case err != nil:
+		return err
+	case at == noTry:
+		return nil
+	}
+	return &PendingError{Left: p.left(), Failed: at == goingBack}
+}
+
+// record writes down how all is, before anything is changed.
+func (r *reload) record() (record, error) {
+	was := record{Version: recordVersion, Backend: r.backend, Gone: r.gone, Files: r.old, Tried: r.tree, Marks: map[string][]byte{}}
+	for _, m := range marks {
+		name, err := r.Root.Path(m)
+		if err != nil {
+			return was, err
+		}
+		if data, err := os.ReadFile(name); err == nil {
+			was.Marks[m] = append([]byte{}, data...)
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return was, err
+		}
+	}
+	held, err := r.Held(apply.Scope{Foreign: true})
+	if err != nil {
+		return was, err
+	}
+	was.Held = was.own(held)
+	want, err := apply.Resolve(r.state, held, r.Hardware)
+	if err != nil {
+		return was, err
+	}
+	set := map[int]bool{}
+	for _, l := range want.Links {
+		set[l.Device.Index] = l.MTU != 0
+	}
+	for i := range was.Held.Links {
+		if l := &was.Held.Links[i]; !set[l.Index] {
+			l.MTU = 0 // whoever sets it is not the try
+		}
+	}
+	return was, nil
+}
+
+// own leaves of a snapshot what is ours, and what networkd holds because the files say so
+// that were there before the try, or those of it.
+func (w *record) own(s apply.Snapshot) apply.Snapshot {
+	old, tried := w.Files.Contents(), w.Tried.Contents()
+	own := apply.Snapshot{Links: s.Links}
+	// asked says whether the files of before or those of the try ask for something.
+	asked := func(has func(units.Contents) (string, bool)) bool {
+		_, before := has(old)
+		_, now := has(tried)
+		return before || now
+	}
+	for _, a := range s.Addresses {
+		if a.Ours || asked(func(c units.Contents) (string, bool) { return c.Address(a.Address) }) {
+			own.Addresses = append(own.Addresses, a)
+		}
+	}
+	for _, r := range s.Routes {
+		if r.Ours() || r.MayBeNetworkds() && asked(func(c units.Contents) (string, bool) { return c.Route(r.Route) }) {
+			own.Routes = append(own.Routes, r)
+		}
+	}
+	for _, r := range s.Rules {
+		if r.Ours() || r.MayBeNetworkds() && asked(func(c units.Contents) (string, bool) { return c.Rule(r.Rule) }) {
+			own.Rules = append(own.Rules, r)
+		}
+	}
+	return own
+}
+
+// line is one thing of a snapshot.
+type line struct {
+	text   string // in the words of ip(8)
+	device string
+	theirs bool // networkd's
+}
+
+// lines returns what there is in a snapshot, as often as it is there.
+func lines(s apply.Snapshot) map[line]int {
+	count := map[line]int{}
+	add := func(o apply.Op, protocol uint8) {
+		if o.Address == nil {
+			o.Owner = fib.Some(protocol)
+		}
+		count[line{o.Batch(), deviceOf(o), protocol != fib.Protocol}]++
+	}
+	for i := range s.Addresses {
+		protocol := uint8(0)
+		if s.Addresses[i].Ours {
+			protocol = fib.Protocol
+		}
+		add(apply.Op{Verb: apply.AddressAdd, Address: &s.Addresses[i].Address}, protocol)
+	}
+	for i := range s.Routes {
+		r := s.Routes[i].Route
+		if len(r.Nexthops) > 0 {
+			r.Link = r.Nexthops[0].Link
+		}
+		add(apply.Op{Verb: apply.RouteAdd, Route: &r}, s.Routes[i].Protocol)
+	}
+	for i := range s.Rules {
+		add(apply.Op{Verb: apply.RuleAdd, Rule: &s.Rules[i].Rule}, s.Rules[i].Protocol)
+	}
+	return count
+}
+
+// lacks returns what is in a and not, or less often, in b.
+func lacks(a, b map[line]int) (list []line) {
+	for l, n := range a {
+		if b[l] < n {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+func readJSON(file string, v any) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+// writeJSON writes a value that readJSON reads.
+func writeJSON(file string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeFile(file, data, 0o600)
+}
+
+// writeFile writes a file aside and renames it. It has its mode whatever the umask: people
+// who are not root read what is there. Where that fails nothing of it is left.
+func writeFile(file string, data []byte, mode fs.FileMode) error {
+	temp, err := writeAside(file, data, mode)
+	if err == nil {
+		if err = os.Rename(temp, file); err != nil {
+			_ = os.Remove(temp)
+		}
+	}
+	return err
+}
+
+// writeAside is writeFile before the renaming.
+func writeAside(file string, data []byte, mode fs.FileMode) (temp string, err error) {
+	temp = file + ".tmp"
+	if err = os.WriteFile(temp, data, mode); err == nil {
+		err = os.Chmod(temp, mode)
+	}
+	if err != nil {
+		_ = os.Remove(temp)
+	}
+	return temp, err
+}

@@ -1,0 +1,216 @@
+package host
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+// WatchOptions says whom Watch tells of what.
+type WatchOptions struct {
+	Log   func(line string) // for people
+	Alive func()            // the kernel has been looked at; the first time, all is in effect
+	Every time.Duration     // how often Alive is called even if nothing happens; 0 for never
+}
+
+// Watch keeps in the kernel what is in effect, as links, addresses and routes come and go,
+// until ctx is done. It leaves all as it is then.
+func Watch(ctx context.Context, root string, o WatchOptions) error {
+	h, err := Open(root, 0, false)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	h.Watching = true
+	release, err := h.onlyWatch()
+	if err != nil {
+		return err
+	}
+	defer release()
+	events, err := h.kernel.Monitor()
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	w := &watcher{Host: h}
+	w.quiet = time.AfterFunc(quietTime, giveBack)
+	defer w.quiet.Stop()
+	state, err := w.listen()
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", filepath.Dir(inEffectFile), err)
+	}
+	defer state.Close()
+	w.prober = h.startProber(ctx, w.wake, o.Log)
+	defer w.prober.runner.Stop()
+	loop := apply.Watcher{Look: w.look, Kernel: events.Changed, State: w.changed, Log: o.Log, Alive: o.Alive, Every: o.Every}
+	return loop.Run(ctx)
+}
+
+// onlyWatch sees to it that there is one watch on a host, and that others can tell.
+func (h *Host) onlyWatch() (release func(), err error) {
+	name, err := h.own("watch")
+	if err != nil {
+		return nil, err
+	}
+	if err := h.makeOwnDir(); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err == nil {
+		err = f.Chmod(0o644) // for those who ask whether it runs
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		f.Close()
+		return nil, errors.New("another uplinkctl watch runs already: `systemctl stop uplink-watch` ends the one of the service")
+	}
+	return func() { f.Close() }, nil
+}
+
+// isWatched says whether a watch runs.
+func (h *Host) isWatched() bool {
+	name, err := h.own("watch")
+	if err != nil {
+		return false
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	return unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock) == nil && lock.Type != unix.F_UNLCK
+}
+
+// watcher keeps what it has read of the host.
+type watcher struct {
+	*Host
+	prober  *prober
+	changed chan struct{} // inEffectFile may have, or an uplink is dead or alive
+
+	read  os.FileInfo // of inEffectFile, as it was read
+	now   Effective
+	there bool
+
+	rest  fib.State // of now, as of asked
+	asked time.Time
+
+	quiet *time.Timer // gives memory back
+}
+
+// listen begins to hear of changes to inEffectFile (inotify(7)), until what it returns is closed.
+func (w *watcher) listen() (io.Closer, error) {
+	name, err := w.Root.Path(inEffectFile)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	// The directory: the file is replaced.
+	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(name), unix.IN_ONLYDIR|unix.IN_MOVED_TO|unix.IN_MOVED_FROM|unix.IN_CLOSE_WRITE|unix.IN_DELETE); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	w.changed = make(chan struct{}, 1)
+	events := os.NewFile(uintptr(fd), "inotify")
+	go func() {
+		// Room for any event (inotify(7)). What the kernel cannot tell (IN_Q_OVERFLOW) is an event
+		// without a name.
+		buf := make([]byte, 16*(unix.SizeofInotifyEvent+unix.NAME_MAX+1))
+		for {
+			n, err := events.Read(buf)
+			if err != nil {
+				return
+			}
+			for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+				length := min(int(binary.NativeEndian.Uint32(b[12:])), len(b)-unix.SizeofInotifyEvent)
+				b = b[unix.SizeofInotifyEvent:]
+				if of := unix.ByteSliceToString(b[:length]); of == "" || of == filepath.Base(name) {
+					w.wake()
+				}
+				b = b[length:]
+			}
+		}
+	}()
+	return events, nil
+}
+
+// wake has it look again.
+func (w *watcher) wake() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// managedFor is how long it is taken for granted which links networkd has.
+const managedFor = time.Second
+
+// look brings about what is missing of what is in effect. Whoever brings about something
+// else has the lock until that is in effect.
+func (w *watcher) look(ctx context.Context) (apply.Result, error) {
+	defer w.quiet.Reset(quietTime)
+	unlock, err := w.lock()
+	if err != nil {
+		return apply.Result{}, err
+	}
+	defer unlock()
+	fresh, err := w.readInEffect()
+	if err != nil {
+		return apply.Result{}, err
+	}
+	if err := w.prober.update(w.now.State); err != nil || !w.there {
+		return apply.Result{}, err
+	}
+	if fresh || time.Since(w.asked) > managedFor {
+		if w.rest, err = w.Rest(w.now, units.NetworkdRuns()); err != nil {
+			return apply.Result{}, err
+		}
+		w.asked = time.Now()
+	}
+	result, err := w.Keep(ctx, w.rest)
+	if err == nil && len(result.Done) > 0 {
+		// The kernel does not tell us of our own addresses.
+		err = w.prober.update(w.now.State)
+	}
+	return result, err
+}
+
+// readInEffect reads inEffectFile if it is another than before, and says whether it is.
+func (w *watcher) readInEffect() (fresh bool, err error) {
+	name, err := w.Root.Path(inEffectFile)
+	if err != nil {
+		return false, err
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		fresh, w.read, w.there, w.now = w.there, nil, false, Effective{}
+		if os.IsNotExist(err) {
+			err = nil
+		}
+		return fresh, err
+	}
+	if w.read != nil && os.SameFile(w.read, info) && w.read.ModTime().Equal(info.ModTime()) {
+		return false, nil
+	}
+	w.now, w.there, err = w.Effective()
+	if w.read = info; err != nil {
+		w.read = nil
+	}
+	return true, err
+}

@@ -1,0 +1,31 @@
+package run
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// CheckDescriptors wants room for some file descriptors, and has the runtime take those
+// that it needs. Without any the runtime ends the process when it first waits for something
+// (netpollinit, runtime/netpoll_epoll.go), which must not be in the midst of a change.
+func CheckDescriptors() error {
+	const enough = 8
+	var taken []int
+	defer func() {
+		for _, fd := range taken {
+			syscall.Close(fd)
+		}
+		if len(taken) == enough {
+			time.AfterFunc(time.Hour, func() {}).Stop()
+		}
+	}()
+	for len(taken) < enough {
+		fd, err := syscall.Open("/", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("%d file descriptors are free, and %d are needed: %w", len(taken), enough, err)
+		}
+		taken = append(taken, fd)
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
+	"github.com/uplink-generator/uplink-generator/gen/importer"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+var errImportUsage = errors.New("wrong usage")
+
+// source is what an import reads.
+type source struct {
+	kind  string
+	root  rootfs.Root
+	files []string // none: all that the host has of the kind
+	names importer.Names
+}
+
+// String says what is read, for people.
+func (s source) String() string {
+	switch {
+	case len(s.files) > 0:
+		return strings.Join(s.files, ", ")
+	case s.kind == "kernel":
+		return "the running kernel"
+	case s.kind == "interfaces":
+		return importer.InterfacesFile
+	case s.kind == "netplan":
+		return "netplan's files"
+	}
+	return "systemd-networkd's files"
+}
+
+// source says what to read: what the option or the files' names say, or else who
+// configures the host.
+func (o *importing) source(files []string) (source, error) {
+	root := rootfs.At(o.root)
+	s := source{kind: o.from, root: root, files: files, names: importer.ReadNames(root)}
+	if len(files) > 0 {
+		s.root = rootfs.At("") // FILEs are named as this host sees them
+	}
+	switch {
+	case s.kind == "kernel" && len(files) > 0:
+		return s, fmt.Errorf("%w: the kernel is in no FILE", errImportUsage)
+	case s.kind == "script" && len(files) == 0:
+		return s, fmt.Errorf("%w: name the script", errImportUsage)
+	case s.kind != "":
+	case len(files) > 0:
+		s.kind = kindOfFile(files[0])
+	case importer.HasNetplan(root):
+		s.kind = "netplan"
+	case importer.HasNetworkd(root):
+		s.kind = "networkd"
+	case importer.HasInterfaces(root):
+		s.kind = "interfaces"
+	case root.IsHost():
+		s.kind = "kernel"
+	default:
+		return s, fmt.Errorf("nothing below %s configures a network in a way that is known here: name a FILE", root)
+	}
+	return s, nil
+}
+
+// kindOfFile tells what a file is by its name.
+func kindOfFile(name string) string {
+	switch base := filepath.Base(name); {
+	case strings.HasSuffix(base, ".yaml") || strings.HasSuffix(base, ".yml"):
+		return "netplan"
+	case strings.HasSuffix(base, ".network"):
+		return "networkd"
+	case base == "interfaces" || filepath.Base(filepath.Dir(name)) == "interfaces.d":
+		return "interfaces"
+	}
+	return "script"
+}
+
+// read reads the source. The snapshot is that of the kernel, where it was read.
+func (s source) read() (*importer.Found, *apply.Snapshot, error) {
+	switch s.kind {
+	case "kernel":
+		h, err := host.Open(s.root.String(), 0, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer h.Close()
+		f, have, err := h.Found()
+		return f, &have, err
+	case "interfaces":
+		f, err := importer.Interfaces(s.root, s.names, s.files...)
+		return f, nil, err
+	case "networkd":
+		f, err := importer.Networkd(s.root, s.names, s.files...)
+		return f, nil, err
+	case "netplan":
+		f, err := importer.Netplan(s.root, s.names, s.files...)
+		return f, nil, err
+	}
+	f, err := importer.Scripts(s.root, s.names, s.files...)
+	return f, nil, err
+}
+
+// handOverText says how what the kernel holds becomes ours.
+func handOverText(ops []apply.Op) string {
+	if len(ops) == 0 {
+		return ""
+	}
+	batch := map[string][]string{}
+	for _, op := range ops {
+		line, command := op.Batch(), "ip -batch - <<END"
+		if l, inet6 := strings.CutPrefix(line, "-6 "); inet6 {
+			line, command = l, "ip -6 -batch - <<END"
+		}
+		batch[command] = append(batch[command], line)
+	}
+	var b strings.Builder
+	b.WriteString("\n# The kernel holds what this spec says, and whoever added it still owns it: apply would find it\n" +
+		"# in the way. Take out the lines that add it at boot; then this hands it over in place, and\n" +
+		"# `uplinkctl apply` changes nothing:\n#\n")
+	for _, command := range []string{"ip -batch - <<END", "ip -6 -batch - <<END"} {
+		if lines := batch[command]; lines != nil {
+			b.WriteString("#~ " + command + "\n")
+			for _, l := range lines {
+				b.WriteString("#~ " + l + "\n")
+			}
+			b.WriteString("#~ END\n")
+		}
+	}
+	b.WriteString("#\n# sed -n 's/^#~ //p' THIS-FILE | sh -e\n")
+	return b.String()
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+)
+
+const tryUsage = `Usage: uplinkctl try [--root DIR] [--timeout SECONDS] [--wait SECONDS]
+       uplinkctl try [--root DIR] --confirm | --cancel
+
+Bring a changed spec into effect as reload does, for a time: unless it is kept
+before that is over, everything goes back to how it was. That does not hang on
+this process or on the session that it is in, so a change that cuts off your
+own ssh connection undoes itself. On a terminal ENTER keeps it, and q or Ctrl-C
+goes back at once; from anywhere else --confirm and --cancel do. A reboot ends
+a try as well: what boots is the spec that is there.
+
+Options:
+  --root DIR         the host's root directory: where the spec and /run are
+                     (default /)
+  --timeout SECONDS  how long there is to keep it, from when it is in effect
+                     (default 120)
+  --wait SECONDS     how long it may take until all is in effect (default 15)
+  --confirm          keep what is tried
+  --cancel           go back now, or try again to where that has failed
+  --go-back          wait until the time is over and go back; what the timer
+                     runs
+
+Exit status: 0 kept, or gone back with --cancel; 1 gone back, or an error; 2
+wrong usage.
+
+Examples:
+  uplinkctl try
+  uplinkctl try --timeout 300
+  uplinkctl try --confirm
+`
+
+func tryCommand() *command {
+	var root string
+	var timeout, wait uint
+	var confirm, cancel, goBack bool
+	return &command{
+		name: "try", usage: tryUsage,
+		flags: func(f *flag.FlagSet) {
+			f.StringVar(&root, "root", "", "")
+			f.UintVar(&timeout, "timeout", 120, "")
+			f.UintVar(&wait, "wait", 15, "")
+			f.BoolVar(&confirm, "confirm", false, "")
+			f.BoolVar(&cancel, "cancel", false, "")
+			f.BoolVar(&goBack, "go-back", false, "")
+		},
+		run: func(args []string, stdout, stderr io.Writer) int {
+			chosen := 0
+			for _, flag := range []bool{confirm, cancel, goBack} {
+				if flag {
+					chosen++
+				}
+			}
+			switch {
+			case chosen > 1:
+				fmt.Fprintf(stderr, "uplinkctl try: --confirm, --cancel and --go-back exclude each other\n%s", tryUsage)
+				return run.ExitUsage
+			case timeout == 0:
+				fmt.Fprintf(stderr, "uplinkctl try: --timeout 0 leaves no time to keep it\n%s", tryUsage)
+				return run.ExitUsage
+			}
+			return noArguments(tryUsage, func(stdout, stderr io.Writer) error {
+				switch {
+				case confirm:
+					return say(stdout, host.Kept, host.ConfirmTry(context.Background(), root, stderr))
+				case cancel:
+					return say(stdout, host.WentBack, host.CancelTry(root, stderr))
+				case goBack:
+					return deadMan(root, stderr)
+				}
+				return try(root, host.TryOptions{
+					Timeout: time.Duration(timeout) * time.Second, Wait: time.Duration(wait) * time.Second, Stderr: stderr,
+				}, stdout)
+			})(args, stdout, stderr)
+		},
+	}
+}
+
+// say says what has been done, where there is no error.
+func say(w io.Writer, text string, err error) error {
+	if err == nil {
+		fmt.Fprintln(w, text)
+	}
+	return err
+}
+
+// errLogged makes the exit status 1 where the log has the error.
+var errLogged = fmt.Errorf("not all is as it was before: %w", errDiffers)
+
+// deadMan waits and goes back, and says so in a log: lines begin with their priority, as
+// the journal and the kernel's log take it (sd-daemon(3)).
+func deadMan(root string, log io.Writer) error {
+	const failed, notice = "<3>", "<5>"
+	back, err := host.GoBack(root, log)
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(log, "%suplinkctl: %s\n", failed, strings.TrimSuffix(line, "\n"))
+		}
+		return errLogged
+	}
+	if back {
+		fmt.Fprintf(log, "%suplinkctl: nobody has kept what was tried: %s\n", notice, host.WentBack)
+	}
+	return nil
+}
+
+// try brings a spec into effect and waits until it is decided what becomes of it.
+func try(root string, o host.TryOptions, stdout io.Writer) error {
+	ctx, stop := interruptible()
+	defer stop()
+	// Not heeded before it is in effect: a session that is lost must not leave half of it.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	t, err := host.Try(ctx, root, o)
+	var wrong *host.WrongWayError
+	if errors.As(err, &wrong) {
+		v := wrong.Verification
+		v.Checks = slices.DeleteFunc(v.Checks, apply.Check.OK)
+		v.Waiting = nil // said already
+		printVerification(o.Stderr, v)
+	}
+	if t == nil {
+		return err
+	}
+	defer t.Close()
+	return decide(ctx, t, hangup, stdout)
+}
+
+// errHungUp ends the process that waits: the dead-man does the rest.
+var errHungUp = errors.New("the session has ended: it goes back by itself, unless it is kept with `uplinkctl try --confirm`")
+
+// verified sums up what has no wrong way.
+func verified(v apply.Verification) string {
+	text := "in effect for now"
+	if n := len(v.Checks); n > 0 {
+		text += fmt.Sprintf("; verified: %d of %d ways are right", n, n)
+	}
+	if len(v.Hazards) > 0 {
+		text += "; what may defeat it: see `uplinkctl verify`"
+	}
+	return text
+}
+
+// decide waits until a try is kept or has gone back, and asks where there is a terminal.
+func decide(ctx context.Context, t *host.Trial, hangup <-chan os.Signal, stdout io.Writer) error {
+	for _, f := range t.Changes.Written {
+		fmt.Fprintf(stdout, "written %s\n", f)
+	}
+	for _, f := range t.Changes.Removed {
+		fmt.Fprintf(stdout, "removed %s\n", f)
+	}
+	fmt.Fprintln(stdout, verified(t.Verification))
+	var answers <-chan bool
+	if isTerminal(os.Stdin) {
+		answers = ask(os.Stdin)
+	} else {
+		fmt.Fprintf(stdout, "keep it with `uplinkctl try --confirm` within %d seconds, or it goes back\n", host.Seconds(t.Left()))
+	}
+	f, ok := stdout.(*os.File)
+	counts := answers != nil && ok && isTerminal(f)
+	if answers != nil && !counts {
+		fmt.Fprint(stdout, keepThis(t), "\n")
+	}
+	// What the dead-man has not done by then it cannot do.
+	const grace = 10 * time.Second
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	shown := ""
+	for {
+		if now := keepThis(t); counts && now != shown && t.Left() > 0 {
+			fmt.Fprint(stdout, "\r", now)
+			shown = now
+		}
+		decided, err := t.Decided()
+		keep := false
+		select {
+		case <-hangup:
+			return errHungUp
+		case <-ctx.Done():
+			decided, err = true, t.Back()
+		case keep = <-answers:
+			decided = true
+			if keep {
+				err = t.Keep(context.Background())
+			} else {
+				err = t.Back()
+			}
+		case <-tick.C:
+			if !decided && t.Left() < -grace {
+				decided, err = true, t.Back()
+			}
+		}
+		if !decided {
+			continue
+		}
+		if counts && !keep {
+			fmt.Fprintln(stdout)
+		}
+		return say(stdout, host.Kept, err)
+	}
+}
+
+func keepThis(t *host.Trial) string {
+	return fmt.Sprintf("Keep this? Press ENTER within %d seconds, or it goes back (q: now) ", max(0, host.Seconds(t.Left())))
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// ask returns a channel that has one answer: whether to keep it. What was typed before the
+// question is none.
+func ask(terminal *os.File) <-chan bool {
+	_ = unix.IoctlSetInt(int(terminal.Fd()), unix.TCFLSH, unix.TCIFLUSH)
+	answers := make(chan bool, 1)
+	go func() {
+		for lines := bufio.NewReader(terminal); ; {
+			text, err := lines.ReadString('\n')
+			switch strings.ToLower(strings.TrimSpace(text)) {
+			case "", "y", "yes":
+				answers <- err == nil
+				return
+			case "q", "quit", "n", "no":
+				answers <- false
+				return
+			}
+			if err != nil {
+				answers <- false
+				return
+			}
+		}
+	}()
+	return answers
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// TestUsagesFitATerminal is for those who ask for help in 80 columns.
+func TestUsagesFitATerminal(t *testing.T) {
+	texts := map[string]string{"uplinkctl": usage}
+	for _, c := range commands() {
+		texts[c.name] = c.usage
+	}
+	for name, text := range texts {
+		for line := range strings.Lines(text) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+				t.Errorf("%s: %d columns: %s", name, n, line)
+			}
+		}
+	}
+}
+
+// TestTheReadmeHasTheCommandsOfTheUsage compares README's table with what help lists.
+func TestTheReadmeHasTheCommandsOfTheUsage(t *testing.T) {
+	data, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(data), "\n## Commands\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var listed, helped, known []string
+	for line := range strings.Lines(table) {
+		cells := strings.SplitN(line, " | ", 2)
+		if !strings.HasPrefix(line, "| `uplinkctl ") {
+			continue
+		}
+		for _, m := range regexp.MustCompile("`(?:uplinkctl )?([a-z]+)[^`]*`").FindAllStringSubmatch(cells[0], -1) {
+			listed = append(listed, m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^  ([a-z]+)\b.*`).FindAllStringSubmatch(usage, -1) {
+		helped = append(helped, m[1])
+	}
+	for _, c := range commands() {
+		known = append(known, c.name)
+	}
+	listed = slices.DeleteFunc(listed, func(s string) bool { return s == "uplinkctl" }) // (or just `uplinkctl`)
+	sameSet(t, "command", "README.md", "commands()", listed, known)
+	sameSet(t, "command", "uplinkctl help", "commands()", slices.DeleteFunc(helped, func(s string) bool { return s == "help" }), known)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
+)
+
+const watchUsage = `Usage: uplinkctl watch [--root DIR]
+
+Keep in the kernel what reload or apply brought about last, until it is
+interrupted: rules for addresses that DHCP or a router advertisement brings,
+the uplink's own copy of the gateway that was learned with them, what something
+else takes away, and the way around an uplink whose probe finds it dead. It
+leaves all as it is when it ends. uplink-watch.service runs it where the spec
+has an uplink with dhcp, accept-ra or a probe. It needs CAP_NET_ADMIN, and for
+probes CAP_NET_RAW.
+
+Options:
+  --root DIR   the host's root directory: where /run is (default /)
+
+Exit status: 0 interrupted, 1 an error, 2 wrong usage.
+
+Examples:
+  systemctl status uplink-watch
+  journalctl -u uplink-watch
+`
+
+func watchCommand() *command {
+	var root string
+	return &command{
+		name: "watch", usage: watchUsage,
+		flags: func(f *flag.FlagSet) { f.StringVar(&root, "root", "", "") },
+		run: noArguments(watchUsage, func(_, stderr io.Writer) error {
+			ctx, stop := interruptible()
+			defer stop()
+			// Small: it sleeps most of the time.
+			debug.SetGCPercent(50)
+			runtime.GOMAXPROCS(1)
+			every, err := daemon.SdWatchdogEnabled(false)
+			if err != nil {
+				return fmt.Errorf("the watchdog: %w", err)
+			}
+			alive := daemon.SdNotifyReady + "\n" + daemon.SdNotifyWatchdog
+			return host.Watch(ctx, root, host.WatchOptions{
+				Log: func(line string) { fmt.Fprintln(stderr, "uplinkctl: "+line) },
+				Alive: func() {
+					// Not being heard is no failure: most who run it by hand are not systemd.
+					_, _ = daemon.SdNotify(false, alive)
+					alive = daemon.SdNotifyWatchdog
+				},
+				Every: every / 2,
+			})
+		}),
+	}
+}
