@@ -47,6 +47,7 @@ var examples = []example{
 	{name: "dual-stack", lab: options(provider1, provider2), duplicates: true},
 	{name: "containers", lab: options(provider1, provider2)},
 	{name: "three-providers", lab: options(provider1, provider2, provider("eth2", "100.64.0.1/24"))},
+	{name: "failover", lab: options(provider1, provider2)},
 	{
 		name: "cloud-init",
 		lab:  options(withMAC(provider1, 1), withMAC(provider2, 2)),

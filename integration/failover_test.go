@@ -30,7 +30,7 @@ func TestEveryCardMayFail(t *testing.T) {
 	h.startNetworkd(ctx, t, h.tree(ctx, t))
 	h.quiet(t)
 
-	use := h.spread(ctx, t, to)
+	use := spread(ctx, t, h.Lab, to)
 	t.Logf("all cards: %v", use)
 	if use["eth0"] == 0 || use["eth1"] == 0 || use["eth2"] != 0 {
 		t.Errorf("%v; want it shared by eth0 and eth1", use)
@@ -43,7 +43,7 @@ func TestEveryCardMayFail(t *testing.T) {
 		}
 		start := time.Now()
 		ip(ctx, t, h.Router, "link set "+port+" down")
-		use := h.spread(ctx, t, to)
+		use := spread(ctx, t, h.Lab, to)
 		t.Logf("without %s, after %v: %v", card, time.Since(start).Round(time.Millisecond), use)
 		if use[card] != 0 {
 			t.Errorf("without %s: %v", card, use)
@@ -51,7 +51,7 @@ func TestEveryCardMayFail(t *testing.T) {
 		start = time.Now()
 		ip(ctx, t, h.Router, "link set "+port+" up")
 		h.converged(ctx, t)
-		use = h.spread(ctx, t, to)
+		use = spread(ctx, t, h.Lab, to)
 		t.Logf("with %s again, after %v: %v", card, time.Since(start).Round(time.Millisecond), use)
 		if use["eth0"] == 0 || use["eth1"] == 0 || use["eth2"] != 0 {
 			t.Errorf("%v; want it shared by eth0 and eth1", use)
@@ -61,12 +61,12 @@ func TestEveryCardMayFail(t *testing.T) {
 	// Both that share the traffic: the third takes over what it can carry.
 	ip(ctx, t, h.Router, "link set p1 down", "link set p2 down")
 	only4 := slices.DeleteFunc(slices.Clone(to), netip.Addr.Is6)
-	if use := h.spread(ctx, t, only4); use["eth2"] != len(only4) {
+	if use := spread(ctx, t, h.Lab, only4); use["eth2"] != len(only4) {
 		t.Errorf("only eth2 is left: %v", use)
 	}
 	ip(ctx, t, h.Router, "link set p1 up", "link set p2 up")
 	h.converged(ctx, t)
-	if use := h.spread(ctx, t, to); use["eth0"] == 0 || use["eth1"] == 0 || use["eth2"] != 0 {
+	if use := spread(ctx, t, h.Lab, to); use["eth0"] == 0 || use["eth1"] == 0 || use["eth2"] != 0 {
 		t.Errorf("%v; want it shared by eth0 and eth1 again", use)
 	}
 	h.quiet(t)
@@ -74,7 +74,7 @@ func TestEveryCardMayFail(t *testing.T) {
 
 // spread waits until packets to all those addresses arrive, and returns how
 // many left by each card.
-func (h *host) spread(ctx context.Context, t *testing.T, to []netip.Addr) map[string]int {
+func spread(ctx context.Context, t *testing.T, l *lab.Lab, to []netip.Addr) map[string]int {
 	t.Helper()
 	var use map[string]int
 	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -83,7 +83,7 @@ func (h *host) spread(ctx context.Context, t *testing.T, to []netip.Addr) map[st
 		use = map[string]int{}
 		var lost []string
 		for _, a := range to {
-			d, err := h.LeavesBy(ctx, 100*time.Millisecond, lab.Flow{Destination: a})
+			d, err := l.LeavesBy(ctx, 100*time.Millisecond, lab.Flow{Destination: a})
 			if err != nil {
 				return "", err
 			}

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
@@ -133,16 +134,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a minute")
 	}
-	l, err := lab.New(options(provider1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx := t.Context()
+	ctx, l := labtest.Open(t, 5*time.Minute, options(provider1))
 	ip(ctx, t, l.Host, "link set eth0 up", "address add 172.20.0.1/24 dev eth0", "route add 172.21.0.0/16 via 172.20.0.9 dev eth0 table 10001 proto static",
 		"route add 172.22.0.0/16 via 172.20.0.9 dev eth0", "rule add priority 10001 from 10.1.0.2 lookup 10001 protocol static", "rule add priority 7 from 172.23.0.0/16 lookup 10001")
 	others := func() string {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,37 +12,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// parallel is how many tests run at once: they mostly wait.
-const parallel = "4"
-
-// TestMain runs the tests and fails when they leave a namespace behind.
+// TestMain runs four tests at once: they mostly wait.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	chosen := false
-	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
-	if !chosen {
-		if err := flag.Set("test.parallel", parallel); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}
-	if lab.Require() == nil {
-		if err := lab.RemoveStale(context.Background()); err != nil {
-			fmt.Fprintln(os.Stderr, "before the tests:", err)
-		}
-	}
-	code := m.Run()
-	if dir, err := built(); err == nil {
-		os.RemoveAll(dir)
-	}
-	if left, _ := filepath.Glob(fmt.Sprintf("/run/netns/uplink-%d-*", os.Getpid())); len(left) > 0 {
-		fmt.Fprintln(os.Stderr, "left behind:", strings.Join(left, ", "))
-		code = 1
-	}
-	os.Exit(code)
+	labtest.Suite{
+		Parallel:    "4",
+		Require:     func() error { return lab.Require() },
+		RemoveStale: lab.RemoveStale,
+		Close: func() {
+			if dir, err := built(); err == nil {
+				os.RemoveAll(dir)
+			}
+		},
+	}.Main(m)
 }
 
 // built builds the programs when the first test needs them, and returns where they are.
@@ -72,34 +56,16 @@ func run(ctx context.Context, t *testing.T, program string, args ...string) (std
 	return out.String(), errs.String()
 }
 
-// require skips the test on a machine that cannot run it. Where CI is set it fails
-// instead: a test that is skipped there is one that nobody runs.
+// require skips the test on a machine that cannot run it.
 func require(t *testing.T, needs ...lab.Need) {
 	t.Helper()
-	switch err := lab.Require(needs...); {
-	case err == nil:
-	case os.Getenv("CI") != "":
-		t.Fatal(err)
-	default:
-		t.Skip("NOT TESTED: ", err)
-	}
+	labtest.Need(t, lab.Require(needs...))
 }
 
 // open makes a lab that lasts as long as the test, and a context for it.
 func open(t *testing.T, opts lab.Options) (context.Context, *lab.Lab) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	l, err := lab.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return ctx, l
+	return labtest.Open(t, time.Minute, opts)
 }
 
 // ip runs `ip` in a namespace, once for each line.

@@ -97,9 +97,9 @@ func TestOneshot(t *testing.T) {
 
 	// A link that is not there.
 	c.spec(twoUplinks + "\n[uplink.late]\ninterface = \"late0\"\naddresses = [\"203.0.113.1/24\"]\n")
-	c.run("apply").expect(t, "a late link", 0, "", "^uplinkctl: uplink late: there is no link with name late0: left out for now\n$")
+	c.run("apply").expect(t, "a late link", 0, "", "^uplinkctl: uplink late: there is no link with name late0: it waits\n$")
 	c.run("diff").expect(t, "diff with a late link", 0, "", "^uplinkctl: uplink late: ")
-	c.run("verify").expect(t, "verify with a late link", 0, "\nwait   uplink late: there is no link with name late0\n", "")
+	c.run("verify").expect(t, "verify with a late link", 0, "\nwaits  uplink late: there is no link with name late0\n", "")
 
 	c.run("down", "--dry-run").expect(t, "dry run of down", 0, "^rule del .*\naddress del 192.0.2.10/24 dev eth0\n$", "")
 	c.run("down").expect(t, "down", 0, "", "")
@@ -126,7 +126,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		{"a rule is gone", "rule del priority 10001 from 198.51.100.10 lookup 1", "", "WRONG  rt2 .*from 198.51.100.10 to 8.8.8.8: "},
 	} {
 		ip(ctx, t, l.Host, w.line)
-		c.run("verify").expect(t, w.what, 1, w.stdout, "^uplinkctl: packets would leave the wrong way\n$")
+		c.run("verify").expect(t, w.what, 1, w.stdout, "^uplinkctl: packets would leave the wrong way: see `uplinkctl explain SRC DST`\n$")
 		if w.undo != "" {
 			ip(ctx, t, l.Host, w.undo)
 		}
@@ -165,7 +165,7 @@ gateways  = ["192.0.2.77"]
 	for _, want := range []string{
 		"note   eth0: 192.0.2.0/24 is on eth0 and eth1: both answer ARP for either's addresses; set net.ipv4.conf.eth0.arp_ignore=1 and arp_announce=2\n",
 		"note   eth1: 192.0.2.0/24 is on eth0 and eth1: both answer ARP for either's addresses; set net.ipv4.conf.eth1.arp_ignore=1 and arp_announce=2\n",
-		"note   eth1: the gateway 192.0.2.77 does not answer\n",
+		"note   eth1: the gateway 192.0.2.77 does not answer: check its address, and the network there\n",
 	} {
 		if !strings.Contains(a.stdout, want) {
 			t.Errorf("no %q in\n%s", want, a.stdout)
@@ -200,7 +200,7 @@ func TestVerifyJSON(t *testing.T) {
 	c.run("apply").expect(t, "apply", 0, "", "late0")
 	ip(ctx, t, l.Host, "rule add priority 5 from 198.51.100.10 blackhole")
 	a := c.run("verify", "--json")
-	a.expect(t, "verify --json", 1, "^{", "^uplinkctl: packets would leave the wrong way\n$")
+	a.expect(t, "verify --json", 1, "^{", "^uplinkctl: packets would leave the wrong way: see `uplinkctl explain SRC DST`\n$")
 	type way struct {
 		Type, Dev, Via, Src string
 		Table               uint32

@@ -201,7 +201,7 @@ func TestReloadLosesNoPacket(t *testing.T) {
 		flows = append(flows, f)
 		wg.Go(func() { f.send(stop) })
 	}
-	for i := range 6 {
+	for i := range 12 {
 		h.spec([]string{changedUplink, twoUplinks}[i%2])
 		h.reload()
 	}

@@ -79,6 +79,7 @@ rules of the host, in the order in which they are asked
     500  IPv4  from all to 10.8.0.0/16 lookup 99       an administrator or
                                                        systemd-networkd
   10000  IPv4  from 192.0.2.10 lookup isp1             isp1
+  10000  IPv4  from all to 192.0.2.10 lookup isp1      isp1 missing
   10000  IPv6  from 2001:db8:1::10 lookup isp1         isp1
   10000  IPv6  from all to 2001:db8:1::10 lookup isp1  isp1
   10001  IPv4  from 198.51.100.10 lookup rt2           rt2
@@ -187,7 +188,7 @@ func TestStatusThroughNetlink(t *testing.T) {
 	ctx, l, c := bootHost(t, provider1, provider2)
 	c.run("status").expect(t, "no spec", 1, "", "^uplinkctl: no spec: .*uplinkctl help")
 	c.spec(statusSpec)
-	c.run("status").expect(t, "nothing done", 1, `^isp1: differs from the spec \(in nobody's charge\)\n  link       eth0, down\n  addresses  192.0.2.10/24 missing, .*\n  missing    ip link set dev eth0 up\n`, "")
+	c.run("status").expect(t, "nothing done", 1, `^isp1: differs from the spec \(not brought about yet: .uplinkctl reload.\)\n  link       eth0, down\n  addresses  192.0.2.10/24 missing, .*\n  missing    ip link set dev eth0 up\n`, "")
 	c.ok("apply")
 	if err := l.Host.WaitSettled(ctx); err != nil {
 		t.Fatal(err)
@@ -213,13 +214,13 @@ func TestStatusThroughNetlink(t *testing.T) {
 		}
 	}
 
-	// What is too much, different, or in the way; and what is no uplink's.
+	// What is extra, different, or in the way; and what is no uplink's.
 	ip(ctx, t, l.Host, "rule add priority 9 to 203.0.113.9 lookup 78 protocol 118", "rule add priority 10000 from 192.0.2.99 lookup 10000 protocol 118",
 		"route add default via 192.0.2.1 dev eth0 table 10000 proto boot", "route replace 192.0.2.0/24 dev eth0 table 10000 proto 118 scope link src 192.0.2.10 mtu 1400")
 	c.run("status").expect(t, "more drift", 1, "  different  ip route replace 192.0.2.0/24 dev eth0 table isp1 .*\n  instead of 192.0.2.0/24 dev eth0 .* mtu 1400\n", "")
 	c.run("status").expect(t, "more drift", 1, `  in the way ip route add default via 192.0.2.1 .*: a route of boot scripts \(protocol boot\) is in the way .*\n  missing `, "")
-	c.run("status").expect(t, "more drift", 1, "  too much   ip rule del priority 10000 from 192.0.2.99 lookup isp1 protocol 118\n\nrt2: .*\n\nof no uplink: differs from the spec\n  too much   ip rule del priority 9 from all to 203.0.113.9 lookup 78 protocol 118\n", "")
-	c.run("status").expect(t, "more drift", 1, `\n +9  IPv4  from all to 203.0.113.9 lookup 78 +too much, of uplink-generator \(protocol uplink\)\n`, "")
+	c.run("status").expect(t, "more drift", 1, "  extra      ip rule del priority 10000 from 192.0.2.99 lookup isp1 protocol 118\n\nrt2: .*\n\nof no uplink: differs from the spec\n  extra      ip rule del priority 9 from all to 203.0.113.9 lookup 78 protocol 118\n", "")
+	c.run("status").expect(t, "more drift", 1, `\n +9  IPv4  from all to 203.0.113.9 lookup 78 +extra, of uplink-generator \(protocol uplink\)\n`, "")
 
 	// Looking changes nothing, and all can be put right again.
 	ip(ctx, t, l.Router, "link set p2 up")
@@ -300,8 +301,18 @@ func TestStatusNeedsNoRoot(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "ctl"), program, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	status := func() answer {
-		return showStatus(t, l.Host.Command(ctx, "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", filepath.Join(dir, "ctl"), "status", "--root", dir), 80)
+	nobody := func(args ...string) answer {
+		args = append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", filepath.Join(dir, "ctl")}, args...)
+		return showStatus(t, l.Host.Command(ctx, "setpriv", append(args, "--root", dir)...), 80)
+	}
+	status := func() answer { return nobody("status") }
+	for _, command := range []string{"apply", "down", "reload"} {
+		nobody(command).expect(t, command, 1, "", "^uplinkctl: .*permission denied\nuplinkctl: only root may do this: run it with sudo\n$")
+	}
+	for _, command := range []string{"check", "verify", "explain isp1 8.8.8.8", "render", "export", "names", "graph"} {
+		if a := nobody(strings.Fields(command)...); a.code != 0 {
+			t.Errorf("%s: exit status %d: %s%s", command, a.code, a.stdout, a.stderr)
+		}
 	}
 	status().expect(t, "for everybody to read", 0, `^isp1: as the spec says \(through netlink\)\n.*\nrt2: as the spec says \(through netlink\)\n.*\n  10000  IPv4  from .* lookup isp1 +isp1\n`, "")
 	if err := os.Chmod(spec, 0o600); err != nil {
@@ -338,7 +349,7 @@ func TestStatusIsFastWithManyUplinks(t *testing.T) {
 		if n := strings.Count(out, "\n"); n > uplinks+20 {
 			t.Errorf("%d lines for %d uplinks", n, uplinks)
 		}
-		if want := "  10000-10999        2000 rules of 1000 uplinks  u00000 … u00999\n"; !strings.HasPrefix(out, "1000 uplinks: 1000 as the spec says\n") || !strings.Contains(out, want) {
+		if want := "  10800-16313        2000 rules of 1000 uplinks, in blocks (276 more lead to them)  u00864 … u00991\n"; !strings.HasPrefix(out, "1000 uplinks: 1000 as the spec says\n") || !strings.Contains(out, want) {
 			t.Errorf("%.200s…%s", out, out[max(0, len(out)-400):])
 		}
 	}

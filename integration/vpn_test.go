@@ -129,13 +129,14 @@ func tunnelFailsClosed(t *testing.T, first string) {
 	ip(ctx, t, h.Router,
 		// The same number, by which the lab knows it.
 		fmt.Sprintf("link add name p2 index %d type veth peer name wg0 netns %s", number, h.Host.Name()),
-		"address add 10.66.0.1/24 dev p2",
-		"link set p2 up")
+		"address add 10.66.0.1/24 dev p2")
+	// Before the first ARP request, which is made again only after a second.
 	for key, value := range e.sysctls {
 		if err := h.Router.Sysctl(key, value); err != nil {
 			t.Fatal(err)
 		}
 	}
+	ip(ctx, t, h.Router, "link set p2 up")
 	h.converged(ctx, t)
 	up()
 	always()

@@ -35,7 +35,7 @@ func (in input) netplan() string {
 		dev, subnet, table := in.uplink(i)
 		fmt.Fprintf(&b, "    %s:\n      addresses: [%s10/24]\n      routes:\n", dev, subnet)
 		fmt.Fprintf(&b, "      - {to: %s0/24, scope: link, from: %s10, table: %d}\n", subnet, subnet, table)
-		fmt.Fprintf(&b, "      - {to: default, via: %s1, table: %d}\n      routing-policy:\n", subnet, table)
+		fmt.Fprintf(&b, "      - {to: 0.0.0.0/0, via: %s1, table: %d}\n      routing-policy:\n", subnet, table)
 		fmt.Fprintf(&b, "      - {from: %s10/32, table: %d, priority: %d}\n", subnet, table, table)
 		fmt.Fprintf(&b, "      - {to: %s10/32, table: %d, priority: %d}\n", subnet, table, table)
 	}

@@ -9,10 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"text/tabwriter"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/rtnl"
@@ -23,9 +20,9 @@ import (
 )
 
 // The oneshot's targets, as ratios to what stands beside them.
-var kernelTargets = map[int]struct{ batch, prebuilt, process, down float64 }{
-	1000:  {batch: 0.35, prebuilt: 1.5, down: 0.4},
-	10000: {batch: 0.06, process: 0.35},
+var kernelTargets = map[int]struct{ batch, prebuilt, process, idle, down float64 }{
+	1000:  {batch: 0.35, prebuilt: 1.5, idle: 1, down: 0.4},
+	10000: {batch: 0.06, process: 0.35, idle: 1},
 }
 
 // kernelDevices is how many links the uplinks are spread over. On one alone the
@@ -34,18 +31,10 @@ const kernelDevices = 100
 
 // kernel measures the oneshot beside `ip -batch`, in a network namespace of its own.
 func (b *bencher) kernel(ctx context.Context, most int) error {
-	failed := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the namespace ends with the thread
-		failed <- b.kernelHere(ctx, most)
-	}()
-	return <-failed
+	return inNamespace(func() error { return b.kernelHere(ctx, most) })
 }
 
 func (b *bencher) kernelHere(ctx context.Context, most int) error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("a network namespace: %w", err)
-	}
 	var links strings.Builder
 	links.WriteString("link set lo up\n")
 	for i := range kernelDevices {
@@ -54,45 +43,46 @@ func (b *bencher) kernelHere(ctx context.Context, most int) error {
 	if err := b.batch(ctx, "links", links.String()); err != nil {
 		return err
 	}
-	fmt.Fprintf(b.out, "\nThe oneshot: 2 routes and 2 rules an uplink, over %d links. Milliseconds, medians.\n\n", kernelDevices)
-	w := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "uplinks\tip -batch\tprebuilt\tapply\tprocess\tnothing to do\tip rule+route\tdown\tip -batch down\t")
+	fmt.Fprintf(b.out, "## The oneshot\n\n2 routes and 2 rules an uplink, over %d links, IPv4; medians, ms. `apply` and `prebuilt` are without the start of a process. `prebuilt` is the floor: messages made beforehand, sent in the best order, every answer read.\n\n", kernelDevices)
+	t := &table{head: []string{"uplinks", "ip -batch", "prebuilt", "apply", "uplinkctl apply", "nothing to do", "ip rule+route", "down", "ip -batch down"}}
+	plot := panel{title: "Applying 2 routes and 2 rules an uplink", unit: "netlink", lines: []line{
+		{name: "uplinkctl apply"}, {name: "ip -batch"}, {name: "apply, process left out"}, {name: "prebuilt messages: the floor"},
+	}}
 	var rows []kernelRow
-	for _, n := range []int{10, 100, 1000, 10000} {
-		if n > most {
-			break
-		}
+	for n := 1; n <= most; n *= 10 {
 		row, err := b.kernelRow(ctx, n)
 		if err != nil {
 			return err
 		}
 		rows = append(rows, row)
-		ms := func(list []time.Duration) string {
-			return fmt.Sprintf("%.2f", float64(median(list))/float64(time.Millisecond))
+		cells := []string{fmt.Sprint(n)}
+		for _, list := range [][]time.Duration{row.batch, row.prebuilt, row.apply, row.process, row.idle, row.show, row.down, row.batchDown} {
+			cells = append(cells, fmt.Sprintf("%.2f", float64(median(list))/float64(time.Millisecond)))
 		}
-		fmt.Fprintln(w, strings.Join([]string{fmt.Sprint(n), ms(row.batch), ms(row.prebuilt), ms(row.apply), ms(row.process), ms(row.idle), ms(row.show), ms(row.down), ms(row.batchDown), ""}, "\t"))
+		t.add(cells...)
+		for i, list := range [][]time.Duration{row.process, row.batch, row.apply, row.prebuilt} {
+			plot.lines[i].add(n, median(list))
+		}
 	}
-	if err := w.Flush(); err != nil {
+	b.plots = append(b.plots, plot)
+	if err := t.write(b.out); err != nil {
 		return err
 	}
-	fmt.Fprintln(b.out)
+	v := b.verdicts()
 	for _, r := range rows {
-		t, ok := kernelTargets[r.n]
-		if !ok {
-			continue
-		}
-		ratio := func(x, y []time.Duration, limit float64, what string) {
-			if limit != 0 {
-				b.target(float64(median(x))/float64(median(y)), limit, "%10.3f", fmt.Sprintf("%s, %d uplinks", what, r.n))
+		limits := kernelTargets[r.n]
+		ratio := func(ours, theirs []time.Duration, limit float64, what string) {
+			if limit != 0 || r.n >= 1000 {
+				v.ratio(fmt.Sprintf("%s, %d uplinks", what, r.n), ours, theirs, limit)
 			}
 		}
-		ratio(r.apply, r.batch, t.batch, "apply / ip -batch")
-		ratio(r.apply, r.prebuilt, t.prebuilt, "apply / prebuilt messages")
-		ratio(r.process, r.batch, t.process, "uplinkctl apply / ip -batch")
-		ratio(r.idle, r.show, 1, "nothing to do / ip rule and ip route show table all")
-		ratio(r.down, r.batchDown, t.down, "down / ip -batch")
+		ratio(r.apply, r.batch, limits.batch, "apply / ip -batch")
+		ratio(r.apply, r.prebuilt, limits.prebuilt, "apply / prebuilt messages")
+		ratio(r.process, r.batch, limits.process, "uplinkctl apply / ip -batch")
+		ratio(r.idle, r.show, limits.idle, "nothing to do / ip rule and ip route show table all")
+		ratio(r.down, r.batchDown, limits.down, "down / ip -batch")
 	}
-	return nil
+	return v.write(b.out)
 }
 
 func device(i int) string { return fmt.Sprintf("eth%d", i%kernelDevices) }

@@ -4,10 +4,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -29,53 +31,93 @@ const (
 )
 
 func main() {
-	runs := flag.Int("runs", 31, "runs of each program")
+	b := &bencher{out: os.Stdout}
+	flag.IntVar(&b.runs, "runs", 21, "runs of each program")
 	dir := flag.String("dir", "/dev/shm", "a directory on a tmpfs")
 	most := flag.Int("most", 10000, "the largest number of uplinks")
+	only := flag.String("only", "", "measure this part alone: start-up, growth, kernel, lookup or watch")
+	flag.BoolVar(&b.full, "full", false, "measure what takes many minutes too")
+	flag.StringVar(&b.unpacked, "cloud-init", "", "the directory into which Debian's package cloud-init is unpacked, where it is not installed")
+	results := flag.String("results", "", "the directory into which the tables and the plot are written")
+	record := flag.String("budget", "", "measure nothing but what this record has, and fail where it has grown by more than a tenth")
+	update := flag.Bool("update", false, "write the record instead")
 	check := flag.Bool("check", false, "exit with 1 where a target is missed")
 	flag.Parse()
 	debug.SetGCPercent(400) // as in the programs
 	// Whoever stops it, or reads only its beginning, must not be left with what it made.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	missed, err := bench(ctx, *dir, *runs, *most)
+	err := b.inDirectory(ctx, *dir, func() error {
+		if *record != "" {
+			return b.checkBudget(ctx, *record, *update)
+		}
+		return b.bench(ctx, *most, *only, *results)
+	})
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	if missed && *check {
+	if b.missed && *check {
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, on string, runs, most int) (missed bool, err error) {
+// inDirectory calls f with the programs built, in a directory on a tmpfs that is gone
+// afterwards.
+func (b *bencher) inDirectory(ctx context.Context, on string, f func() error) (err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(on, &fs); err != nil {
-		return false, fmt.Errorf("%s: %w", on, err)
+		return fmt.Errorf("%s: %w", on, err)
 	}
 	if fs.Type != unix.TMPFS_MAGIC {
-		return false, fmt.Errorf("%s is not on a tmpfs: it would measure the disk", on)
+		return fmt.Errorf("%s is not on a tmpfs: it would measure the disk", on)
 	}
-	dir, err := os.MkdirTemp(on, "uplink-bench-")
-	if err != nil {
-		return false, err
+	if b.dir, err = os.MkdirTemp(on, "uplink-bench-"); err != nil {
+		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	b := &bencher{dir: dir, bin: filepath.Join(dir, "bin"), runs: runs, out: os.Stdout}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	b.bin = filepath.Join(b.dir, "bin")
 	if err := b.build(ctx); err != nil {
-		return false, err
+		return err
 	}
-	if err := b.startUp(ctx); err != nil {
-		return false, err
+	return f()
+}
+
+// bench measures one part, or all, and writes down what was measured.
+func (b *bencher) bench(ctx context.Context, most int, only, results string) error {
+	var text bytes.Buffer
+	b.out = io.MultiWriter(os.Stdout, &text)
+	fmt.Fprintf(b.out, "# Measured\n\nBy `make bench`, on %s. The times are one machine's; the ratios, pair by pair within a round, hold.\n\n", b.machine(ctx))
+	parts := []struct {
+		name    string
+		measure func(context.Context, int) error
+	}{{"start-up", b.startUp}, {"growth", b.growth}, {"kernel", b.kernel}, {"lookup", b.lookup}, {"watch", b.watch}}
+	found := false
+	for _, p := range parts {
+		if only != "" && only != p.name {
+			continue
+		}
+		found = true
+		if err := p.measure(ctx, most); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
 	}
-	if err := b.growth(ctx, most); err != nil {
-		return false, err
+	switch {
+	case !found:
+		return fmt.Errorf("there is no part %q", only)
+	case results == "":
+		return nil
 	}
-	if err := b.kernel(ctx, most); err != nil {
-		return false, err
+	if err := os.MkdirAll(results, 0o755); err != nil {
+		return err
 	}
-	return b.missed, nil
+	if len(b.plots) > 0 {
+		if err := os.WriteFile(filepath.Join(results, "growth.svg"), drawing(b.plots), 0o644); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(results, "README.md"), bytes.TrimRight(text.Bytes(), "\n"), 0o644)
 }
 
 // build builds our programs, and the two that measuring needs.
@@ -85,20 +127,4 @@ func (b *bencher) build(ctx context.Context) error {
 	}
 	const here = "github.com/uplink-generator/uplink-generator/integration/bench"
 	return programs.Packages(ctx, b.bin, here+"/empty", here+"/peak")
-}
-
-// peers are other people's programs, where distributions install them.
-var (
-	networkGenerator = []string{"/usr/lib/systemd/systemd-network-generator", "/lib/systemd/systemd-network-generator"}
-	netplanGenerate  = []string{"/usr/libexec/netplan/generate", "/usr/lib/netplan/generate", "/lib/netplan/generate"}
-)
-
-// installed returns the first of several places where a program is, or "".
-func installed(places []string) string {
-	for _, p := range places {
-		if _, err := os.Stat(p); err == nil {
-			return p
-		}
-	}
-	return ""
 }

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"text/tabwriter"
+	"slices"
+	"time"
 
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 )
@@ -13,18 +14,22 @@ import (
 // bencher measures and prints.
 type bencher struct {
 	dir, bin string
+	unpacked string // a root directory below which cloud-init is unpacked, or ""
 	runs     int
+	full     bool
 	out      io.Writer
 	missed   bool
+	plots    []panel
 }
 
 // Names of the contestants.
 const (
 	generator = "uplink-generator NORMAL EARLY LATE"
 	rendering = "uplink-generator --render"
-	render    = "uplinkctl render --output"
+	render    = "uplinkctl render"
 	peerNet   = "systemd-network-generator"
 	peerPlan  = "netplan generate"
+	peerCloud = "cloud-init net-convert"
 	nothing   = "a Go program that does nothing"
 )
 
@@ -32,107 +37,125 @@ const (
 const startUpUplinks = 4
 
 // startUp measures what a boot waits for.
-func (b *bencher) startUp(ctx context.Context) error {
+func (b *bencher) startUp(ctx context.Context, _ int) error {
 	in := input{startUpUplinks}
 	dir := filepath.Join(b.dir, "start-up")
-	ours, plan, net, err := in.roots(dir)
+	peers, err := b.renderers(in, dir)
 	if err != nil {
 		return err
 	}
-	units := []string{filepath.Join(dir, "normal"), filepath.Join(dir, "early"), filepath.Join(dir, "late")}
-	program := filepath.Join(b.bin, programs.Generator)
-	list := []contestant{
-		{nothing, []string{filepath.Join(b.bin, "empty")}, nil, 0},
-		{generator, append([]string{program, "--root", ours}, units...), units, 2 + in.n},
-		{rendering, []string{program, "--root", ours, "--render"}, []string{ours + "/run"}, in.n + 2},
+	empty, ours, err := b.starters()
+	if err != nil {
+		return err
 	}
-	if p := installed(networkGenerator); p != "" {
-		list = append(list, contestant{peerNet, append([]string{p, "--root=" + net, "--"}, in.commandLine()...), []string{net + "/run"}, in.n})
-	}
-	if p := installed(netplanGenerate); p != "" {
-		list = append(list, contestant{peerPlan, []string{p, "--root-dir", plan}, []string{plan + "/run"}, in.n})
-	}
+	list := slices.Concat([]contestant{empty}, ours, peers[1:])
 	results, err := measure(ctx, list, b.runs, filepath.Join(b.bin, "peak"))
 	if err != nil {
 		return err
 	}
 	get := index(results)
-	fmt.Fprintf(b.out, "Start-up with %d uplinks: whole processes, medians of %d interleaved runs.\n\n", in.n, b.runs)
-	for _, name := range []string{generator, rendering} {
-		r := get[name]
-		b.ratio(r, get[peerNet], peerNet, maxOfNetworkGenerator)
-		b.ratio(r, get[peerPlan], peerPlan, maxOfNetplan)
-		b.ratio(r, get[nothing], nothing, 0)
-		b.target(float64(r.peak()), maxPeakKiB, "%6.0f KiB", "peak memory of %s", name)
-	}
-	b.target(float64(get[generator].bytes), maxBinaryBytes, "%6.0f B  ", "size of the %s binary", programs.Generator)
-	fmt.Fprintln(b.out)
-	w := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "ms\tpeak KiB\tbinary KiB\t  program")
+	fmt.Fprintf(b.out, "## Start-up with %d uplinks\n\nWhole processes, medians of %d runs in turn. The ratio is the median of the rounds' own ratios, in brackets the quartiles.\n\n", in.n, b.runs)
+	t := &table{head: []string{"program", "ms", "peak KiB", "file KiB", "the generator takes of it", "the renderer takes of it"}}
 	for _, r := range results {
-		fmt.Fprintf(w, "%.2f\t%d\t%d\t  %s\n", r.wall(), r.peak(), r.bytes>>10, r.name)
+		size := "-"
+		if r.name != peerCloud { // that would be Python's
+			size = fmt.Sprint(r.bytes >> 10)
+		}
+		t.add(r.name, fmt.Sprintf("%.2f", r.wall()), fmt.Sprint(r.peak()), size, ratios(get[generator].times, r.times).String(), ratios(get[rendering].times, r.times).String())
 	}
-	if err := w.Flush(); err != nil {
+	if err := t.write(b.out); err != nil {
 		return err
 	}
-	fmt.Fprintln(b.out)
-	return nil
+	v := b.verdicts()
+	for _, name := range []string{generator, rendering} {
+		for _, peer := range []struct {
+			name  string
+			limit float64
+		}{{peerNet, maxOfNetworkGenerator}, {peerPlan, maxOfNetplan}, {peerCloud, maxOfNetplan}} {
+			if r := get[peer.name]; r != nil {
+				v.ratio(name+" / "+peer.name, get[name].times, r.times, peer.limit)
+			} else {
+				v.add(name+" / "+peer.name, "not installed here")
+			}
+		}
+		v.limit("peak memory of "+name, float64(get[name].peak()), maxPeakKiB, "%.0f KiB")
+	}
+	v.limit("size of "+programs.Generator, float64(get[generator].bytes), maxBinaryBytes, "%.0f B")
+	return v.write(b.out)
 }
 
 // growth measures how the time grows with the number of uplinks.
 func (b *bencher) growth(ctx context.Context, most int) error {
+	names := []string{render, peerPlan, peerNet, peerCloud}
 	type row struct {
-		n          int
-		ours, peer *result
+		n   int
+		get map[string]*result
 	}
 	var rows []row
 	for n := 1; n <= most; n *= 10 {
-		in := input{n}
-		dir := filepath.Join(b.dir, fmt.Sprint(n))
-		ours, plan, _, err := in.roots(dir)
+		list, err := b.renderers(input{n}, filepath.Join(b.dir, fmt.Sprint(n)))
 		if err != nil {
 			return err
 		}
-		out := filepath.Join(dir, "output")
-		list := []contestant{{
-			render, []string{filepath.Join(b.bin, programs.Control), "render", "--root", ours, "--output", out}, []string{out}, n + 2,
-		}}
-		if p := installed(netplanGenerate); p != "" {
-			list = append(list, contestant{peerPlan, []string{p, "--root-dir", plan}, []string{plan + "/run"}, n})
+		if len(rows) > 0 {
+			last := rows[len(rows)-1].get
+			list = slices.DeleteFunc(list, func(c contestant) bool { return last[c.name] == nil })
 		}
 		results, err := measure(ctx, list, b.runs, filepath.Join(b.bin, "peak"))
 		if err != nil {
-			return err
+			return fmt.Errorf("%d uplinks: %w", n, err)
 		}
-		get := index(results)
-		rows = append(rows, row{n, get[render], get[peerPlan]})
+		rows = append(rows, row{n, index(results)})
 	}
 
-	fmt.Fprintf(b.out, "Growth: %s, whole processes, medians of %d interleaved runs.\n\n", render, b.runs)
-	last := rows[len(rows)-1]
-	b.ratio(last.ours, last.peer, fmt.Sprintf("%s, %d uplinks", peerPlan, last.n), maxOfNetplan)
-	// Without what starting a process takes, which would flatter the small numbers.
-	perUplink := func(r row) float64 { return (r.ours.wall() - rows[0].ours.wall()) / float64(r.n-1) }
-	for _, r := range rows {
-		if r.n > 100 {
-			b.target(perUplink(r)/perUplink(rows[2]), maxGrowth, "%10.2f", "time an uplink takes, %d uplinks / 100, start-up left out", r.n)
-		}
+	fmt.Fprintf(b.out, "## Writing the files\n\nWhole processes, medians of up to %d runs in turn, ms; in brackets what our part of it is, and the quartiles of that. systemd-network-generator reads addresses and gateways from the kernel command line, and Debian 12's cloud-init writes no tables and no rules: both do less.\n\n", b.runs)
+	t := &table{head: []string{"uplinks", render, "peak KiB", "us an uplink", peerPlan, "peak KiB", peerNet, peerCloud}}
+	plot := panel{title: "Writing the files", unit: "whole process"}
+	for _, name := range names {
+		plot.lines = append(plot.lines, line{name: name})
 	}
-	fmt.Fprintln(b.out)
-	w := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "uplinks\tratio\tms\tpeak KiB\tus an uplink\tnetplan ms\tpeak KiB\t")
+	// Without what starting a process takes, which would flatter the small numbers, and of
+	// the runs that were disturbed least: differences of medians say little.
+	perUplink := func(r row) float64 { return (r.get[render].fastest() - rows[0].get[render].fastest()) / float64(r.n-1) }
 	for i, r := range rows {
 		per := "-"
 		if i > 0 {
 			per = fmt.Sprintf("%.1f", 1000*perUplink(r))
 		}
-		if r.peer == nil {
-			fmt.Fprintf(w, "%d\t-\t%.2f\t%d\t%s\t-\t-\t\n", r.n, r.ours.wall(), r.ours.peak(), per)
-			continue
+		cell := func(name string) string {
+			if r.get[name] == nil && rows[0].get[name] != nil {
+				return fmt.Sprintf("more than %.0f s a run", tooSlow.Seconds())
+			}
+			if r.get[name] == nil {
+				return "not installed here"
+			}
+			return fmt.Sprintf("%.1f: %v", r.get[name].wall(), ratios(r.get[render].times, r.get[name].times))
 		}
-		fmt.Fprintf(w, "%d\t%.2f\t%.2f\t%d\t%s\t%.2f\t%d\t\n", r.n, r.ours.wall()/r.peer.wall(), r.ours.wall(), r.ours.peak(), per, r.peer.wall(), r.peer.peak())
+		peak := "-"
+		if p := r.get[peerPlan]; p != nil {
+			peak = fmt.Sprint(p.peak())
+		}
+		t.add(fmt.Sprint(r.n), fmt.Sprintf("%.2f", r.get[render].wall()), fmt.Sprint(r.get[render].peak()), per, cell(peerPlan), peak, cell(peerNet), cell(peerCloud))
+		for i, name := range names {
+			if x := r.get[name]; x != nil {
+				plot.lines[i].add(r.n, time.Duration(x.wall()*float64(time.Millisecond)))
+			}
+		}
 	}
-	return w.Flush()
+	b.plots = append(b.plots, plot)
+	if err := t.write(b.out); err != nil {
+		return err
+	}
+	v := b.verdicts()
+	for _, r := range rows {
+		if p := r.get[peerPlan]; p != nil && r.n == rows[len(rows)-1].n {
+			v.ratio(fmt.Sprintf("%s / %s, %d uplinks", render, peerPlan, r.n), r.get[render].times, p.times, maxOfNetplan)
+		}
+		if r.n > 100 {
+			v.limit(fmt.Sprintf("time an uplink takes, %d / 100, start-up left out", r.n), perUplink(r)/perUplink(rows[2]), maxGrowth, "%.2f")
+		}
+	}
+	return v.write(b.out)
 }
 
 func index(results []*result) map[string]*result {
@@ -141,27 +164,4 @@ func index(results []*result) map[string]*result {
 		m[r.name] = r
 	}
 	return m
-}
-
-// ratio prints how our time compares with a peer's; without a limit it only informs.
-func (b *bencher) ratio(ours, peer *result, name string, limit float64) {
-	what := ours.name + " / " + name
-	if peer == nil {
-		fmt.Fprintf(b.out, "         -  %s: not installed here\n", what)
-		return
-	}
-	if limit == 0 {
-		fmt.Fprintf(b.out, "%10.2f  %s\n", ours.wall()/peer.wall(), what)
-		return
-	}
-	b.target(ours.wall()/peer.wall(), limit, "%10.2f", "%s", what)
-}
-
-// target prints a figure that has a limit.
-func (b *bencher) target(have, limit float64, format, what string, args ...any) {
-	verdict := "met"
-	if have > limit {
-		verdict, b.missed = "MISSED", true
-	}
-	fmt.Fprintf(b.out, format+"  "+what+" (at most %v: %s)\n", append(append([]any{have}, args...), limit, verdict)...)
 }

@@ -314,23 +314,21 @@ func TestCloudInitWaitsForTheNetwork(t *testing.T) {
 	})
 }
 
-// TestTheReadmeShowsTheUserData holds the README to the file that the tests boot with.
-func TestTheReadmeShowsTheUserData(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// TestThePageShowsTheUserData holds the page to the files that the tests boot with.
+func TestThePageShowsTheUserData(t *testing.T) {
+	page, err := os.ReadFile("../../cmd/uplinkctl/doc/cloud-init.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile("../examples/cloud-init/user-data")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := ""
-	for line := range strings.Lines(string(data)) {
-		if !strings.HasPrefix(line, "# ") {
-			text += line
+	for _, file := range []string{"user-data", "network-config", "root" + specFile} {
+		text := ""
+		for line := range strings.Lines(exampleOf(t, file)) {
+			if !strings.HasPrefix(line, "# ") {
+				text += line
+			}
 		}
-	}
-	if !strings.Contains(string(readme), "```yaml\n"+text+"```\n") {
-		t.Errorf("the README does not show\n%s", text)
+		if block := "\n" + strings.TrimLeft(text, "\n") + "```\n"; !strings.Contains(string(page), block) {
+			t.Errorf("%s: the page does not show\n%s", file, text)
+		}
 	}
 }

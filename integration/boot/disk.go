@@ -86,18 +86,11 @@ func (d *Disk) make(ctx context.Context, c Config) (err error) {
 	defer func() { err = errors.Join(err, nowhere.Close()) }()
 	m := &Machine{config: c, thread: newThread(nowhere.Host)}
 	defer m.thread.end()
-	var root *os.Root
-	err = m.thread.do(func() (err error) {
-		root, err = mountRoot(lower)
-		return err
-	})
+	root, err := m.makeRoot(ctx, lower)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	if err := m.install(ctx, root, lower); err != nil {
-		return err
-	}
 	if err := installAgent(root); err != nil {
 		return err
 	}

@@ -42,6 +42,12 @@ func (h *host) servedByNetworkd() {
 	h.settled()
 	h.works()
 	h.clean()
+	h.allNetworkds()
+}
+
+// allNetworkds wants nothing to be the oneshot's.
+func (h *host) allNetworkds() {
+	h.t.Helper()
 	if out := h.network(); strings.Contains(out, "proto 118") {
 		h.t.Errorf("something is the oneshot's:\n%s", out)
 	}

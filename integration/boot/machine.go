@@ -85,22 +85,32 @@ func (m *Machine) start(ctx context.Context) error {
 		return err
 	}
 	m.thread = newThread(m.config.Lab.Host)
-	var root *os.Root
+	root, err := m.makeRoot(ctx, lower)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := loopbackDown(ctx, m.config.Lab.Host); err != nil {
+		return err
+	}
+	return m.boot(ctx)
+}
+
+// makeRoot mounts a root file system over lower in the machine's thread, with all that
+// the machine has beside it.
+func (m *Machine) makeRoot(ctx context.Context, lower string) (root *os.Root, err error) {
 	err = m.thread.do(func() (err error) {
 		root, err = mountRoot(lower)
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer root.Close()
 	if err := m.install(ctx, root, lower); err != nil {
-		return err
+		root.Close()
+		return nil, err
 	}
-	if err := loopbackDown(ctx, m.config.Lab.Host); err != nil {
-		return err
-	}
-	return m.boot(ctx)
+	return root, nil
 }
 
 // install puts into the root all that the machine has beside it.

@@ -7,12 +7,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/integration/boot"
+	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
@@ -59,13 +59,7 @@ type guest struct {
 // TestVirtualMachine has what a container cannot show: a kernel of its own with udev and
 // drivers, firmware, a root file system that is read-only to all, cards that come and go.
 func TestVirtualMachine(t *testing.T) {
-	require(t)
-	if err := boot.RequireVM(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("NOT TESTED: ", err)
-	}
+	labtest.Need(t, boot.RequireVM())
 	disk, err := boot.MakeDisk(t.Context(), boot.Config{
 		Root: boot.Root{Suite: boot.Trixie, Packages: boot.Kernel}, Product: installed(t), Enable: []string{networkd},
 		Files: map[string]boot.File{
@@ -76,11 +70,7 @@ func TestVirtualMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := disk.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	labtest.Close(t, disk)
 	for name, row := range map[string]struct {
 		config boot.VMConfig
 		check  func(*guest)
@@ -117,21 +107,11 @@ func TestVirtualMachine(t *testing.T) {
 // it has booted.
 func startGuest(t *testing.T, c boot.VMConfig) *guest {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), vmLimit)
-	t.Cleanup(cancel)
 	opts := lab.TwoUplinks()
 	opts.Providers = append(opts.Providers, lab.Provider{
 		Gateways: []netip.Prefix{netip.MustParsePrefix("198.18.3.1/24")}, Cards: []lab.Card{{Name: "eth2"}},
 	})
-	l, err := lab.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	ctx, l := labtest.Open(t, vmLimit, opts)
 	c.Lab = l
 	if c.Cards == nil {
 		c.Cards = []string{"eth0", "eth1"}
@@ -141,11 +121,7 @@ func startGuest(t *testing.T, c boot.VMConfig) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := v.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	labtest.Close(t, v)
 	g := &guest{v, l, ctx, t}
 	state, err := v.WaitBooted(ctx)
 	if err != nil {

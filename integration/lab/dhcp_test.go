@@ -3,6 +3,8 @@ package lab_test
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +64,87 @@ func waitArrives(ctx context.Context, t *testing.T, l *lab.Lab, flow lab.Flow) {
 			return false, err.Error()
 		}
 		return d.Arrived, d.String()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// leases are what the second provider gives away in these tests.
+var leases = addrs("198.51.100.50", "2001:db8:2::50")
+
+// serve makes the second provider hand out addresses of both families, and
+// say so.
+func serve(ctx context.Context, t *testing.T, l *lab.Lab) {
+	t.Helper()
+	for _, a := range leases {
+		if _, err := l.StartDHCPServer(ctx, 2, lab.Offer{First: a, Lease: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := l.StartAdvertiser(ctx, 2, netip.Addr{}, lab.Advertisement{
+		Lifetime: 30 * time.Second,
+		Managed:  true,
+		Prefixes: []lab.AdvertisedPrefix{{Prefix: netip.MustParsePrefix("2001:db8:2::/64")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestServerRefusesAnAddressThatItNoLongerOffers(t *testing.T) {
+	t.Parallel()
+	require(t, lab.NeedDHCP)
+	ctx, l := open(t, quick())
+	old, other := netip.MustParseAddr("198.51.100.50"), netip.MustParseAddr("198.51.100.60")
+	s, err := l.StartDHCPServer(ctx, 2, lab.Offer{First: old, Lease: 6 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := startClient(ctx, t, l, lab.ClientOptions{Program: lab.ClientDhclient, IPv4: true})
+	if err := l.Host.WaitAddresses(ctx, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Change(ctx, lab.Offer{First: other, Lease: 6 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Host.WaitAddresses(ctx, other); err != nil {
+		t.Errorf("%v; the client's log:\n%s", err, c.Log())
+	}
+	waitNoAddress(ctx, t, l, old)
+	if log := s.Log(); !strings.Contains(log, "DHCPNAK on 198.51.100.50") {
+		t.Errorf("the server has not said NAK:\n%s", log)
+	}
+}
+
+func TestLeaseRunsOutWithoutItsServer(t *testing.T) {
+	t.Parallel()
+	require(t, lab.NeedDHCP)
+	ctx, l := open(t, quick())
+	leased := netip.MustParseAddr("198.51.100.50")
+	s, err := l.StartDHCPServer(ctx, 2, lab.Offer{First: leased, Lease: 4 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	startClient(ctx, t, l, lab.ClientOptions{Program: lab.ClientDhclient, IPv4: true})
+	if err := l.Host.WaitAddresses(ctx, leased); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	waitNoAddress(ctx, t, l, leased)
+}
+
+// waitNoAddress waits until the host does not have an address any more.
+func waitNoAddress(ctx context.Context, t *testing.T, l *lab.Lab, gone netip.Addr) {
+	t.Helper()
+	err := lab.Poll(ctx, func() (bool, string) {
+		have, err := l.Host.Addresses(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		return !slices.ContainsFunc(have, func(a lab.Address) bool { return a.Prefix.Addr() == gone }), gone.String() + " is still there"
 	})
 	if err != nil {
 		t.Error(err)

@@ -11,8 +11,12 @@
 //	eth0 ────────── p1  (provider 1) ──┐
 //	eth1 ────────── p2  (provider 2) ──┴── client ── eth0
 //
-// A real systemd-networkd can be run inside ([Namespace.StartNetworkd]), the
-// kernel's state read back ([Namespace.Rules], [Namespace.Routes],
+// A real systemd-networkd can be run inside ([Namespace.StartNetworkd]), or
+// commands on a host without one ([Namespace.StartShell]), and so can every
+// other program that gets addresses from the network
+// ([Namespace.StartClient]); providers hand them out ([Lab.StartDHCPServer])
+// and advertise themselves as routers ([Lab.StartAdvertiser]). The kernel's
+// state can be read back ([Namespace.Rules], [Namespace.Routes],
 // [Namespace.Addresses]), and packets sent to see which way they go
 // ([Lab.TCPEcho], [Lab.UDPEcho], [Lab.LeavesBy]).
 //

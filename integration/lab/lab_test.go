@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
@@ -65,35 +66,16 @@ func countMounts() int {
 	return count
 }
 
-// require skips the test on a machine without what a lab needs; in CI that is
-// a failure, for a skipped test there is one that nobody runs.
+// require skips the test on a machine without what a lab needs.
 func require(t *testing.T, needs ...lab.Need) {
 	t.Helper()
-	err := lab.Require(needs...)
-	switch {
-	case err == nil:
-	case os.Getenv("CI") == "true":
-		t.Fatal(err)
-	default:
-		t.Skip("NOT TESTED: ", err)
-	}
+	labtest.Need(t, lab.Require(needs...))
 }
 
 // open makes a lab that lasts as long as the test, and a context for it.
 func open(t *testing.T, opts lab.Options) (context.Context, *lab.Lab) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	l, err := lab.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return ctx, l
+	return labtest.Open(t, 30*time.Second, opts)
 }
 
 // quick returns two uplinks on a host that does not take two seconds to make

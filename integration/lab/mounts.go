@@ -113,8 +113,8 @@ const machineID = "75706c696e6b2d67656e657261746f72\n"
 // end, a view of the file system of its own: that of root with an empty /run,
 // the network namespace's own /sys, nothing that would configure networkd,
 // and the given files. What is written there is gone with the last process
-// that sees it.
-func privateMounts(root string, files []file) error {
+// that sees it, and so is what is written to the top directories in writable.
+func privateMounts(root string, files []file, writable ...string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare mounts: %w", err)
 	}
@@ -128,6 +128,9 @@ func privateMounts(root string, files []file) error {
 		return err
 	}
 	tops := map[string]bool{"etc": true}
+	for _, top := range writable {
+		tops[top] = true
+	}
 	for _, f := range files {
 		top, _, _ := strings.Cut(f.path, "/")
 		tops[top] = top != "run"

@@ -34,7 +34,17 @@ type Namespace struct {
 	nl     *netlink.Handle
 
 	mu      sync.Mutex
-	daemons []*Networkd
+	daemons []daemon
+}
+
+// daemon is something that runs in a namespace and must not outlive it.
+type daemon interface{ Stop() error }
+
+// adopt makes the namespace stop d when it is closed.
+func (n *Namespace) adopt(d daemon) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.daemons = append(n.daemons, d)
 }
 
 // labCount makes the names of one process's labs unique.

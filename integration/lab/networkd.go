@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // NetworkdOptions says what a networkd of a lab reads. Its /run is empty but
@@ -48,9 +47,6 @@ type Networkd struct {
 	bus    *process
 }
 
-// busSocket is where programs look for the system bus.
-const busSocket = "run/dbus/system_bus_socket"
-
 // StartNetworkd starts systemd-networkd in the namespace. It returns once the
 // process runs, not once the links are configured: see
 // [Networkd.WaitConfigured]. ctx bounds only the start.
@@ -59,9 +55,7 @@ func (n *Namespace) StartNetworkd(ctx context.Context, opts NetworkdOptions) (*N
 	if err != nil {
 		return nil, fmt.Errorf("start networkd in %s: %w", n.name, errors.Join(err, d.Stop()))
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.daemons = append(n.daemons, d)
+	n.adopt(d)
 	return d, nil
 }
 
@@ -89,48 +83,24 @@ func (n *Namespace) startNetworkd(ctx context.Context, opts NetworkdOptions) (*N
 			return err
 		}
 		if opts.Bus {
-			if err := mkdirAll(filepath.Join(root, "run/dbus")); err != nil {
-				return err
-			}
-			bus, err := startProcess(root, nil, "dbus-daemon", "--system", "--nofork", "--nopidfile", "--nosyslog")
-			if err != nil {
-				return err
-			}
-			d.bus = bus
-			// networkd would try again only after seconds.
-			if err := Poll(ctx, d.busReady(root)); err != nil {
+			// networkd would try again for a bus only after seconds.
+			if d.bus, err = startBus(ctx, root); err != nil {
 				return err
 			}
 		}
-		env := []string{
-			"SYSTEMD_LOG_LEVEL=" + opts.LogLevel,
-			// Each line starts with its priority, as in "<6>".
-			"SYSTEMD_LOG_TARGET=console-prefixed",
-			"SYSTEMD_LOG_COLOR=0",
-		}
-		daemon, err := startProcess(root, env, binary)
+		daemon, err := startProcess(root, networkdEnv(opts.LogLevel), binary)
 		d.daemon = daemon
 		return err
 	})
 }
 
-// busReady returns a condition to poll, on the thread that sees the bus.
-func (d *Networkd) busReady(root string) func() (bool, string) {
-	return func() (bool, string) {
-		if !d.bus.running() {
-			return false, "dbus-daemon ended: " + d.bus.log.String()
-		}
-		// Connecting and not only looking: the socket is there before it listens.
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return false, err.Error()
-		}
-		defer unix.Close(fd)
-		err = unix.Connect(fd, &unix.SockaddrUnix{Name: filepath.Join(root, busSocket)})
-		if err != nil {
-			return false, fmt.Sprintf("bus: %v: %s", err, d.bus.log.String())
-		}
-		return true, ""
+// networkdEnv makes networkd log to its standard error.
+func networkdEnv(level string) []string {
+	return []string{
+		"SYSTEMD_LOG_LEVEL=" + level,
+		// Each line starts with its priority, as in "<6>".
+		"SYSTEMD_LOG_TARGET=console-prefixed",
+		"SYSTEMD_LOG_COLOR=0",
 	}
 }
 
@@ -303,6 +273,6 @@ func (d *Networkd) Stop() error {
 	err := errors.Join(d.daemon.stop(), d.bus.stop())
 	d.ns.mu.Lock()
 	defer d.ns.mu.Unlock()
-	d.ns.daemons = slices.DeleteFunc(d.ns.daemons, func(other *Networkd) bool { return other == d })
+	d.ns.daemons = slices.DeleteFunc(d.ns.daemons, func(other daemon) bool { return other == d })
 	return err
 }

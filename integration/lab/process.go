@@ -2,9 +2,15 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +53,21 @@ func startProcess(root string, env []string, name string, args ...string) (*proc
 	return p, nil
 }
 
+// waitLog waits until the process has logged a text. It does not wait for one
+// that has ended.
+func (p *process) waitLog(ctx context.Context, text string) error {
+	err := Poll(ctx, func() (bool, string) {
+		return strings.Contains(p.log.String(), text) || !p.running(), "it has not logged " + strconv.Quote(text)
+	})
+	if err == nil && !p.running() {
+		err = fmt.Errorf("ended: %w", p.err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w; its log:\n%s", p.cmd.Path, err, p.log.String())
+	}
+	return nil
+}
+
 func (p *process) running() bool {
 	select {
 	case <-p.done:
@@ -54,6 +75,44 @@ func (p *process) running() bool {
 	default:
 		return true
 	}
+}
+
+// kill ends the process, and all that it has started, without warning. A nil
+// process is none to kill.
+func (p *process) kill() {
+	if p == nil || !p.running() {
+		return
+	}
+	// One that is stopped starts no other, so that all of them are known in the end. Errors
+	// are that one has just ended.
+	all := map[int]bool{}
+	for found := []int{p.cmd.Process.Pid}; len(found) > 0; {
+		for _, pid := range found {
+			all[pid] = true
+			_ = unix.Kill(pid, unix.SIGSTOP)
+		}
+		found = slices.DeleteFunc(descendants(p.cmd.Process.Pid), func(pid int) bool { return all[pid] })
+	}
+	for pid := range all {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	<-p.done
+}
+
+// descendants returns the numbers of the processes that one has started, and
+// that these have started.
+func descendants(pid int) []int {
+	var all []int
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, task := range tasks {
+		data, _ := os.ReadFile(task)
+		for _, field := range strings.Fields(string(data)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				all = append(append(all, child), descendants(child)...)
+			}
+		}
+	}
+	return all
 }
 
 // stop ends the process, gently at first. A nil process is none to stop.
@@ -68,8 +127,7 @@ func (p *process) stop() error {
 		return nil
 	case <-time.After(stopLimit):
 	}
-	_ = p.cmd.Process.Kill()
-	<-p.done
+	p.kill()
 	return fmt.Errorf("%s did not end within %s of SIGTERM and was killed", p.cmd.Path, stopLimit)
 }
 

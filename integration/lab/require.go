@@ -23,6 +23,9 @@ const (
 	NeedNetworkd Need = iota + 1
 	// NeedBus is dbus-daemon and networkctl, for [NetworkdOptions.Bus].
 	NeedBus
+	// NeedDHCP is the servers and clients of [Lab.StartDHCPServer],
+	// [Lab.StartAdvertiser] and [Namespace.StartClient], but for networkd.
+	NeedDHCP
 )
 
 // Require returns nil if this machine can run a lab, and an [ErrUnavailable]
@@ -35,6 +38,9 @@ func Require(needs ...Need) error {
 	tools := []string{"ip", "nsenter"}
 	if slices.Contains(needs, NeedBus) {
 		tools = append(tools, "dbus-daemon", "networkctl")
+	}
+	if slices.Contains(needs, NeedDHCP) {
+		tools = append(tools, "dhcpd", "radvd", "dhclient", "dhcpcd", "udhcpc", "NetworkManager")
 	}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {

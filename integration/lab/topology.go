@@ -87,7 +87,8 @@ type Lab struct {
 	Client *Namespace
 
 	clientAddrs []netip.Addr
-	ports       map[int]port // by the number of the router's link
+	gateways    [][]netip.Prefix // by provider
+	ports       map[int]port     // by the number of the router's link
 	cables      int
 }
 
@@ -180,6 +181,7 @@ func (l *Lab) build(opts Options) error {
 		return fmt.Errorf("client: %w", err)
 	}
 	for i, p := range opts.Providers {
+		l.gateways = append(l.gateways, p.Gateways)
 		if err := l.addProvider(i+1, p); err != nil {
 			return fmt.Errorf("provider %d: %w", i+1, err)
 		}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
+)
+
+// budget is what was recorded of the programs, for nobody to let them grow unawares.
+type budget struct {
+	// Bytes is the size of each program for linux/amd64, as the Makefile builds it.
+	Bytes map[string]int64 `json:"bytes"`
+	// StartUp is the start-up with four uplinks, as a ratio to a Go program that does
+	// nothing, on the machine that wrote the record.
+	StartUp map[string]float64 `json:"start-up"`
+}
+
+const (
+	mayGrow = 1.10
+	// noise is what the ratio of start-ups differs by between two machines, or two runs
+	// on one under load, where nothing has changed.
+	noise = 1.05
+
+	budgetBlocks = 5
+	budgetRounds = 40 // a block
+	budgetTries  = 3
+	budgetTime   = 6 * time.Second // a try
+)
+
+// checkBudget compares the programs with the record, or writes it.
+//
+// What a machine does beside it only ever makes a run longer, so the fastest of many runs
+// is what says something of the program: a start-up of 2 ms mostly fits between two
+// interruptions. The runs are taken in turn, in blocks, and the block counts in which
+// the ratio of the fastest is smallest: too slow is who was too slow in each of the
+// blocks, and again when measured anew. The record was taken the same way.
+func (b *bencher) checkBudget(ctx context.Context, name string, update bool) error {
+	have := budget{Bytes: map[string]int64{}, StartUp: map[string]float64{}}
+	for _, p := range []string{programs.Generator, programs.Control} {
+		info, err := os.Stat(filepath.Join(b.bin, p))
+		if err != nil {
+			return err
+		}
+		have.Bytes[p] = info.Size()
+	}
+	data, err := os.ReadFile(name)
+	if err != nil && !update {
+		return err
+	}
+	var record budget
+	if err == nil {
+		if err := json.Unmarshal(data, &record); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	empty, list, err := b.starters()
+	if err != nil {
+		return err
+	}
+	for try := range budgetTries {
+		ratio, err := startUpRatios(ctx, empty, list)
+		if err != nil {
+			return err
+		}
+		slow := false
+		for p, r := range ratio {
+			if try == 0 || r < have.StartUp[p] {
+				have.StartUp[p] = r
+			}
+			slow = slow || have.StartUp[p] > record.StartUp[p]*mayGrow*noise
+		}
+		if !slow && !update {
+			break
+		}
+	}
+	if update {
+		for p, r := range have.StartUp {
+			have.StartUp[p] = float64(int(100*r+0.5)) / 100
+		}
+		data, err := json.MarshalIndent(have, "", "  ")
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(name, append(data, '\n'), 0o644)
+	}
+	v := b.verdicts()
+	for _, p := range []string{programs.Generator, programs.Control} {
+		v.limit("bytes of "+p, float64(have.Bytes[p]), float64(record.Bytes[p])*mayGrow, "%.0f")
+	}
+	for _, c := range list {
+		v.limit("start-up of "+c.name+" / "+nothing, have.StartUp[c.name], record.StartUp[c.name]*mayGrow*noise, "%.2f")
+	}
+	if err := v.write(b.out); err != nil || !b.missed {
+		return err
+	}
+	return fmt.Errorf("more than %.0f %% over %s: find out why, or record it with make budget-update", 100*(mayGrow-1), filepath.Base(name))
+}
+
+// starters returns the program that does nothing, and those whose start-up is recorded.
+func (b *bencher) starters() (empty contestant, list []contestant, err error) {
+	in := input{startUpUplinks}
+	dir := filepath.Join(b.dir, "start-up")
+	root, _, _, err := in.roots(dir)
+	if err != nil {
+		return empty, nil, err
+	}
+	units := []string{filepath.Join(dir, "normal"), filepath.Join(dir, "early"), filepath.Join(dir, "late")}
+	program := filepath.Join(b.bin, programs.Generator)
+	return contestant{name: nothing, argv: []string{filepath.Join(b.bin, "empty")}}, []contestant{
+		{name: generator, argv: append([]string{program, "--root", root}, units...), output: units, files: 2 + in.n},
+		{name: rendering, argv: []string{program, "--root", root, "--render"}, output: []string{root + "/run"}, files: in.n + 2},
+	}, nil
+}
+
+// startUpRatios measures each of the list beside the program that does nothing.
+func startUpRatios(ctx context.Context, empty contestant, list []contestant) (map[string]float64, error) {
+	ratio := map[string]float64{}
+	start := time.Now()
+	for block := range budgetBlocks {
+		fastest := make([]time.Duration, 1+len(list))
+		for round := 0; round < budgetRounds && (round < budgetRounds/4 || time.Since(start) < budgetTime*time.Duration(block+1)/budgetBlocks); round++ {
+			for i, c := range slices.Concat([]contestant{empty}, list) {
+				took, err := c.run(ctx)
+				if err == nil && block == 0 && round == 0 {
+					err = c.check()
+				}
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", c.name, err)
+				}
+				if fastest[i] == 0 || took < fastest[i] {
+					fastest[i] = took
+				}
+			}
+		}
+		for i, c := range list {
+			r := float64(fastest[i+1]) / float64(fastest[0])
+			if block == 0 || r < ratio[c.name] {
+				ratio[c.name] = r
+			}
+		}
+	}
+	return ratio, nil
+}
