@@ -3,7 +3,9 @@
 PREFIX     ?= /usr
 BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
-EXAMPLEDIR ?= $(PREFIX)/share/doc/uplink-generator/examples
+DOCDIR     ?= $(PREFIX)/share/doc/uplink-generator
+EXAMPLEDIR ?= $(DOCDIR)/examples
+LICENSEDIR ?= $(PREFIX)/share/licenses/uplink-generator
 SYSCONFDIR ?= /etc
 
 DATADIR           ?= $(PREFIX)/share
@@ -19,9 +21,12 @@ UNITDIR      ?= $(call systemd_dir,systemdsystemunitdir,/usr/lib/systemd/system)
 GENERATORDIR ?= $(call systemd_dir,systemdsystemgeneratordir,/usr/lib/systemd/system-generators)
 UDEVRULESDIR ?= $(call systemd_dir,udevdir,/usr/lib/udev,udev)/rules.d
 
+# Where programs are built, and made ready to be installed from.
+OUT ?= bin
+
 GO      ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null)
+VERSION ?= $(shell git describe --tags --always --abbrev=12 --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 module   = github.com/uplink-generator/uplink-generator
 ldflags  = -s -w -X $(module)/cmd/internal/run.version=$(VERSION) -X $(module)/cmd/internal/run.commit=$(COMMIT)
 # The same bytes wherever it is built.
@@ -31,14 +36,16 @@ build    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldfla
 sudo = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 staticcheck   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+govulncheck   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 golangci_lint = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all build demo test unit integration boot fuzz bench lint deps boot-deps install sysext uninstall clean
+.PHONY: all build demo test unit integration boot fuzz bench bench-deps budget budget-update lint deps boot-deps install sysext uninstall clean
+.PHONY: packages packages-lint packages-deps reproducible arches
 
 all: build
 
 build:
-	$(build) -o bin/ ./cmd/...
+	$(build) -o $(OUT)/ ./cmd/...
 
 # The main job on real input, in a throw-away network namespace.
 demo: deps build
@@ -58,7 +65,7 @@ integration:
 # Real boots of each systemd: it makes root file systems from the Debian mirror first, and
 # keeps them in the user's cache directory.
 boot: deps boot-deps
-	$(GO) test -timeout 20m $(if $(sudo),-exec "$(sudo) -E") ./integration/boot/...
+	$(GO) test -timeout 40m $(if $(sudo),-exec "$(sudo) -E") ./integration/boot/...
 
 # Each fuzz target for a while: make fuzz FUZZTIME=10m
 FUZZTIME ?= 20s
@@ -68,21 +75,48 @@ fuzz:
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
 
-bench: deps build
-	$(sudo) $(GO) run ./integration/bench
+# Beside the peers that are installed; BENCHFLAGS=-full for what takes many minutes too.
+bench: deps bench-deps
+	$(GO) build -o bin/bench ./integration/bench
+	$(sudo) env "PATH=$$PATH" bin/bench -results integration/bench/results -cloud-init bin/cloud-init $(BENCHFLAGS)
+
+# Peers: netplan does nothing by itself; cloud-init would, so it is only unpacked.
+bench-deps: needs = netplan.io $(addprefix python3-,yaml jinja2 configobj requests jsonschema oauthlib jsonpatch)
+bench-deps:
+	@command -v apt-get >/dev/null || exit 0; \
+	missing=; for p in $(needs); do dpkg-query -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { $(sudo) apt-get -qq update; $(sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; }; \
+	[ -d bin/cloud-init ] || { mkdir -p bin/cloud-init.deb && (cd bin/cloud-init.deb && apt-get -qq download cloud-init) && dpkg -x bin/cloud-init.deb/*.deb bin/cloud-init; }
+
+# Fails where a program is more than a tenth larger, or slower to start, than recorded.
+budget:
+	$(GO) run ./integration/bench -budget integration/bench/budget.json
+budget-update:
+	$(GO) run ./integration/bench -budget integration/bench/budget.json -update
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l -d .; exit 1; }
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
+	$(GO) mod verify
 	$(GO) run $(staticcheck) ./...
 	$(GO) run $(golangci_lint) run ./...
+	@out=$$($(GO) run $(govulncheck) ./... 2>&1); case $$?,$$out in \
+	  0,*) echo "govulncheck: nothing is known" ;; \
+	  *,*"fetching vulnerabilities"*) echo "NOT CHECKED: govulncheck cannot reach its data: $$(echo "$$out" | grep 'fetching vuln')" >&2 ;; \
+	  *) echo "$$out"; exit 1 ;; \
+	esac
 
 # What the tests need and a Debian-like machine may lack, as PACKAGE:PROGRAM.
-deps: needs = iproute2:ip systemd:networkctl util-linux:unshare dbus-daemon:dbus-daemon man-db:man
+deps: needs = iproute2:ip systemd:networkctl util-linux:unshare procps:sysctl dbus-daemon:dbus-daemon man-db:man \
+  isc-dhcp-client:dhclient dhcpcd-base:dhcpcd udhcpc:udhcpc $(daemons)
+# Installed where systemd runs, these would start, and NetworkManager would take over the
+# machine's own network. Without them the tests that need them are skipped, and say so.
+daemons = $(if $(wildcard /run/systemd/system),,isc-dhcp-server:dhcpd radvd:radvd network-manager:NetworkManager)
 boot-deps: needs = mmdebstrap:mmdebstrap systemd-container:systemd-nspawn zstd:zstd qemu-system-x86:qemu-system-x86_64 \
   squashfs-tools:mksquashfs busybox-static:busybox cpio:cpio
-deps boot-deps:
+packages-deps: needs = squashfs-tools:mksquashfs binutils:ar lintian:lintian rpmlint:rpmlint shellcheck:shellcheck qemu-user:qemu-s390x
+deps boot-deps packages-deps:
 	@missing=; \
 	for p in $(needs); do \
 	  command -v $${p#*:} >/dev/null || [ -x /usr/sbin/$${p#*:} ] || missing="$$missing $${p%%:*}"; \
@@ -93,10 +127,11 @@ deps boot-deps:
 
 units = $(patsubst units/system/%.in,%,$(wildcard units/system/*.in))
 pages = $(wildcard cmd/*/*.8 gen/spec/*.5)
+docs  = $(wildcard cmd/uplinkctl/doc/*.md)
 
 install: build
-	install -D -m 0755 bin/uplinkctl $(DESTDIR)$(BINDIR)/uplinkctl
-	install -D -m 0755 bin/uplink-generator $(DESTDIR)$(GENERATORDIR)/uplink-generator
+	install -D -m 0755 $(OUT)/uplinkctl $(DESTDIR)$(BINDIR)/uplinkctl
+	install -D -m 0755 $(OUT)/uplink-generator $(DESTDIR)$(GENERATORDIR)/uplink-generator
 	install -d $(DESTDIR)$(UNITDIR)
 	for u in $(units); do \
 	  sed -e 's|@bindir@|$(BINDIR)|g' -e 's|@generatordir@|$(GENERATORDIR)|g' units/system/$$u.in > $(DESTDIR)$(UNITDIR)/$$u && \
@@ -111,13 +146,17 @@ install: build
 	install -D -m 0644 cmd/uplinkctl/completion/uplinkctl.bash $(DESTDIR)$(BASHCOMPLETIONDIR)/uplinkctl
 	install -D -m 0644 cmd/uplinkctl/completion/_uplinkctl $(DESTDIR)$(ZSHCOMPLETIONDIR)/_uplinkctl
 	install -D -m 0644 cmd/uplinkctl/completion/uplinkctl.fish $(DESTDIR)$(FISHCOMPLETIONDIR)/uplinkctl.fish
+	install -D -m 0644 LICENSE $(DESTDIR)$(LICENSEDIR)/LICENSE
 	install -D -m 0644 gen/spec/uplink.schema.json $(DESTDIR)$(SCHEMADIR)/uplink.schema.json
 	for p in $(pages); do \
 	  install -D -m 0644 $$p $(DESTDIR)$(MANDIR)/man$${p##*.}/$$(basename $$p) || exit 1; \
 	done
+	for d in $(docs); do install -D -m 0644 $$d $(DESTDIR)$(DOCDIR)/$$(basename $$d) || exit 1; done
 	for e in integration/examples/*/; do \
 	  install -D -m 0644 $$e/root/etc/uplink/uplink.toml $(DESTDIR)$(EXAMPLEDIR)/$$(basename $$e).toml || exit 1; \
 	done
+
+include units/packaging/packages.mk
 
 # A system extension: all that install does, below /usr alone, as a directory, and with
 # mksquashfs as one file beside it. SYSEXT's last word is the extension's name.
@@ -127,13 +166,13 @@ ext     = $(abspath $(SYSEXT))
 sysext: build
 	rm -rf $(ext)
 	$(MAKE) install DESTDIR=$(ext) PREFIX=/usr BINDIR=/usr/bin SYSCONFDIR=/usr/share \
-	  UNITDIR=/usr/lib/systemd/system GENERATORDIR=/usr/lib/systemd/system-generators UDEVRULESDIR=/usr/lib/udev/rules.d
+	  $(usrlib)
 	rm -rf $(ext)/usr/share/man $(ext)/usr/share/doc $(ext)/usr/share/uplink
 	install -m 0644 units/sysext/uplink-sysext.target $(ext)/usr/lib/systemd/system/
 	install -D -m 0644 units/sysext/10-uplink.conf $(ext)/usr/lib/systemd/system/multi-user.target.d/10-uplink.conf
 	install -d $(ext)/usr/lib/extension-release.d
-	printf 'ID=_any\nEXTENSION_RELOAD_MANAGER=1\n' > $(ext)/usr/lib/extension-release.d/extension-release.$(notdir $(ext))
-	@if command -v mksquashfs >/dev/null; then mksquashfs $(ext) $(ext).raw -all-root -noappend -quiet -no-progress; fi
+	printf 'ID=_any\nARCHITECTURE=%s\nEXTENSION_RELOAD_MANAGER=1\n' $(systemd_arch) > $(ext)/usr/lib/extension-release.d/extension-release.$(notdir $(ext))
+	@if command -v mksquashfs >/dev/null; then $(call mksquashfs,$(ext),$(ext).raw); fi
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/uplinkctl $(DESTDIR)$(GENERATORDIR)/uplink-generator \
@@ -142,8 +181,8 @@ uninstall:
 	  $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_protos.d/uplink.conf $(DESTDIR)$(SYSCONFDIR)/iproute2/rt_tables.d/uplink.conf \
 	  $(DESTDIR)$(BASHCOMPLETIONDIR)/uplinkctl $(DESTDIR)$(ZSHCOMPLETIONDIR)/_uplinkctl \
 	  $(DESTDIR)$(FISHCOMPLETIONDIR)/uplinkctl.fish $(DESTDIR)$(SCHEMADIR)/uplink.schema.json \
-	  $(foreach p,$(pages),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
-	rm -rf $(DESTDIR)$(EXAMPLEDIR)
+	  $(foreach p,$(pages),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p))) $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(docs)))
+	rm -rf $(DESTDIR)$(EXAMPLEDIR) $(DESTDIR)$(LICENSEDIR)
 
 clean:
-	rm -rf bin
+	rm -rf bin dist
