@@ -35,7 +35,6 @@ build    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldfla
 # Namespaces need root; who is not root is asked for it once.
 sudo = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-staticcheck   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 govulncheck   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 golangci_lint = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -99,7 +98,6 @@ lint:
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
-	$(GO) run $(staticcheck) ./...
 	$(GO) run $(golangci_lint) run ./...
 	@out=$$($(GO) run $(govulncheck) ./... 2>&1); case $$?,$$out in \
 	  0,*) echo "govulncheck: nothing is known" ;; \

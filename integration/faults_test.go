@@ -27,7 +27,7 @@ import (
 )
 
 var (
-	killTimes = flag.Int("faults.kills", 200, "how many times uplinkctl apply is killed")
+	killTimes = flag.Int("faults.kills", 60, "how many times uplinkctl apply is killed")
 	killSeed  = flag.Uint64("faults.seed", 0, "what the moments of the kills are drawn from; 0 for another one each time")
 )
 
@@ -131,6 +131,7 @@ func manyUplinks(n, kind int) string {
 // is all there.
 func TestKilledAtAnyPoint(t *testing.T) {
 	require(t)
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes a minute")
 	}

@@ -134,15 +134,18 @@ reproducible:
 	diff -r $(pair)/one/dist $(pair)/in/another-folder/dist
 	@cat $(pair)/one/dist/SHA256SUMS
 
-# What depends on the order of bytes and the size of a word, where both are other ones: 32
-# bits natively, the rest under qemu-user. That runs programs of another machine on this
-# kernel, whose netlink is in this machine's byte order: what speaks to the kernel says
-# nothing there. The other two run a program of this machine, and want to be fast.
+# What depends on the order of bytes and the size of a word, where both are other ones. The
+# codecs' tests are run under qemu-user, whose programs are of another machine on this kernel,
+# with netlink in this machine's byte order: what speaks to the kernel says nothing there. Some
+# others run a program of this machine, or want to be fast. 386 is for kernels that run it:
+# under qemu-i386 Go's runtime loses its thread's own storage.
 codecs   = ./apply/rtnl ./apply/probe ./gen ./gen/fib ./gen/lookup ./units
-emulated = s390x riscv64
+emulated = arm s390x riscv64
 not_emulated = ^Test(HostileWordsGoNowhere|Kernel|KernelWithoutPolicyRouting|BlocksInTheKernel|AGotoThatSelectsJumpsOverNobody|Monitor|MonitorOverrun|ObserveLearned|ALinkIsNetworkdsWhereItSaysSoAndRuns|MoreUplinksThanPriorities)$$
 arches:
-	GOARCH=386 $(GO) test $(codecs) ./gen/spec
 	set -e; for arch in $(emulated); do \
 	  GOARCH=$$arch $(GO) test -exec qemu-$$arch -skip '$(not_emulated)' $(codecs); \
 	done
+	@GOARCH=386 $(GO) build -o bin/uplinkctl-386 ./cmd/uplinkctl
+	@if bin/uplinkctl-386 --version >/dev/null 2>&1; then set -x; GOARCH=386 $(GO) test $(codecs); else \
+	  echo "NOT RUN: this kernel runs no program for 386; their tests are only compiled" >&2; set -x; GOARCH=386 $(GO) vet $(codecs); fi
