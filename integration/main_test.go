@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 		Require:     func() error { return lab.Require() },
 		RemoveStale: lab.RemoveStale,
 		Close: func() {
-			if dir, err := built(); err == nil {
-				os.RemoveAll(dir)
+			if builtIn != "" {
+				os.RemoveAll(builtIn)
 			}
 		},
 	}.Main(m)
@@ -37,8 +37,12 @@ var built = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	builtIn = dir
 	return dir, programs.Build(context.Background(), dir)
 })
+
+// builtIn is where they are, where a test has needed them.
+var builtIn string
 
 // run runs one of the built programs, which must succeed, and returns what it wrote.
 func run(ctx context.Context, t *testing.T, program string, args ...string) (stdout, stderr string) {

@@ -21,6 +21,7 @@ ExecStart=/bin/sh -c 'i=0; while [ $i -lt 600 ] && ! ip -4 -o address show dev e
 // TestAbsentCard boots a host without networkd that lacks one of its cards: the others are
 // there at once, and the boot is held up no longer than the service waits for a card.
 func TestAbsentCard(t *testing.T) {
+	t.Parallel()
 	require(t)
 	const unit = "/etc/systemd/system/waited.service"
 	h := booted(t, boot.Config{

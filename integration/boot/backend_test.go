@@ -97,6 +97,7 @@ func TestSwitchedOff(t *testing.T) {
 // TestBackendOnTheCommandLine has the kernel command line choose the back end that the
 // host would not have taken.
 func TestBackendOnTheCommandLine(t *testing.T) {
+	t.Parallel()
 	t.Run("netlink", func(t *testing.T) {
 		eachSuite(t, func(t *testing.T, suite boot.Suite) {
 			h := booted(t, boot.Config{
@@ -138,52 +139,46 @@ func TestBackendOnTheCommandLine(t *testing.T) {
 	})
 }
 
-// TestWithoutNetworkd wants the oneshot to do it where networkd is masked, or not
-// enabled.
+// TestWithoutNetworkd wants the oneshot to do it where networkd is masked. Where it is only
+// not enabled is TestNobodyElse.
 func TestWithoutNetworkd(t *testing.T) {
-	for name, files := range map[string]map[string]boot.File{
-		"disabled": nil,
-		"masked": {
-			"/etc/systemd/system/" + networkd:             boot.Masked,
-			"/etc/systemd/system/systemd-networkd.socket": boot.Masked,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			eachSuite(t, func(t *testing.T, suite boot.Suite) {
-				h := booted(t, boot.Config{
-					Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Files: files,
-				}, "running")
-				// multi-user.target waits for the oneshot: there is nothing to wait for.
-				if out, err := h.Run(h.ctx, "uplinkctl", "diff"); err != nil {
-					t.Errorf("%v\n%s", err, out)
-				}
-				h.settled()
-				h.works()
-				h.clean()
-				if out := h.network(); !strings.Contains(out, "proto 118") {
-					t.Errorf("not ours:\n%s", out)
-				}
-				if state, _ := h.Run(h.ctx, "systemctl", "is-active", "uplink-apply.service", networkd, "uplink-networkd.service"); state != "active\ninactive\ninactive\n" {
-					t.Errorf("apply, networkd and render are %q", state)
-				}
-				if files := h.find("/run/systemd/network"); files != "" {
-					t.Errorf("rendered: %s", files)
-				}
-				before := h.network()
-				h.must("systemctl", "daemon-reload")
-				if after := h.network(); after != before {
-					t.Errorf("before\n%s\nafter\n%s", before, after)
-				}
-				if err := h.Reboot(h.ctx); err != nil {
-					t.Fatal(err)
-				}
-				h.wait("running")
-				h.settled()
-				h.works()
-				if after := h.network(); after != before {
-					t.Errorf("the first boot made\n%s\nthe second\n%s", before, after)
-				}
-			})
-		})
-	}
+	eachSuite(t, func(t *testing.T, suite boot.Suite) {
+		h := booted(t, boot.Config{
+			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe,
+			Files: map[string]boot.File{
+				"/etc/systemd/system/" + networkd:             boot.Masked,
+				"/etc/systemd/system/systemd-networkd.socket": boot.Masked,
+			},
+		}, "running")
+		// multi-user.target waits for the oneshot: there is nothing to wait for.
+		if out, err := h.Run(h.ctx, "uplinkctl", "diff"); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		h.settled()
+		h.works()
+		h.clean()
+		if out := h.network(); !strings.Contains(out, "proto 118") {
+			t.Errorf("not ours:\n%s", out)
+		}
+		if state, _ := h.Run(h.ctx, "systemctl", "is-active", "uplink-apply.service", networkd, "uplink-networkd.service"); state != "active\ninactive\ninactive\n" {
+			t.Errorf("apply, networkd and render are %q", state)
+		}
+		if files := h.find("/run/systemd/network"); files != "" {
+			t.Errorf("rendered: %s", files)
+		}
+		before := h.network()
+		h.must("systemctl", "daemon-reload")
+		if after := h.network(); after != before {
+			t.Errorf("before\n%s\nafter\n%s", before, after)
+		}
+		if err := h.Reboot(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.wait("running")
+		h.settled()
+		h.works()
+		if after := h.network(); after != before {
+			t.Errorf("the first boot made\n%s\nthe second\n%s", before, after)
+		}
+	})
 }

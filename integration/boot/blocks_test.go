@@ -40,6 +40,7 @@ gateways  = ["198.51.100.1"]
 // rules are laid out in blocks, and they are the same whoever brings them about. Before 257
 // networkd has the flat ones.
 func TestManySources(t *testing.T) {
+	t.Parallel()
 	require(t)
 	for _, suite := range []boot.Suite{boot.Bookworm, boot.Trixie} {
 		t.Run(string(suite), func(t *testing.T) {

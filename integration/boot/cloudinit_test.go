@@ -96,24 +96,29 @@ var renderedName = map[string]string{"networkd": "cloud-init", "netplan": "netpl
 
 // TestCloudInit boots machines whose spec is not in the image, twice: at the first boot
 // all has to be right at the end, and before the modules that come with the network on.
+// Where the user-data calls for a reload, as is said in many an instruction, there is
+// nothing left for it to do.
 func TestCloudInit(t *testing.T) {
+	t.Parallel()
 	user, leftAlone := exampleOf(t, "user-data"), exampleOf(t, "network-config")
 	policy := writesPolicy(t)
+	const reloads = "runcmd:\n- 'uplinkctl diff > /root/before 2>&1; echo $? >> /root/before'\n- [uplinkctl, reload]\n"
 	for name, c := range map[string]struct {
 		seed       seed
 		renderer   string
 		networkd   bool
 		credential string
+		each       func(*testing.T, func(*testing.T, boot.Suite))
 	}{
-		"networkd":            {seed: seed{user, nothing, leftAlone}, networkd: true},
-		"netlink":             {seed: seed{user, nothing, leftAlone}},
-		"vendor-data":         {seed: seed{nothing, user, leftAlone}},
-		"rendered":            {seed: seed{policy, nothing, cards}, renderer: "networkd", networkd: true},
-		"rendered by netplan": {seed: seed{policy, nothing, cards}, renderer: "netplan", networkd: true},
-		"credential":          {seed: seed{nothing, nothing, cards}, renderer: "networkd", networkd: true, credential: exampleOf(t, "root"+specFile)},
+		"networkd":            {seed: seed{user, nothing, leftAlone}, networkd: true, each: eachFat},
+		"netlink":             {seed: seed{user + reloads, nothing, leftAlone}, each: eachFat},
+		"vendor-data":         {seed: seed{nothing, user, leftAlone}, each: oneFat},
+		"rendered":            {seed: seed{policy + reloads, nothing, cards}, renderer: "networkd", networkd: true, each: eachFat},
+		"rendered by netplan": {seed: seed{policy, nothing, cards}, renderer: "netplan", networkd: true, each: oneFat},
+		"credential":          {seed: seed{nothing, nothing, cards}, renderer: "networkd", networkd: true, credential: exampleOf(t, "root"+specFile), each: oneFat},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachFat(t, func(t *testing.T, suite boot.Suite) {
+			c.each(t, func(t *testing.T, suite boot.Suite) {
 				config := cloud(suite, c.seed, c.renderer)
 				config.Product = installed(t)
 				if c.networkd {
@@ -122,8 +127,17 @@ func TestCloudInit(t *testing.T) {
 				if c.credential != "" {
 					config.Credentials = map[string]string{"uplink.toml": c.credential}
 				}
+				// It is degraded where the last command of the user-data fails.
 				h := booted(t, config, "running")
 				h.cloudInitRan()
+				if strings.HasSuffix(c.seed.userData, reloads) {
+					if before := h.must("cat", "/root/before"); before != "0\n" {
+						t.Errorf("before the reload there was left:\n%s", before)
+					}
+					if out := h.must("cat", "/var/log/cloud-init-output.log"); strings.Contains(out, "uplink") {
+						t.Errorf("the reload said something:\n%s", out)
+					}
+				}
 				// Nothing has to be waited for.
 				if out, err := h.Run(h.ctx, "uplinkctl", "diff"); err != nil {
 					t.Errorf("%v\n%s", err, out)
@@ -216,39 +230,10 @@ func (h *host) cloudTimes(boot string, late bool) {
 		round(at("ExecMainStart", network)), round(written), round(begun), round(done), late, round(online), round(modules), round(at("Finish")))
 }
 
-// TestCloudInitReloads has user-data that calls for a reload, as is said in many an
-// instruction; there must be nothing left for it to do.
-func TestCloudInitReloads(t *testing.T) {
-	for name, renderer := range map[string]string{"rendered": "networkd", "netlink": ""} {
-		t.Run(name, func(t *testing.T) {
-			eachFat(t, func(t *testing.T, suite boot.Suite) {
-				s := seed{exampleOf(t, "user-data"), nothing, exampleOf(t, "network-config")}
-				if renderer != "" {
-					s = seed{writesPolicy(t), nothing, cards}
-				}
-				s.userData += "runcmd:\n- 'uplinkctl diff > /root/before 2>&1; echo $? >> /root/before'\n- [uplinkctl, reload]\n"
-				config := cloud(suite, s, renderer)
-				config.Product = installed(t)
-				// It is degraded where the last command fails.
-				h := booted(t, config, "running")
-				h.cloudInitRan()
-				if before := h.must("cat", "/root/before"); before != "0\n" {
-					t.Errorf("before the reload there was left:\n%s", before)
-				}
-				if out := h.must("cat", "/var/log/cloud-init-output.log"); strings.Contains(out, "uplink") {
-					t.Errorf("the reload said something:\n%s", out)
-				}
-				h.settled()
-				h.works()
-				h.clean()
-			})
-		})
-	}
-}
-
 // TestCloudInitWithoutTheProduct is the control: the same seeds do not make both cards
 // answer.
 func TestCloudInitWithoutTheProduct(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		seed     seed
 		renderer string
@@ -259,7 +244,7 @@ func TestCloudInitWithoutTheProduct(t *testing.T) {
 		"rendered by netplan": {seed{writesPolicy(t), nothing, cards}, "netplan", []string{"eth0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachFat(t, func(t *testing.T, suite boot.Suite) {
+			oneFat(t, func(t *testing.T, suite boot.Suite) {
 				config := cloud(suite, c.seed, c.renderer)
 				config.Enable = []string{networkd}
 				h := booted(t, config, "running")
@@ -287,7 +272,7 @@ func TestCloudInitWithoutTheProduct(t *testing.T) {
 // links only the user-data's spec configures, should not wait for them: cloud-init writes
 // the spec after systemd-networkd-wait-online.service has given up. All is right even so.
 func TestCloudInitWaitsForTheNetwork(t *testing.T) {
-	eachFat(t, func(t *testing.T, suite boot.Suite) {
+	oneFat(t, func(t *testing.T, suite boot.Suite) {
 		const timeout = "3" // by default 120
 		config := cloud(suite, seed{exampleOf(t, "user-data"), nothing, exampleOf(t, "network-config")}, "")
 		config.Product, config.Enable = installed(t), []string{networkd}

@@ -10,6 +10,7 @@ import (
 // TestCredential has the spec in a credential and nowhere else, for networkd and for
 // netlink: the generator sees it, and the services must as well.
 func TestCredential(t *testing.T) {
+	t.Parallel()
 	text, err := fs.ReadFile(recipe, specFile[1:])
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func RequireVM() error {
 // MakeDisk puts a machine's root file system on a disk: of c it takes Root, which must
 // have the packages of [Kernel], Product, Tree, Files and Enable.
 func MakeDisk(ctx context.Context, c Config) (*Disk, error) {
-	dir, err := os.MkdirTemp("", "uplink-disk-")
+	dir, err := ownDir(diskPrefix)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ func automatic(card, metric string) boot.File {
 // TestDynamicOthers boots hosts whose cards get their addresses by somebody else's DHCP
 // client, and has that take them down and up.
 func TestDynamicOthers(t *testing.T) {
+	t.Parallel()
 	require(t)
 	for _, test := range []struct {
 		name   string

@@ -21,6 +21,7 @@ func fat(suite boot.Suite) boot.Root {
 // eachFat runs a test on each systemd that there is a fat root with.
 func eachFat(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
 	require(t)
+	t.Parallel()
 	for _, suite := range boot.Suites {
 		if suite == boot.Bullseye {
 			continue
@@ -30,6 +31,14 @@ func eachFat(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
 			f(t, suite)
 		})
 	}
+}
+
+// oneFat runs a test on one systemd, where what differs from a test with [eachFat] does
+// not depend on systemd.
+func oneFat(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
+	require(t)
+	t.Parallel()
+	f(t, boot.Trixie)
 }
 
 // The units of a fat root that configure the network.

@@ -53,6 +53,7 @@ type host struct {
 // eachSuite runs a test on each systemd.
 func eachSuite(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
 	require(t)
+	t.Parallel()
 	for _, suite := range boot.Suites {
 		t.Run(string(suite), func(t *testing.T) {
 			t.Parallel()

@@ -22,7 +22,7 @@ iface eth1 inet static
 `
 
 var byIfupdown = other{
-	root: fat, each: eachFat, spec: policySpec, has: true,
+	root: fat, each: eachFat, some: oneFat, spec: policySpec, has: true,
 	files: only(map[string]boot.File{"/etc/network/interfaces": boot.Text(interfaces)}, ifupdown),
 }
 

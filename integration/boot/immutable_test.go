@@ -84,6 +84,7 @@ func TestReadOnlyImage(t *testing.T) {
 
 // TestReadOnlyImageWithCredential passes an image what differs from machine to machine.
 func TestReadOnlyImageWithCredential(t *testing.T) {
+	t.Parallel()
 	for name, units := range map[string][]string{"networkd": {networkd}, "netlink": nil} {
 		t.Run(name, func(t *testing.T) {
 			eachSuite(t, func(t *testing.T, suite boot.Suite) {

@@ -33,8 +33,14 @@ func (m *Machine) Run(ctx context.Context, name string, args ...string) (string,
 	return stdout.String(), nil
 }
 
-// bootPoll is how often a booting machine is asked: asking costs it time.
-const bootPoll = 50 * time.Millisecond
+const (
+	// bootPoll is how often a machine is asked that does not answer yet.
+	bootPoll = 50 * time.Millisecond
+
+	// bootWait is how long it may think about the answer, in seconds: of what ends
+	// otherwise than it should, such as in emergency mode, it does not tell by itself.
+	bootWait = "2"
+)
 
 // WaitBooted waits until PID 1 has started all that it had to, and returns what it
 // says of itself: "running", or "degraded" when a unit has failed. When the machine
@@ -44,6 +50,8 @@ func (m *Machine) WaitBooted(ctx context.Context) (state string, err error) {
 	tick := time.NewTicker(bootPoll)
 	defer tick.Stop()
 	for {
+		// Asking again and again would take the time of what is being waited for.
+		_, _ = m.Run(ctx, "timeout", bootWait, "systemctl", "is-system-running", "--wait")
 		out, err := m.Run(ctx, "systemctl", "is-system-running")
 		switch state := strings.TrimSpace(out); state {
 		case "running", "degraded":

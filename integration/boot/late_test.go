@@ -87,6 +87,7 @@ func (h *host) linkState(card string) string {
 // TestNetplanEnablesNetworkd has a host on which only another generator says, beside
 // ours, that networkd is to be started.
 func TestNetplanEnablesNetworkd(t *testing.T) {
+	t.Parallel()
 	const (
 		// 252 would wait 12 seconds for a router that advertises itself.
 		eth0 = "network:\n  version: 2\n  renderer: networkd\n  ethernets:\n    eth0:\n      accept-ra: false\n      addresses: [192.0.2.10/24]\n      routes: [{to: default, via: 192.0.2.1}]\n"
@@ -156,6 +157,7 @@ gateways  = ["198.51.100.1"]
 // TestNetworkdStartedByHand boots without networkd and starts it later: it takes the
 // links over, and no packet is lost.
 func TestNetworkdStartedByHand(t *testing.T) {
+	t.Parallel()
 	const both = `
 [uplink.isp1]
 interface     = "eth0"
@@ -228,6 +230,7 @@ func (h *host) takenOver() {
 // TestNetworkdHasOtherLinks has networkd run for a card that is not ours, from the boot on
 // or later: the oneshot serves ours, and stays undisturbed.
 func TestNetworkdHasOtherLinks(t *testing.T) {
+	t.Parallel()
 	// The third card, with the other end of its cable.
 	third := map[string]boot.File{
 		"/etc/systemd/network/30-eth2.netdev":  boot.Text("[NetDev]\nName=eth2\nKind=veth\n[Peer]\nName=cable\n"),

@@ -19,8 +19,8 @@ func TestMain(m *testing.M) {
 		Require:     boot.Require,
 		RemoveStale: boot.RemoveStale,
 		Close: func() {
-			if p, err := product(); err == nil {
-				p.Close()
+			if made != nil {
+				made.Close()
 			}
 		},
 		Left: []string{"/sys/fs/cgroup" + groups, "/sys/fs/cgroup/*" + groups},
@@ -29,8 +29,15 @@ func TestMain(m *testing.M) {
 
 // product builds and installs the project when the first test needs it.
 var product = sync.OnceValues(func() (*boot.Product, error) {
-	return boot.BuildProduct(context.Background())
+	p, err := boot.BuildProduct(context.Background())
+	if err == nil {
+		made = p
+	}
+	return p, err
 })
+
+// made is the product, where a test has needed it.
+var made *boot.Product
 
 // installed returns the installed project.
 func installed(t *testing.T) *boot.Product {

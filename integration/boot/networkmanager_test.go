@@ -14,7 +14,7 @@ func connection(card, address1 string) boot.File {
 }
 
 var byNetworkManager = other{
-	root: fat, each: eachFat, spec: policySpec, has: true,
+	root: fat, each: eachFat, some: oneFat, spec: policySpec, has: true,
 	files: only(map[string]boot.File{
 		"/etc/NetworkManager/system-connections/eth0.nmconnection": connection("eth0", "192.0.2.10/24,192.0.2.1"),
 		"/etc/NetworkManager/system-connections/eth1.nmconnection": connection("eth1", "198.51.100.10/24"),

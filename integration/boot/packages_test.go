@@ -48,6 +48,7 @@ var (
 // TestPackages has the deb and the rpm installed, upgraded and removed on a host that runs,
 // with either back end, while packets are sent from each address.
 func TestPackages(t *testing.T) {
+	t.Parallel()
 	require(t)
 	files := map[string]boot.File{}
 	for _, version := range []string{olderVersion, newerVersion} {

@@ -39,6 +39,7 @@ WantedBy=uplink@isp1-up.target
 // TestProbe has uplink-watch.service, with what it may do there, find a provider dead and
 // alive again, and units follow, with either back end.
 func TestProbe(t *testing.T) {
+	t.Parallel()
 	t.Run("networkd", func(t *testing.T) {
 		eachSuite(t, func(t *testing.T, suite boot.Suite) { probeIn(t, suite, networkd, "follower.service") })
 	})

@@ -13,10 +13,6 @@ import (
 // Product is what the project's own `make install` installs.
 type Product struct{ dir string }
 
-// productPrefix starts the name of every product's directory, before its owner's
-// process number.
-const productPrefix = "uplink-product-"
-
 // The trees below a Product's directory.
 const (
 	merged   = "merged"   // /lib is /usr/lib
@@ -26,7 +22,7 @@ const (
 // BuildProduct builds the project and installs it, not into the computer but into a
 // directory of its own, once for each place where systemd looks. Close removes it.
 func BuildProduct(ctx context.Context) (*Product, error) {
-	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", productPrefix, os.Getpid()))
+	dir, err := ownDir(productPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -68,15 +64,3 @@ func (p *Product) Tree(root string) (string, error) {
 
 // Close removes the installed product.
 func (p *Product) Close() error { return os.RemoveAll(p.dir) }
-
-// removeStaleProducts removes the directories whose owner has ended.
-func removeStaleProducts() error {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), productPrefix+"*-*"))
-	errs := []error{err}
-	for _, dir := range dirs {
-		if stale(filepath.Base(dir), productPrefix) {
-			errs = append(errs, os.RemoveAll(dir))
-		}
-	}
-	return errors.Join(errs...)
-}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -21,7 +22,7 @@ func Require() error {
 	if err := lab.Require(); err != nil {
 		return err
 	}
-	for _, tool := range []string{"systemd-nspawn", "mmdebstrap", "tar", "zstd", "make", "go"} {
+	for _, tool := range []string{"systemd-nspawn", "mmdebstrap", "unshare", "make", "go"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%w: %w", lab.ErrUnavailable, err)
 		}
@@ -40,7 +41,7 @@ func Require() error {
 // closing them, and their labs ([lab.RemoveStale]).
 func RemoveStale(ctx context.Context) error {
 	// The processes first, with the network namespaces that they are found by.
-	return errors.Join(lab.RemoveStale(ctx), removeStaleCgroups(), removeStaleProducts())
+	return errors.Join(lab.RemoveStale(ctx), removeStaleCgroups(), removeStaleDirs())
 }
 
 // stale says whether a name is prefix, the number of a process that has ended, and
@@ -50,4 +51,31 @@ func stale(name, prefix string) bool {
 	pid, _, more := strings.Cut(rest, "-")
 	owner, err := strconv.Atoi(pid)
 	return ours && more && err == nil && owner > 0 && errors.Is(unix.Kill(owner, 0), unix.ESRCH)
+}
+
+// What the names of directories start with, before their owner's process number.
+const (
+	productPrefix = "uplink-product-"
+	diskPrefix    = "uplink-disk-"
+	vmPrefix      = "uplink-vm-"
+)
+
+// ownDir makes a directory of this process for what prefix is of.
+func ownDir(prefix string) (string, error) {
+	return os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
+}
+
+// removeStaleDirs removes the directories whose owner has ended.
+func removeStaleDirs() error {
+	var errs []error
+	for _, prefix := range []string{productPrefix, diskPrefix, vmPrefix} {
+		dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*-*"))
+		errs = append(errs, err)
+		for _, dir := range dirs {
+			if stale(filepath.Base(dir), prefix) {
+				errs = append(errs, os.RemoveAll(dir))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }

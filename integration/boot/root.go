@@ -44,7 +44,7 @@ var basePackages = []string{"systemd", "systemd-sysv", "dbus", "udev", "mount", 
 
 // recipe is part of a root's name, so that a root made in another way is another:
 // count it up with a change to what build does.
-const recipe = "1"
+const recipe = "2"
 
 // name is the root's name in the cache.
 func (r Root) name() string {
@@ -55,9 +55,8 @@ func (r Root) name() string {
 
 // Prepare returns a directory with the root, which nobody must write to. Where there
 // is none yet it is made from the Debian mirror that this computer is set up with,
-// in about 30 seconds, and kept for ever, as NAME.tar.zst and unpacked as NAME, below
-// $UPLINK_BOOT_CACHE or else the user's cache directory: delete that to get newer
-// packages. Several processes may ask at once.
+// in about 20 seconds, and kept for ever, below $UPLINK_BOOT_CACHE or else the user's
+// cache directory: delete that to get newer packages. Several processes may ask at once.
 func Prepare(ctx context.Context, r Root) (string, error) {
 	dir, err := cacheDir()
 	if err != nil {
@@ -78,41 +77,48 @@ func Prepare(ctx context.Context, r Root) (string, error) {
 	return root, nil
 }
 
-// prepare makes what is missing. Each result is made under another name and gets its
-// own when it is whole: who finds it need not ask whether it is.
+// prepare makes the root. It is made under another name and gets its own when it is
+// whole: who finds it need not ask whether it is.
 func (r Root) prepare(ctx context.Context, root string) error {
-	archive, half, halfArchive := root+".tar.zst", root+".half", root+".half.tar.zst"
-	clear := func() error { return errors.Join(os.RemoveAll(half), os.RemoveAll(halfArchive)) }
-	if err := clear(); err != nil {
+	half := root + ".half"
+	if err := os.RemoveAll(half); err != nil {
 		return err
 	}
-	defer func() { _ = clear() }()
-	if _, err := os.Stat(archive); err != nil {
-		if err := r.build(ctx, halfArchive); err != nil {
-			return err
-		}
-		if err := os.Rename(halfArchive, archive); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(half, 0o755); err != nil {
+	defer func() { _ = os.RemoveAll(half) }()
+	if err := r.build(ctx, half); err != nil {
 		return err
 	}
 	// A container gets a /dev of its own.
-	if err := command(ctx, "tar", "-C", half, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*", "-xpf", archive); err != nil {
+	if err := emptyDir(filepath.Join(half, "dev")); err != nil {
 		return err
 	}
 	return os.Rename(half, root)
 }
 
-// build makes the root as an archive.
-func (r Root) build(ctx context.Context, archive string) error {
+// emptyDir removes all that is in a directory.
+func emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// build makes the root in a directory that is not there yet.
+func (r Root) build(ctx context.Context, dir string) error {
 	uri, err := mirror()
 	if err != nil {
 		return err
 	}
 	source := fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, uri, r.Suite)
-	return command(ctx, "mmdebstrap", "--variant=apt",
+	// What it mounts in the directory must be gone before anybody removes that, even where
+	// it is killed.
+	return command(ctx, "unshare", "--mount", "--", "mmdebstrap", "--mode=root", "--format=directory", "--variant=apt",
 		"--include="+strings.Join(slices.Concat(basePackages, r.Packages), ","),
 		`--aptopt=APT::Install-Recommends "false"`,
 		// An old suite is not signed anew.
@@ -122,7 +128,7 @@ func (r Root) build(ctx context.Context, archive string) error {
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		// Updates and maintenance would come in between, and no name can be resolved.
 		`--customize-hook=rm -f "$1"/etc/systemd/system/timers.target.wants/* "$1/etc/resolv.conf"`,
-		string(r.Suite), archive, source)
+		string(r.Suite), dir, source)
 }
 
 // cacheDir returns the directory for roots, which it makes if need be.

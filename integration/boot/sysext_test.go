@@ -23,6 +23,7 @@ var reloadAfterMerge = map[string]boot.File{
 // generators have run and the jobs of the boot are queued: the spec has to be in effect
 // after that boot all the same.
 func TestSystemExtension(t *testing.T) {
+	t.Parallel()
 	require(t)
 	tree := t.TempDir()
 	extension := filepath.Join(tree, "var/lib/extensions/uplink-generator")

@@ -1,6 +1,7 @@
 package boot_test
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
+var timesOfAll = flag.Bool("times.all", false, "measure the boots of each systemd")
+
 // times is what systemd says of one boot.
 type times struct{ total, generators, render, apply, reload time.Duration }
 
@@ -20,11 +23,15 @@ type times struct{ total, generators, render, apply, reload time.Duration }
 // for. It runs alone, for other machines would be measured too.
 func TestBootTimes(t *testing.T) {
 	require(t)
+	suites := []boot.Suite{boot.Trixie}
+	if *timesOfAll {
+		suites = boot.Suites
+	}
 	const boots = 3
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "suite\tproduct\tboot\tgenerators\trender\tapply\treload\t")
-	for _, suite := range boot.Suites {
+	for _, suite := range suites {
 		var medians []times
 		for _, p := range []*boot.Product{nil, installed(t)} {
 			files := byHand

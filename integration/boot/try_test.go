@@ -28,6 +28,7 @@ gateways  = ["198.51.100.1"]
 // TestTry loses the session in which a spec is tried, with its process, on each systemd
 // and either back end: the timer goes back, and leaves nothing of itself.
 func TestTry(t *testing.T) {
+	t.Parallel()
 	t.Run("networkd", func(t *testing.T) {
 		eachSuite(t, func(t *testing.T, suite boot.Suite) { tryIn(t, suite, networkd) })
 	})

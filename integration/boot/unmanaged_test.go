@@ -16,7 +16,7 @@ func TestNobodyElse(t *testing.T) {
 	}
 	other{
 		root: func(suite boot.Suite) boot.Root { return boot.Root{Suite: suite} },
-		each: eachSuite, spec: string(spec),
+		each: eachSuite, some: eachSuite, spec: string(spec),
 		files: map[string]boot.File{},
 	}.test(t)
 }

@@ -68,7 +68,7 @@ func StartVM(ctx context.Context, c VMConfig) (*VM, error) {
 }
 
 func (v *VM) start(ctx context.Context) (err error) {
-	if v.dir, err = os.MkdirTemp("", "uplink-vm-"); err != nil {
+	if v.dir, err = ownDir(vmPrefix); err != nil {
 		return err
 	}
 	if err := v.wire(ctx); err != nil {

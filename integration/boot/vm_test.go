@@ -59,6 +59,7 @@ type guest struct {
 // TestVirtualMachine has what a container cannot show: a kernel of its own with udev and
 // drivers, firmware, a root file system that is read-only to all, cards that come and go.
 func TestVirtualMachine(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, boot.RequireVM())
 	disk, err := boot.MakeDisk(t.Context(), boot.Config{
 		Root: boot.Root{Suite: boot.Trixie, Packages: boot.Kernel}, Product: installed(t), Enable: []string{networkd},
