@@ -74,11 +74,9 @@ func (j *Journal) before(ops []Op) error {
 // after forgets the addresses that were removed.
 func (j *Journal) after(p Plan) error {
 	n := len(j.entries)
-	for _, s := range p.Break {
-		for _, o := range s.Ops {
-			if o.Verb == AddressDel {
-				j.entries = slices.DeleteFunc(j.entries, func(e string) bool { return e == entry(o.Address.Link, o.Address.Prefix) })
-			}
+	for _, o := range p.Ops() {
+		if o.Verb == AddressDel {
+			j.entries = slices.DeleteFunc(j.entries, func(e string) bool { return e == entry(o.Address.Link, o.Address.Prefix) })
 		}
 	}
 	if len(j.entries) == n {

@@ -3,6 +3,7 @@ package apply_test
 import (
 	"context"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -82,6 +83,15 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	has("down after an undone run", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24")
+
+	// A prefix of another length takes the place of the old one, and then goes.
+	bring(t, process(), "")
+	bring(t, process(), sourced)
+	bring(t, process(), resized(sourced))
+	data, err := os.ReadFile(file)
+	if want := "card1 2001:db8:2::10/48\n"; err != nil || !strings.HasSuffix(string(data), want) || strings.Contains(string(data), "2001:db8:2::10/64") {
+		t.Errorf("%v, the journal is\n%s", err, data)
+	}
 
 	// A kill between the journal and the kernel, and after the kernel.
 	bring(t, process(), "")
