@@ -198,7 +198,7 @@ func (a *Applier) observe(scope Scope) (Snapshot, error) {
 	have, err := a.Kernel.Observe(scope)
 	// What does not hold the addresses must not make it forget them.
 	if err == nil && a.Journal != nil && scope.Has(Addresses) {
-		a.Journal.mark(&have)
+		err = a.Journal.mark(&have)
 	}
 	return have, err
 }
@@ -217,6 +217,9 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 		if err = a.WaitForLinks(ctx, s, a.Wait); err == nil {
 			plan, have, want, err = a.plan(s)
 		}
+	}
+	if err == nil && a.Journal != nil {
+		err = a.Journal.save()
 	}
 	result := Result{Waiting: want.Later.Links, Until: want.Until}
 	if err != nil || plan.Len() == 0 {
@@ -340,9 +343,11 @@ func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done [
 		}
 	}
 	if a.Journal != nil {
-		err = a.Journal.after(plan)
+		if err := a.Journal.after(plan); err != nil {
+			return nil, errors.Join(err, a.undo(plan, have))
+		}
 	}
-	return done, err
+	return done, nil
 }
 
 func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w", context.Cause(ctx)) }
