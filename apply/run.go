@@ -47,7 +47,7 @@ type Result struct {
 	Done    []Op          // the operations that were carried out
 	Waiting []Waiting     // links that were not ready; their part is not done
 	Until   time.Duration // after which something learned is over, without a word; 0 for never
-	Refused []error       // of Keep: what is wrong with links whose part is not done
+	Refused []error       // while watching: what is wrong with links whose part is not done
 }
 
 // settleTime is the least that duplicate address detection is waited for: it takes
@@ -98,7 +98,8 @@ func (a *Applier) looksAtOthers(s fib.State) bool {
 }
 
 // Resolve is the function Resolve, and what leads around dead uplinks; while a State is
-// watched, without what cannot be done now.
+// watched, without what cannot be done now, and a link of which there are two holds up no
+// other.
 func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	if a.Watching {
 		s.Links = slices.Clone(s.Links)
@@ -106,9 +107,9 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 			s.Links[i].PolicyOnly = true
 		}
 	}
-	want, err := Resolve(s, have, a.Hardware)
-	if err != nil {
-		return want, err
+	want := resolve(s, have, a.Hardware)
+	if len(want.Ambiguous) > 0 && !a.Watching {
+		return Resolved{}, want.Ambiguous[0]
 	}
 	if a.Watching {
 		want.postponeSources(have)
@@ -221,7 +222,7 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 	if err == nil && a.Journal != nil {
 		err = a.Journal.save()
 	}
-	result := Result{Waiting: want.Later.Links, Until: want.Until}
+	result := Result{Waiting: want.Later.Links, Until: want.Until, Refused: want.Ambiguous}
 	if err != nil || plan.Len() == 0 {
 		return result, err
 	}

@@ -174,11 +174,15 @@ func (h *Host) Managed(state fib.State) (map[string]string, error) {
 
 // links returns those of a state that there are.
 func (h *Host) links(state fib.State) ([]apply.ResolvedLink, error) {
-	have, err := h.kernel.Observe(apply.Scope{Only: apply.Links})
+	scope := apply.Scope{Only: apply.Links}
+	if h.Watching {
+		scope.Only = 0 // says which one a link is of which there are two now
+	}
+	have, err := h.kernel.Observe(scope)
 	if err != nil {
 		return nil, err
 	}
-	want, err := apply.Resolve(state, have, h.Hardware)
+	want, err := h.Resolve(state, have)
 	return want.Links, err
 }
 
