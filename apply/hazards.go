@@ -40,7 +40,10 @@ func earlierRules(want Resolved, others []Rule) (list []Hazard) {
 		}
 	}
 	for _, r := range others {
-		if limit, ok := first[r.Family]; ok && r.Priority < limit && (r.Priority != 0 || r.Table != fib.TableLocal) {
+		// Table local is for the host's own addresses, wherever it is looked up, and the kernel's
+		// rule for VRFs (l3mdev) for links in one.
+		harmless := r.Action == fib.Lookup && r.Table == fib.TableLocal || r.L3MDev && r.Protocol == ProtocolKernel
+		if limit, ok := first[r.Family]; ok && r.Priority < limit && !harmless {
 			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s", ProtocolName(r.Protocol), ruleText(r))})
 		}
 	}
@@ -92,7 +95,7 @@ func reversePath(want Resolved, hw Hardware) (list []Hazard) {
 	for _, l := range want.Links {
 		all, own := hw.Sysctl("ipv4", "all", "rp_filter"), hw.Sysctl("ipv4", l.Device.Name, "rp_filter")
 		if max(all, own) == "1" {
-			list = append(list, Hazard{l.Device.Name, "rp_filter is strict: what comes in here is dropped where its answer has another way; set net.ipv4.conf." + l.Device.Name + ".rp_filter=2"})
+			list = append(list, Hazard{l.Device.Name, "rp_filter is strict: what comes in here is dropped where its answer has another way; set " + sysctlName("ipv4", l.Device.Name, "rp_filter") + "=2"})
 		}
 	}
 	return list
@@ -117,7 +120,7 @@ func sharedSubnet(want Resolved, hw Hardware) (list []Hazard) {
 			all, own := hw.Sysctl("ipv4", "all", "arp_ignore"), hw.Sysctl("ipv4", dev, "arp_ignore")
 			if max(all, own) == "0" && !said[dev] {
 				said[dev] = true
-				list = append(list, Hazard{dev, fmt.Sprintf("%s is on %s and %s: both answer ARP for either's addresses; set net.ipv4.conf.%s.arp_ignore=1 and arp_announce=2", r.Dst, other, link, dev)})
+				list = append(list, Hazard{dev, fmt.Sprintf("%s is on %s and %s: both answer ARP for either's addresses; set %s=1 and arp_announce=2", r.Dst, other, link, sysctlName("ipv4", dev, "arp_ignore"))})
 			}
 		}
 	}
@@ -167,7 +170,7 @@ func deaf(want Resolved, have Snapshot, hw Hardware) (list []Hazard) {
 		dev := l.Device.Name
 		own, forwards := hw.Sysctl("ipv6", dev, "accept_ra"), hw.Sysctl("ipv6", dev, "forwarding") == "1"
 		if l.Learn.RA && (own == "0" || own == "1" && forwards) && !leads(want, have, l.Learn.Table, fib.Inet6) {
-			list = append(list, Hazard{dev, "no router advertisement has been taken: the kernel takes none here; systemd-networkd or NetworkManager has to, or set net.ipv6.conf." + dev + ".accept_ra=2"})
+			list = append(list, Hazard{dev, "no router advertisement has been taken: the kernel takes none here; systemd-networkd or NetworkManager has to, or set " + sysctlName("ipv6", dev, "accept_ra") + "=2"})
 		}
 	}
 	return list

@@ -18,6 +18,12 @@ type Hardware interface {
 	Sysctl(family, link, name string) string // net.FAMILY.conf.LINK.NAME; "" where there is none
 }
 
+// sysctlName is a setting's name in the words of sysctl(8), where the dot in a link's name is
+// a slash.
+func sysctlName(family, link, name string) string {
+	return "net." + family + ".conf." + strings.ReplaceAll(link, ".", "/") + "." + name
+}
+
 // Resolved is a State on the links of this host: every Link in it is an interface
 // name. What belongs to links that are not ready is in Later.
 type Resolved struct {
@@ -174,7 +180,7 @@ func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 				ready.inet6Off[l.Name] = true
 				r.Later.Links = append(r.Later.Links, Waiting{
 					Link: l, Device: found[0].Name, Inet6: true,
-					Why: found[0].Name + " has IPv6 switched off (net.ipv6.conf." + found[0].Name + ".disable_ipv6)",
+					Why: found[0].Name + " has IPv6 switched off (" + sysctlName("ipv6", found[0].Name, "disable_ipv6") + ")",
 				})
 			}
 		}
