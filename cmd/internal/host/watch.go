@@ -54,7 +54,11 @@ func Watch(ctx context.Context, root string, o WatchOptions) error {
 	w.prober = h.startProber(ctx, w.wake, o.Log)
 	defer w.prober.runner.Stop()
 	loop := apply.Watcher{Look: w.look, Kernel: events.Changed, State: w.changed, Log: o.Log, Alive: o.Alive, Every: o.Every}
-	return loop.Run(ctx)
+	err = loop.Run(ctx)
+	if errors.Is(err, apply.ErrDeaf) {
+		err = fmt.Errorf("%w: %w", err, events.Err())
+	}
+	return err
 }
 
 // onlyWatch sees to it that there is one watch on a host, and that others can tell.
