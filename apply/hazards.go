@@ -129,11 +129,17 @@ func sharedSubnet(want Resolved, hw Hardware) (list []Hazard) {
 
 // deadGateways finds gateways that were asked for and did not answer.
 func deadGateways(want Resolved, neighbours []Neighbour) (list []Hazard) {
-	said := map[netip.Addr]bool{}
+	type host struct {
+		link string
+		addr netip.Addr
+	}
+	said, failed := map[netip.Addr]bool{}, map[host]bool{}
+	for _, h := range neighbours {
+		failed[host{h.Link, h.Addr}] = failed[host{h.Link, h.Addr}] || h.Failed()
+	}
 	for _, r := range want.Routes {
 		for _, n := range r.Nexthops {
-			failed := slices.ContainsFunc(neighbours, func(h Neighbour) bool { return h.Failed() && h.Link == n.Link && h.Addr == n.Via })
-			if failed && !said[n.Via] {
+			if failed[host{n.Link, n.Via}] && !said[n.Via] {
 				said[n.Via] = true
 				list = append(list, Hazard{n.Link, fmt.Sprintf("the gateway %s does not answer: check its address, and the network there", n.Via)})
 			}
@@ -146,13 +152,13 @@ func deadGateways(want Resolved, neighbours []Neighbour) (list []Hazard) {
 // DHCP clients that give the default route no metric (dhclient, udhcpc), the kernel refuses
 // the second one's.
 func withoutGateway(want Resolved, have Snapshot) (list []Hazard) {
-	all := readLearned(have)
+	all, leads := readLearned(have), leading(want, have)
 	for _, l := range want.Links {
 		for _, f := range fib.Families {
 			i := slices.IndexFunc(all.addresses[l.Device.Name], func(a Address) bool {
 				return a.Family() == f && !slices.Contains(l.Learn.Fixed, a.Prefix.Addr())
 			})
-			if i < 0 || !l.Learn.Learns(f) || leads(want, have, l.Learn.Table, f) {
+			if i < 0 || !l.Learn.Learns(f) || leads[place{table: l.Learn.Table, family: f}] {
 				continue
 			}
 			list = append(list, Hazard{l.Device.Name, fmt.Sprintf(
@@ -166,21 +172,30 @@ func withoutGateway(want Resolved, have Snapshot) (list []Hazard) {
 // deaf finds links on which the kernel takes no router advertisement (ip-sysctl,
 // accept_ra) and nobody else has taken one.
 func deaf(want Resolved, have Snapshot, hw Hardware) (list []Hazard) {
+	leads := leading(want, have)
 	for _, l := range want.Links {
 		dev := l.Device.Name
 		own, forwards := hw.Sysctl("ipv6", dev, "accept_ra"), hw.Sysctl("ipv6", dev, "forwarding") == "1"
-		if l.Learn.RA && (own == "0" || own == "1" && forwards) && !leads(want, have, l.Learn.Table, fib.Inet6) {
+		if l.Learn.RA && (own == "0" || own == "1" && forwards) && !leads[place{table: l.Learn.Table, family: fib.Inet6}] {
 			list = append(list, Hazard{dev, "no router advertisement has been taken: the kernel takes none here; systemd-networkd or NetworkManager has to, or set " + sysctlName("ipv6", dev, "accept_ra") + "=2"})
 		}
 	}
 	return list
 }
 
-// leads says whether a table has a default route, whoever brought it.
-func leads(want Resolved, have Snapshot, table uint32, f fib.Family) bool {
-	is := func(r *fib.Route) bool {
-		return r.Table == table && r.Family == f && r.IsDefault() && r.Type.HasDevice()
+// leading returns the tables that have a default route by any device, whoever brought it.
+func leading(want Resolved, have Snapshot) map[place]bool {
+	in := map[place]bool{}
+	see := func(r *fib.Route) {
+		if r.IsDefault() && r.Type.HasDevice() {
+			in[place{table: r.Table, family: r.Family}] = true
+		}
 	}
-	return slices.ContainsFunc(want.Routes, func(r fib.Route) bool { return is(&r) }) ||
-		slices.ContainsFunc(have.Routes, func(r Route) bool { return is(&r.Route) })
+	for i := range want.Routes {
+		see(&want.Routes[i])
+	}
+	for i := range have.Routes {
+		see(&have.Routes[i].Route)
+	}
+	return in
 }

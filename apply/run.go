@@ -372,6 +372,10 @@ func (a *Applier) settle(ctx context.Context, addrs []netip.Addr) error {
 	if len(addrs) == 0 {
 		return nil
 	}
+	awaited := make(map[netip.Addr]bool, len(addrs))
+	for _, addr := range addrs {
+		awaited[addr] = true
+	}
 	limit, cancel := context.WithTimeout(ctx, max(a.Wait, settleTime))
 	defer cancel()
 	for {
@@ -382,7 +386,7 @@ func (a *Applier) settle(ctx context.Context, addrs []netip.Addr) error {
 		}
 		var left []Address
 		for _, h := range have.Addresses {
-			if h.Tentative && slices.Contains(addrs, h.Prefix.Addr()) {
+			if h.Tentative && awaited[h.Prefix.Addr()] {
 				left = append(left, h)
 			}
 		}
