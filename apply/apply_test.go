@@ -93,7 +93,19 @@ table     = 1
 addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
 gateways  = ["198.51.100.1", "2001:db8:2::1"]
 `
+	// sourced has a route that keeps its source while that gets another prefix length.
+	sourced = dualStack + `
+[[uplink.rt2.route]]
+to  = "2001:db8:77::/48"
+via = "2001:db8:2::2"
+src = "2001:db8:2::10"
+`
 )
+
+// resized is a spec whose addresses of rt2 have other prefix lengths.
+func resized(spec string) string {
+	return strings.NewReplacer("198.51.100.10/24", "198.51.100.10/25", "2001:db8:2::10/64", "2001:db8:2::10/48").Replace(spec)
+}
 
 // manyUplinks is a spec of n uplinks on one card.
 func manyUplinks(n int, gateway func(i int) string) string {

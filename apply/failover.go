@@ -7,8 +7,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// failOver adds what leads around dead uplinks: where the one that table main takes is
-// dead, or one of those that share its default route, there is another default route in
+// failOver adds what leads around dead uplinks: where the one that table main takes, which is
+// the preferred one of those whose default route stands there, is dead, or one of those that share its default route, there is another default route in
 // a table of its own, and two rules before main. Main itself is left as it is: most of
 // what stands there is somebody else's, who would put it back, and this way all is done
 // in one way. Main's other routes still come first.
@@ -23,15 +23,17 @@ func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]
 	for _, l := range r.Links {
 		device[l.Name] = l.Device.Name
 	}
+	there := r.defaults(have)
 	for _, f := range fib.Families {
 		ways := slices.DeleteFunc(slices.Clone(s.Ways), func(w fib.MainWay) bool { return w.Family != f || device[w.Link] == "" })
 		for i := range ways {
-			ways[i].Metric = metricInMain(ways[i], device[ways[i].Link], have)
+			ways[i].Metric = there.metric(ways[i], device[ways[i].Link])
 		}
 		slices.SortStableFunc(ways, func(a, b fib.MainWay) int {
 			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Metric, b.Metric))
 		})
-		if !slices.ContainsFunc(preferred(ways), func(w fib.MainWay) bool { return dead[w.Verdict] }) {
+		inMain := slices.DeleteFunc(slices.Clone(ways), func(w fib.MainWay) bool { return !there.main[place{fib.TableMain, f, device[w.Link]}] })
+		if !slices.ContainsFunc(preferred(inMain), func(w fib.MainWay) bool { return dead[w.Verdict] }) {
 			continue
 		}
 		route := fib.Route{Family: f, Table: s.Table, Dst: f.Any(), Type: fib.Unicast, Origin: s.Origin}
@@ -39,11 +41,10 @@ func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]
 			route.Metric = fib.MetricDefaultInet6
 		}
 		alive := slices.DeleteFunc(ways, func(w fib.MainWay) bool {
-			_, ok := r.standing(w, device[w.Link], have)
-			return dead[w.Verdict] || !ok
+			return dead[w.Verdict] || there.own[place{w.Table, f, device[w.Link]}] == nil
 		})
 		for _, w := range preferred(alive) {
-			hop, _ := r.standing(w, device[w.Link], have)
+			hop := there.own[place{w.Table, f, device[w.Link]}].Nexthops[0]
 			hop.Weight = w.Weight
 			route.Nexthops = append(route.Nexthops, hop)
 		}
@@ -82,46 +83,67 @@ func preferred(ways []fib.MainWay) []fib.MainWay {
 	return ways[:max(n, min(1, len(ways)))]
 }
 
-// metricInMain is the spec's; where it has none for a gateway that is learned, it is that
-// of whoever put it there.
-func metricInMain(w fib.MainWay, device string, have Snapshot) uint32 {
-	if w.Family == fib.Inet && w.Metric > 0 || w.Family == fib.Inet6 && w.Metric != fib.MetricDefaultInet6 {
-		return w.Metric
-	}
-	metric, found := w.Metric, false
-	for _, r := range have.Routes {
-		if r.Table == fib.TableMain && r.Family == w.Family && r.IsDefault() && r.Expires >= 0 && !r.Ours() && len(r.Nexthops) == 1 && r.Nexthops[0].Link == device &&
-			(!found || r.Metric < metric) {
-			metric, found = r.Metric, true
-		}
-	}
-	return metric
+// place is where a default route is.
+type place struct {
+	table  uint32
+	family fib.Family
+	device string
 }
 
-// standing returns the nexthop of the default route in the uplink's own table: a wanted
-// one, or where others put it there, the one that is there. Without any there is no way
-// out by this uplink now.
-func (r *Resolved) standing(w fib.MainWay, device string, have Snapshot) (fib.Nexthop, bool) {
-	var best *fib.Route
-	see := func(e *fib.Route) {
-		if e.Table == w.Table && e.Family == w.Family && e.IsDefault() && e.Type == fib.Unicast && len(e.Nexthops) > 0 && e.Nexthops[0].Link == device &&
-			(best == nil || e.Metric < best.Metric) {
-			best = e
+// defaults are the default routes that are wanted or there.
+type defaults struct {
+	// own has the route by a device in a table: a wanted one, or where others put it there,
+	// the one that is there. Without any there is no way out by this uplink now.
+	own map[place]*fib.Route
+	// main has those of table main, whoever put them there, and others their lowest metric.
+	main   map[place]bool
+	others map[place]uint32
+}
+
+func (r *Resolved) defaults(have Snapshot) defaults {
+	d := defaults{map[place]*fib.Route{}, map[place]bool{}, map[place]uint32{}}
+	see := func(e *fib.Route, stays bool) {
+		if !e.IsDefault() || len(e.Nexthops) == 0 {
+			return
+		}
+		at := place{e.Table, e.Family, e.Nexthops[0].Link}
+		if best := d.own[at]; stays && e.Type == fib.Unicast && (best == nil || e.Metric < best.Metric) {
+			d.own[at] = e
+		}
+		for _, n := range e.Nexthops {
+			if e.Table == fib.TableMain {
+				d.main[place{e.Table, e.Family, n.Link}] = true
+			}
 		}
 	}
 	for i := range r.Routes {
-		see(&r.Routes[i])
+		see(&r.Routes[i], true)
 	}
 	for i := range have.Routes {
-		// What is ours and not wanted is about to go.
-		if h := &have.Routes[i]; !h.Ours() && h.Expires >= 0 {
-			see(&h.Route)
+		h := &have.Routes[i]
+		if h.Expires < 0 {
+			continue
+		}
+		// What is ours and not wanted is about to go, or waits for its link.
+		see(&h.Route, !h.Ours())
+		if h.Table == fib.TableMain && h.IsDefault() && !h.Ours() && len(h.Nexthops) == 1 {
+			at := place{h.Table, h.Family, h.Nexthops[0].Link}
+			if metric, found := d.others[at]; !found || h.Metric < metric {
+				d.others[at] = h.Metric
+			}
 		}
 	}
-	if best == nil {
-		return fib.Nexthop{}, false
+	return d
+}
+
+// metric is the spec's; where it has none for a gateway that is learned, it is that of
+// whoever put it into main.
+func (d defaults) metric(w fib.MainWay, device string) uint32 {
+	if w.Family == fib.Inet && w.Metric > 0 || w.Family == fib.Inet6 && w.Metric != fib.MetricDefaultInet6 {
+		return w.Metric
 	}
-	hop := best.Nexthops[0]
-	hop.Weight = 0
-	return hop, true
+	if metric, found := d.others[place{fib.TableMain, w.Family, device}]; found {
+		return metric
+	}
+	return w.Metric
 }

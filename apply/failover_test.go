@@ -2,6 +2,7 @@ package apply_test
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,12 @@ func TestFailOver(t *testing.T) {
 			others(fib.TableMain, metric1, apply.ProtocolDHCP, "198.51.100.1", "card1"), others(10001, metric1, apply.ProtocolDHCP, "198.51.100.1", "card1"),
 		}
 	}
+	// Without what networkd puts into main for one of them.
+	without := func(list []apply.Route, i int) []apply.Route { return slices.Delete(list, i, i+1) }
+	static := []apply.Route{
+		others(fib.TableMain, 100, apply.ProtocolStatic, "192.0.2.1", "card0"), others(10000, 0, apply.ProtocolStatic, "192.0.2.1", "card0"),
+		others(fib.TableMain, 200, apply.ProtocolStatic, "198.51.100.1", "card1"), others(10001, 0, apply.ProtocolStatic, "198.51.100.1", "card1"),
+	}
 	expired := leased(1024, 1025)
 	expired[2].Expires, expired[3].Expires = -time.Second, -time.Second
 	for _, c := range []struct {
@@ -122,9 +129,15 @@ func TestFailOver(t *testing.T) {
 		{name: "learned, and the other comes first and is dead", spec: learning, dead: "b4", have: leased(1025, 1024), want: "route add default via 192.0.2.1 dev card0 table failover proto 118\n" + rules4},
 		{name: "learned, and over", spec: learning, dead: "a4", have: expired},
 		{
-			name: "networkd has the links", spec: twoInMain, dead: "a4", networkd: true, have: []apply.Route{others(10001, 0, apply.ProtocolStatic, "198.51.100.1", "card1")},
+			name: "networkd has the links", spec: twoInMain, dead: "a4", networkd: true, have: static,
 			want: "route add default via 198.51.100.1 dev card1 table failover proto 118\n" + rules4,
 		},
+		{name: "not in main, and the other is dead", spec: learning, dead: "b4", have: without(leased(1024, 1025), 0), want: "route add default via 192.0.2.1 dev card0 table failover proto 118\n" + rules4},
+		{
+			name: "not in main with a metric of its own, and the other is dead", spec: twoInMain, dead: "b4", networkd: true, have: without(slices.Clone(static), 0),
+			want: "route add default via 192.0.2.1 dev card0 table failover proto 118\n" + rules4,
+		},
+		{name: "not in main, and dead", spec: learning, dead: "a4", have: without(leased(1024, 1025), 0)},
 		{name: "networkd has the links, and not yet the route", spec: twoInMain, dead: "a4", networkd: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,9 +1,9 @@
 package apply
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 )
 
@@ -22,15 +22,15 @@ func FuzzJournal(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := j.write(); err != nil {
+		if err := j.save(); err != nil {
 			t.Fatal(err)
 		}
 		again, err := OpenJournal(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(j.entries) > 0 && !slices.Equal(j.entries, again.entries) {
-			t.Errorf("%q was written, and %q read", j.entries, again.entries)
+		if !maps.Equal(j.entries, again.entries) {
+			t.Errorf("%v was written, and %v read", j.entries, again.entries)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -48,13 +47,31 @@ func lettingPass(routes []Op, there []Rule) []*fib.Rule {
 // on another. The kernel takes onlink for a mistake as long as table main has the gateway
 // elsewhere (ip6_route_check_nh_onlink, net/ipv6/route.c).
 func inTheWay(removals, routes []Op) (first, rest []Op) {
+	subnets := map[netip.Prefix]map[string]bool{} // of removals; on which links a gateway in it is
+	lengths := map[int]bool{}
 	for _, o := range removals {
-		a := o.Address
-		if a.Family() == fib.Inet6 && slices.ContainsFunc(routes, func(o Op) bool {
-			return slices.ContainsFunc(o.Route.Nexthops, func(n fib.Nexthop) bool {
-				return n.OnLink && n.Link != a.Link && a.Prefix.Contains(n.Via)
-			})
-		}) {
+		if p := o.Address.Prefix; p.Addr().Is6() {
+			subnets[p.Masked()], lengths[p.Bits()] = map[string]bool{}, true
+		}
+	}
+	for _, o := range routes {
+		for _, n := range o.Route.Nexthops {
+			if !n.OnLink {
+				continue
+			}
+			for bits := range lengths {
+				if p, err := n.Via.Prefix(bits); err == nil && subnets[p] != nil {
+					subnets[p][n.Link] = true
+				}
+			}
+		}
+	}
+	for _, o := range removals {
+		links, own := subnets[o.Address.Prefix.Masked()], 0
+		if links[o.Address.Link] {
+			own = 1
+		}
+		if len(links) > own {
 			first = append(first, o)
 		} else {
 			rest = append(rest, o)

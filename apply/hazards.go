@@ -40,7 +40,10 @@ func earlierRules(want Resolved, others []Rule) (list []Hazard) {
 		}
 	}
 	for _, r := range others {
-		if limit, ok := first[r.Family]; ok && r.Priority < limit && (r.Priority != 0 || r.Table != fib.TableLocal) {
+		// Table local is for the host's own addresses, wherever it is looked up, and the kernel's
+		// rule for VRFs (l3mdev) for links in one.
+		harmless := r.Action == fib.Lookup && r.Table == fib.TableLocal || r.L3MDev && r.Protocol == ProtocolKernel
+		if limit, ok := first[r.Family]; ok && r.Priority < limit && !harmless {
 			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s", ProtocolName(r.Protocol), ruleText(r))})
 		}
 	}
@@ -92,7 +95,7 @@ func reversePath(want Resolved, hw Hardware) (list []Hazard) {
 	for _, l := range want.Links {
 		all, own := hw.Sysctl("ipv4", "all", "rp_filter"), hw.Sysctl("ipv4", l.Device.Name, "rp_filter")
 		if max(all, own) == "1" {
-			list = append(list, Hazard{l.Device.Name, "rp_filter is strict: what comes in here is dropped where its answer has another way; set net.ipv4.conf." + l.Device.Name + ".rp_filter=2"})
+			list = append(list, Hazard{l.Device.Name, "rp_filter is strict: what comes in here is dropped where its answer has another way; set " + sysctlName("ipv4", l.Device.Name, "rp_filter") + "=2"})
 		}
 	}
 	return list
@@ -117,7 +120,7 @@ func sharedSubnet(want Resolved, hw Hardware) (list []Hazard) {
 			all, own := hw.Sysctl("ipv4", "all", "arp_ignore"), hw.Sysctl("ipv4", dev, "arp_ignore")
 			if max(all, own) == "0" && !said[dev] {
 				said[dev] = true
-				list = append(list, Hazard{dev, fmt.Sprintf("%s is on %s and %s: both answer ARP for either's addresses; set net.ipv4.conf.%s.arp_ignore=1 and arp_announce=2", r.Dst, other, link, dev)})
+				list = append(list, Hazard{dev, fmt.Sprintf("%s is on %s and %s: both answer ARP for either's addresses; set %s=1 and arp_announce=2", r.Dst, other, link, sysctlName("ipv4", dev, "arp_ignore"))})
 			}
 		}
 	}
@@ -126,11 +129,17 @@ func sharedSubnet(want Resolved, hw Hardware) (list []Hazard) {
 
 // deadGateways finds gateways that were asked for and did not answer.
 func deadGateways(want Resolved, neighbours []Neighbour) (list []Hazard) {
-	said := map[netip.Addr]bool{}
+	type host struct {
+		link string
+		addr netip.Addr
+	}
+	said, failed := map[netip.Addr]bool{}, map[host]bool{}
+	for _, h := range neighbours {
+		failed[host{h.Link, h.Addr}] = failed[host{h.Link, h.Addr}] || h.Failed()
+	}
 	for _, r := range want.Routes {
 		for _, n := range r.Nexthops {
-			failed := slices.ContainsFunc(neighbours, func(h Neighbour) bool { return h.Failed() && h.Link == n.Link && h.Addr == n.Via })
-			if failed && !said[n.Via] {
+			if failed[host{n.Link, n.Via}] && !said[n.Via] {
 				said[n.Via] = true
 				list = append(list, Hazard{n.Link, fmt.Sprintf("the gateway %s does not answer: check its address, and the network there", n.Via)})
 			}
@@ -143,13 +152,13 @@ func deadGateways(want Resolved, neighbours []Neighbour) (list []Hazard) {
 // DHCP clients that give the default route no metric (dhclient, udhcpc), the kernel refuses
 // the second one's.
 func withoutGateway(want Resolved, have Snapshot) (list []Hazard) {
-	all := readLearned(have)
+	all, leads := readLearned(have), leading(want, have)
 	for _, l := range want.Links {
 		for _, f := range fib.Families {
 			i := slices.IndexFunc(all.addresses[l.Device.Name], func(a Address) bool {
 				return a.Family() == f && !slices.Contains(l.Learn.Fixed, a.Prefix.Addr())
 			})
-			if i < 0 || !l.Learn.Learns(f) || leads(want, have, l.Learn.Table, f) {
+			if i < 0 || !l.Learn.Learns(f) || leads[place{table: l.Learn.Table, family: f}] {
 				continue
 			}
 			list = append(list, Hazard{l.Device.Name, fmt.Sprintf(
@@ -163,21 +172,30 @@ func withoutGateway(want Resolved, have Snapshot) (list []Hazard) {
 // deaf finds links on which the kernel takes no router advertisement (ip-sysctl,
 // accept_ra) and nobody else has taken one.
 func deaf(want Resolved, have Snapshot, hw Hardware) (list []Hazard) {
+	leads := leading(want, have)
 	for _, l := range want.Links {
 		dev := l.Device.Name
 		own, forwards := hw.Sysctl("ipv6", dev, "accept_ra"), hw.Sysctl("ipv6", dev, "forwarding") == "1"
-		if l.Learn.RA && (own == "0" || own == "1" && forwards) && !leads(want, have, l.Learn.Table, fib.Inet6) {
-			list = append(list, Hazard{dev, "no router advertisement has been taken: the kernel takes none here; systemd-networkd or NetworkManager has to, or set net.ipv6.conf." + dev + ".accept_ra=2"})
+		if l.Learn.RA && (own == "0" || own == "1" && forwards) && !leads[place{table: l.Learn.Table, family: fib.Inet6}] {
+			list = append(list, Hazard{dev, "no router advertisement has been taken: the kernel takes none here; systemd-networkd or NetworkManager has to, or set " + sysctlName("ipv6", dev, "accept_ra") + "=2"})
 		}
 	}
 	return list
 }
 
-// leads says whether a table has a default route, whoever brought it.
-func leads(want Resolved, have Snapshot, table uint32, f fib.Family) bool {
-	is := func(r *fib.Route) bool {
-		return r.Table == table && r.Family == f && r.IsDefault() && r.Type.HasDevice()
+// leading returns the tables that have a default route by any device, whoever brought it.
+func leading(want Resolved, have Snapshot) map[place]bool {
+	in := map[place]bool{}
+	see := func(r *fib.Route) {
+		if r.IsDefault() && r.Type.HasDevice() {
+			in[place{table: r.Table, family: r.Family}] = true
+		}
 	}
-	return slices.ContainsFunc(want.Routes, func(r fib.Route) bool { return is(&r) }) ||
-		slices.ContainsFunc(have.Routes, func(r Route) bool { return is(&r.Route) })
+	for i := range want.Routes {
+		see(&want.Routes[i])
+	}
+	for i := range have.Routes {
+		see(&have.Routes[i].Route)
+	}
+	return in
 }

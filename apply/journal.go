@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,90 +18,109 @@ import (
 // number, and so do addresses since Linux 5.18 (IFA_PROTO); before, a file that
 // lives as long as the addresses, in /run, has to know. An address is written
 // there before it is added, so that none of ours is ever taken for another's.
+//
+// Who changes the kernel holds the lock from the look at it on. Others write the file
+// between two looks, so each look reads it again.
 type Journal struct {
 	path    string
-	entries []string // "LINK ADDRESS/LENGTH"
+	entries map[string]bool // "LINK ADDRESS/LENGTH"
+	file    string          // what it holds
 }
 
 // OpenJournal reads the journal at path; one that is not there is empty.
 func OpenJournal(path string) (*Journal, error) {
 	j := &Journal{path: path}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, nil
-	}
-	if err != nil {
+	if err := j.read(); err != nil {
 		return nil, err
 	}
-	for line := range strings.Lines(string(data)) {
+	return j, nil
+}
+
+func (j *Journal) read() error {
+	data, err := os.ReadFile(j.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	j.file, j.entries = string(data), map[string]bool{}
+	for line := range strings.Lines(j.file) {
 		if e := strings.TrimSuffix(line, "\n"); e != "" {
-			j.entries = append(j.entries, e)
+			j.entries[e] = true
 		}
 	}
-	return j, nil
+	return nil
 }
 
 func entry(link string, p netip.Prefix) string { return link + " " + p.String() }
 
 // mark sets Ours on the addresses of a snapshot that are in the journal, and forgets
-// those that are gone: one that comes back is somebody else's.
-func (j *Journal) mark(s *Snapshot) {
-	there := make(map[string]bool, len(s.Addresses))
+// those that are gone: one that comes back is somebody else's. That is for whoever has the
+// lock to save.
+func (j *Journal) mark(s *Snapshot) error {
+	if err := j.read(); err != nil {
+		return err
+	}
+	there := make(map[string]bool, len(j.entries))
 	for i := range s.Addresses {
 		a := &s.Addresses[i]
-		e := entry(a.Link, a.Prefix)
-		there[e] = true
-		a.Ours = a.Ours || slices.Contains(j.entries, e)
+		if e := entry(a.Link, a.Prefix); j.entries[e] {
+			a.Ours, there[e] = true, true
+		}
 	}
-	j.entries = slices.DeleteFunc(j.entries, func(e string) bool { return !there[e] })
+	j.entries = there
+	return nil
 }
 
 // before writes the addresses that are about to be added.
 func (j *Journal) before(ops []Op) error {
-	n := len(j.entries)
 	for _, o := range ops {
-		if o.Verb != AddressAdd {
-			continue
-		}
-		if e := entry(o.Address.Link, o.Address.Prefix); !slices.Contains(j.entries, e) {
-			j.entries = append(j.entries, e)
+		if o.Verb == AddressAdd {
+			j.entries[entry(o.Address.Link, o.Address.Prefix)] = true
 		}
 	}
-	if len(j.entries) == n {
-		return nil
-	}
-	return j.write()
+	return j.save()
 }
 
 // after forgets the addresses that were removed.
 func (j *Journal) after(p Plan) error {
-	n := len(j.entries)
-	for _, s := range p.Break {
-		for _, o := range s.Ops {
-			if o.Verb == AddressDel {
-				j.entries = slices.DeleteFunc(j.entries, func(e string) bool { return e == entry(o.Address.Link, o.Address.Prefix) })
-			}
+	for _, o := range p.Ops() {
+		if o.Verb == AddressDel {
+			delete(j.entries, entry(o.Address.Link, o.Address.Prefix))
 		}
 	}
-	if len(j.entries) == n {
-		return nil
-	}
-	return j.write()
+	return j.save()
 }
 
-func (j *Journal) write() error {
+// save writes the file if it holds something else. Whoever looks may read it, whatever the
+// umask.
+func (j *Journal) save() error {
+	var b strings.Builder
+	for _, e := range slices.Sorted(maps.Keys(j.entries)) {
+		b.WriteString(e + "\n")
+	}
+	text := b.String()
+	if text == j.file {
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(j.path), 0o755); err != nil {
 		return err
 	}
 	temp := j.path + ".tmp"
-	if err := os.WriteFile(temp, []byte(strings.Join(j.entries, "\n")+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(temp, []byte(text), 0o644); err != nil {
 		return err
 	}
-	return os.Rename(temp, j.path)
+	if err := os.Chmod(temp, 0o644); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, j.path); err != nil {
+		return err
+	}
+	j.file = text
+	return nil
 }
 
-// Lock keeps other runs out: it waits for the lock file at path until it has it.
-func Lock(path string) (unlock func(), err error) {
+// Lock keeps other runs out: it waits for the lock file at path until it has it, or ctx
+// is done.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
@@ -107,15 +128,28 @@ func Lock(path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if err == nil {
-			return func() { f.Close() }, nil
+	// flock(2) cannot be called off, and asking again and again would have no turn.
+	answer := make(chan error, 1)
+	go func() {
+		err := error(syscall.EINTR)
+		for errors.Is(err, syscall.EINTR) {
+			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 		}
-		if !errors.Is(err, syscall.EINTR) {
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		if err != nil {
 			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
+		return func() { f.Close() }, nil
+	case <-ctx.Done():
+		go func() {
+			<-answer
+			f.Close()
+		}()
+		return nil, interrupted(ctx)
 	}
 }
 

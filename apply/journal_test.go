@@ -2,10 +2,14 @@ package apply_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,6 +87,55 @@ func TestJournal(t *testing.T) {
 	}
 	has("down after an undone run", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24")
 
+	// A prefix of another length takes the place of the old one, and then goes.
+	bring(t, process(), "")
+	bring(t, process(), sourced)
+	bring(t, process(), resized(sourced))
+	data, err := os.ReadFile(file)
+	if want := "card1 2001:db8:2::10/48\n"; err != nil || !strings.HasSuffix(string(data), want) || strings.Contains(string(data), "2001:db8:2::10/64") {
+		t.Errorf("%v, the journal is\n%s", err, data)
+	}
+
+	// What goes by itself, and is added by somebody else, is somebody else's, to those who
+	// have the journal open as well.
+	watch := process()
+	bring(t, watch, sourced)
+	fake.Addresses = slices.DeleteFunc(fake.Addresses, func(a apply.Address) bool { return a.Prefix.String() == "198.51.100.10/24" && a.Ours })
+	bring(t, process(), recipe[:strings.Index(recipe, "[uplink.rt2]")])
+	fake.Addresses = append(fake.Addresses, apply.Address{Address: fib.Address{Link: "card1", Prefix: netip.MustParsePrefix("198.51.100.10/24")}})
+	bring(t, watch, "")
+	has("down by the watch", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24", "198.51.100.10/24")
+	fake.Addresses = fake.Addresses[:3]
+
+	// What another process has added meanwhile is ours.
+	bring(t, process(), dualStack)
+	bring(t, watch, "")
+	has("down by the watch", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24")
+
+	// Who looks may read it.
+	defer syscall.Umask(syscall.Umask(0o077))
+	bring(t, process(), dualStack)
+	if info, err := os.Stat(file); err != nil || info.Mode() != 0o644 {
+		t.Errorf("%v, the mode of the journal is %v", err, info.Mode())
+	}
+
+	// Where it cannot be written in the end, all is as it was.
+	faulty.Before = func(_ int, o apply.Op) {
+		if o.Verb == apply.AddressDel {
+			_ = os.Mkdir(file+".tmp", 0o700)
+		}
+	}
+	if r, err := process().Apply(context.Background(), fib.State{}); err == nil || len(r.Done) != 0 {
+		t.Errorf("%v, and it says that this was done:\n%s", err, lines(r.Done))
+	}
+	faulty.Before = nil
+	if err := os.Remove(file + ".tmp"); err != nil {
+		t.Error(err)
+	}
+	if r := bring(t, process(), dualStack); len(r.Done) != 0 {
+		t.Errorf("not as before:\n%s", lines(r.Done))
+	}
+
 	// A kill between the journal and the kernel, and after the kernel.
 	bring(t, process(), "")
 	a := process()
@@ -101,24 +154,29 @@ func TestJournal(t *testing.T) {
 	has("down after a kill", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24")
 }
 
-// TestLock wants one holder at a time, and the lock to be free after the first.
+// TestLock wants one holder at a time, the lock to be free after the first, and nobody to
+// wait for it longer than its context says.
 func TestLock(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "run", "uplink", "lock")
-	unlock, err := apply.Lock(file)
+	unlock, err := apply.Lock(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var second atomic.Bool
 	done := make(chan error)
 	go func() {
-		unlock, err := apply.Lock(file)
+		unlock, err := apply.Lock(t.Context(), file)
 		second.Store(true)
 		if err == nil {
 			unlock()
 		}
 		done <- err
 	}()
-	time.Sleep(50 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := apply.Lock(ctx, file); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("interrupted: %v", err)
+	}
 	if second.Load() {
 		t.Error("two have the lock")
 	}
@@ -126,4 +184,9 @@ func TestLock(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	// Nor has it who was interrupted.
+	if unlock, err = apply.Lock(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -119,6 +120,46 @@ func TestKeepGoesOnWithoutOneLink(t *testing.T) {
 	}
 }
 
+// TestKeepWithTwoLinksForOne plugs in a second link that fits an uplink's glob, while
+// another uplink lacks something: that is done, and of the first nothing is added or taken
+// away until there is one link again.
+func TestKeepWithTwoLinksForOne(t *testing.T) {
+	for name, uplink := range map[string]string{
+		"static":  "[uplink.u0]\ninterface = \"card0*\"\naddresses = [\"198.51.100.10/24\"]\ngateways = [\"198.51.100.1\"]\n",
+		"learned": "[uplink.u0]\ninterface = \"card0*\"\ndhcp = \"ipv4\"\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, spec := threeLinks(t)
+			spec = uplink + spec[strings.Index(spec, "[uplink.u1]"):]
+			if name == "static" {
+				f.Snapshot.Addresses = f.Snapshot.Addresses[1:]
+			}
+			a := on(f)
+			bring(t, a, spec)
+			lose := func(subnet string) {
+				f.Rules = slices.DeleteFunc(f.Rules, func(r apply.Rule) bool { return strings.HasPrefix(r.From.String(), subnet) })
+			}
+			f.Links = append(f.Links, apply.Link{Index: 9, Name: "card0b", MTU: 1500, Up: true, Carrier: true})
+			lose("198.51.100")
+			lose("198.51.101")
+			a.Watching = true
+			for round, want := range []string{"rule add priority 10001 from 198.51.101.10 lookup 10001 protocol 118\n", "", "rule add priority 10000 from 198.51.100.10 lookup 10000 protocol 118\n", ""} {
+				if round == 2 {
+					f.Links = f.Links[:len(f.Links)-1]
+				}
+				r, err := a.Keep(context.Background(), state(t, spec))
+				if got := lines(r.Done); err != nil || got != want {
+					t.Errorf("round %d: %v, done:\n%s, want\n%s", round, err, got, want)
+				}
+				var e *apply.AmbiguousError
+				if two := len(r.Refused) == 1 && errors.As(r.Refused[0], &e); two != (round < 2) {
+					t.Errorf("round %d: %v", round, r.Refused)
+				}
+			}
+		})
+	}
+}
+
 // TestKeepCannotTellWhose refuses a rule that is no link's: that is an error.
 func TestKeepCannotTellWhose(t *testing.T) {
 	f, spec := threeLinks(t)
@@ -213,28 +254,52 @@ func TestWatcherCoalesces(t *testing.T) {
 }
 
 // TestWatcherDoesNotStruggle has somebody take a rule away whenever it comes back: it is
-// said, and then it comes back seldom.
+// said, and then it comes back seldom, whatever there is to look for.
 func TestWatcherDoesNotStruggle(t *testing.T) {
 	rule := state(t, recipe).Rules[0]
-	looks := 0
-	kernel, log, stop := watcher(t, func(int) (apply.Result, error) {
-		looks++
-		return apply.Result{Done: []apply.Op{{Verb: apply.RuleAdd, Rule: &rule}}}, nil
-	})
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		select {
-		case kernel <- struct{}{}:
-		default:
-		}
+	for name, c := range map[string]struct {
+		tell  bool
+		until time.Duration
+	}{
+		"the kernel tells":        {tell: true},
+		"what is learned is over": {until: time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			looks := 0
+			kernel, log, stop := watcher(t, func(int) (apply.Result, error) {
+				looks++
+				return apply.Result{Done: []apply.Op{{Verb: apply.RuleAdd, Rule: &rule}}, Until: c.until}, nil
+			})
+			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+				if !c.tell {
+					continue
+				}
+				select {
+				case kernel <- struct{}{}:
+				default:
+				}
+			}
+			stop()
+			told := 0
+			for _, line := range log() {
+				if strings.HasPrefix(line, "something else keeps taking away: ip rule add ") {
+					told++
+				}
+			}
+			if looks != 9 || told != 1 {
+				t.Errorf("%d looks, said %d times", looks, told)
+			}
+		})
 	}
-	stop()
-	told := 0
-	for _, line := range log() {
-		if strings.HasPrefix(line, "something else keeps taking away: ip rule add ") {
-			told++
-		}
-	}
-	if looks != 9 || told != 1 {
-		t.Errorf("%d looks, said %d times", looks, told)
+}
+
+// TestWatcherGoesDeaf closes what tells of changes.
+func TestWatcherGoesDeaf(t *testing.T) {
+	kernel := make(chan struct{})
+	close(kernel)
+	w := apply.Watcher{Kernel: kernel, Alive: func() {}, Look: func(context.Context) (apply.Result, error) { return apply.Result{}, nil }}
+	if err := w.Run(t.Context()); !errors.Is(err, apply.ErrDeaf) {
+		t.Error(err)
 	}
 }

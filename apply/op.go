@@ -76,7 +76,7 @@ func (o Op) text(table func(uint32) string) string {
 		if o.Promote {
 			value = "1"
 		}
-		return "sysctl net.ipv4.conf." + o.Link + ".promote_secondaries=" + value
+		return "sysctl " + sysctlName("ipv4", o.Link, "promote_secondaries") + "=" + value
 	case AddressAdd:
 		return x.Address("add", *o.Address)
 	case AddressDel:

@@ -194,7 +194,7 @@ func TestForeignRouteInTheWayOfTheKernel(t *testing.T) {
 // change: afterwards nothing differs, but that iproute2 cannot mark addresses as ours.
 func TestBatchReachesTheSame(t *testing.T) {
 	t.Parallel()
-	specs := []string{full, changed, dualStack, recipe, full}
+	specs := []string{full, changed, sourced, resized(sourced), dualStack, recipe, full}
 	applied, fed := kerneltest.NewNamespace(t), kerneltest.NewNamespace(t)
 	var a [2]*apply.Applier
 	for i, n := range []*kerneltest.Namespace{applied, fed} {
@@ -245,7 +245,7 @@ func TestStatesInTurn(t *testing.T) {
 	a := &apply.Applier{Kernel: k, Hardware: n.Hardware()}
 	empty := n.Dump()
 	fresh := map[string]string{}
-	specs := []string{recipe, dualStack, full, changed, dualStack, changed, recipe, full, manyUplinks(50, func(int) string { return "192.0.2.1" }), dualStack}
+	specs := []string{recipe, dualStack, full, changed, dualStack, resized(dualStack), sourced, resized(sourced), changed, recipe, full, manyUplinks(50, func(int) string { return "192.0.2.1" }), dualStack}
 	for i, spec := range specs {
 		bring(t, a, spec)
 		n.Settle()

@@ -14,7 +14,8 @@ import (
 // The order is make before break, and the cheap one for the kernel as well: all
 // routes before the rules that lead to them, because a gateway is checked through
 // the rules that are there; rules from the highest priority number down, because
-// the kernel walks its list from the front to insert. Removal is the reverse.
+// the kernel walks its list from the front to insert. Removal is the reverse. Only
+// addresses that the kernel would refuse what is wanted for go first.
 type Plan struct {
 	// Make is in stages, each of which must be done before the next begins.
 	Make []Stage
@@ -129,7 +130,9 @@ type planner struct {
 
 	linkOps                []Op
 	addressAdd, addressDel []Op
-	routeAdd, routeDel     [2][]Op // by family
+	addressFirst           []Op                // removals that come before all additions
+	sourceless             map[netip.Addr]bool // sources that routes lose with them
+	routeAdd, routeDel     [2][]Op             // by family
 	ruleAdd, ruleDel       [2][]Op
 }
 
@@ -192,6 +195,35 @@ func (p *planner) addresses(want Resolved, have Snapshot) {
 		}
 	}
 	slices.Reverse(p.addressDel)
+	p.addressFirst, p.addressDel = otherLength(p.addressDel, p.addressAdd)
+	for _, o := range p.addressFirst {
+		if p.sourceless == nil {
+			p.sourceless = map[netip.Addr]bool{}
+		}
+		p.sourceless[o.Address.Prefix.Addr()] = true
+	}
+}
+
+// otherLength takes those operations out of removals that must come before addresses are
+// added: the kernel refuses an IPv6 address that the link has, whatever the length of its
+// prefix (ipv6_add_addr, net/ipv6/addrconf.c).
+func otherLength(removals, added []Op) (first, rest []Op) {
+	type key struct {
+		link string
+		addr netip.Addr
+	}
+	again := map[key]bool{}
+	for _, o := range added {
+		again[key{o.Address.Link, o.Address.Prefix.Addr()}] = o.Address.Family() == fib.Inet6
+	}
+	for _, o := range removals {
+		if again[key{o.Address.Link, o.Address.Prefix.Addr()}] {
+			first = append(first, o)
+		} else {
+			rest = append(rest, o)
+		}
+	}
+	return first, rest
 }
 
 func (p *planner) routes(want Resolved, have Snapshot) {
@@ -218,7 +250,7 @@ func (p *planner) routes(want Resolved, have Snapshot) {
 		there[r.Key()] = -1
 		whole := later[r.Key()]
 		switch {
-		case same(h, r) || whole != nil && same(h, whole):
+		case !p.sourceless[r.Src] && (same(h, r) || whole != nil && same(h, whole)):
 		default:
 			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteReplace, Route: r, Before: h}))
 		}
@@ -287,6 +319,7 @@ func (p *planner) plan(have Snapshot) Plan {
 		}
 	}
 	stage(&plan.Make, p.linkOps)
+	stage(&plan.Make, p.addressFirst)
 	stage(&plan.Make, p.addressAdd)
 	for f := range p.routeAdd {
 		pass := lettingPass(p.routeAdd[f], have.Rules)

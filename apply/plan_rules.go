@@ -115,16 +115,21 @@ func (p *planner) rulesGo(gone map[*fib.Rule]bool, have Snapshot) {
 	moved := false
 	var group []*fib.Rule // ours of one priority
 	flush := func() {
-		for again := true; again; {
-			again = false
-			for i, r := range group {
-				hit := !gone[r] && slices.ContainsFunc(group[i+1:], func(o *fib.Rule) bool { return gone[o] && compareRules(o, r) != 0 && hits(o, r) })
-				if hit {
-					gone[r], again, moved = true, true, true
-					f := index(r.Family)
-					p.ruleAdd[f] = append(p.ruleAdd[f], p.op(Op{Verb: RuleAdd, Rule: r}))
-				}
+		// From the back: one that is put behind the others may hit those before it in its turn.
+		var going, again []*fib.Rule
+		for _, r := range slices.Backward(group) {
+			hit := func(o *fib.Rule) bool { return compareRules(o, r) != 0 && hits(o, r) }
+			if !gone[r] && slices.ContainsFunc(going, hit) {
+				again = append(again, r)
+				gone[r], moved = true, true
 			}
+			if gone[r] {
+				going = append(going, r)
+			}
+		}
+		for _, r := range slices.Backward(again) {
+			f := index(r.Family)
+			p.ruleAdd[f] = append(p.ruleAdd[f], p.op(Op{Verb: RuleAdd, Rule: r}))
 		}
 		for _, r := range group {
 			if gone[r] {

@@ -83,6 +83,21 @@ address del 192.0.2.10/24 dev card0
 `,
 		},
 		{
+			name: "the prefix of an address gets another length: in IPv6 the old goes first, and what loses its source has it again",
+			have: sourced, want: resized(sourced),
+			ops: `
+-6 address del 2001:db8:2::10/64 dev card1
+address add 198.51.100.10/25 dev card1 brd +
+-6 address add 2001:db8:2::10/48 dev card1
+route add 198.51.100.0/25 dev card1 table 1 proto 118 scope link src 198.51.100.10
+-6 route add 2001:db8:2::/48 dev card1 table 1 proto 118 src 2001:db8:2::10 metric 1024
+-6 route replace 2001:db8:77::/48 via 2001:db8:2::2 dev card1 table 1 proto 118 src 2001:db8:2::10 metric 1024
+route del 198.51.100.0/24 dev card1 table 1 proto 118 scope link src 198.51.100.10
+-6 route del 2001:db8:2::/64 dev card1 table 1 proto 118 src 2001:db8:2::10 metric 1024
+address del 198.51.100.10/24 dev card1
+`,
+		},
+		{
 			name: "one uplink of two goes: nothing of the other",
 			have: recipe, want: recipe[:strings.Index(recipe, "[uplink.rt2]")],
 			ops: `

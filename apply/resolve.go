@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,6 +18,12 @@ type Hardware interface {
 	Sysctl(family, link, name string) string // net.FAMILY.conf.LINK.NAME; "" where there is none
 }
 
+// sysctlName is a setting's name in the words of sysctl(8), where the dot in a link's name is
+// a slash.
+func sysctlName(family, link, name string) string {
+	return "net." + family + ".conf." + strings.ReplaceAll(link, ".", "/") + "." + name
+}
+
 // Resolved is a State on the links of this host: every Link in it is an interface
 // name. What belongs to links that are not ready is in Later.
 type Resolved struct {
@@ -29,6 +36,10 @@ type Resolved struct {
 	// Later is what cannot be brought about now. Of it nothing is added, and where it
 	// is there already it stays.
 	Later Pending
+
+	// Ambiguous has an AmbiguousError for each link of the State that may be one or another. The
+	// one that holds what is ours of it is taken for the one, and is not ready.
+	Ambiguous []error
 
 	// Until is when something that was learned is over, without a word from the kernel; 0
 	// for never.
@@ -101,8 +112,17 @@ func matches(m fib.Match, l Link, hw Hardware) bool {
 
 // Resolve finds the State's links among those that are there. A link that is
 // absent, has no carrier, or lacks an address that is somebody else's to add, is
-// not ready: networkd would wait for it as well.
+// not ready: networkd would wait for it as well. A match that fits two is an AmbiguousError.
 func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
+	r := resolve(s, have, hw)
+	if len(r.Ambiguous) > 0 {
+		return Resolved{}, r.Ambiguous[0]
+	}
+	return r, nil
+}
+
+// resolve is Resolve that goes on after an AmbiguousError.
+func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 	r := Resolved{Tables: s.Tables, Routes: make([]fib.Route, 0, len(s.Routes)), Rules: make([]fib.Rule, 0, len(s.Rules))}
 	links, lacks, inet6 := have.Links, lacking(s, have), withInet6(s)
 	device := map[string]string{} // of a link of the State, if there is one
@@ -124,21 +144,27 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 				}
 			}
 		}
-		switch {
-		case len(found) > 1:
+		several := ""
+		if len(found) > 1 {
 			e := &AmbiguousError{Link: l}
 			for _, d := range found {
 				e.Devices = append(e.Devices, d.Name)
 			}
-			return Resolved{}, e
+			r.Ambiguous = append(r.Ambiguous, e)
+			found, several = withOurs(found, l, s, have), "is not the only link with "+l.Match.String()
+		}
+		switch {
 		case len(found) == 0 && l.Networkd:
+			continue
+		case len(found) == 0 && several != "":
+			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Why: "there is more than one link with " + l.Match.String()})
 			continue
 		case len(found) == 0:
 			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Why: "there is no link with " + l.Match.String()})
 			continue
 		}
 		device[l.Name] = found[0].Name
-		why := notReady(found[0], l.PolicyOnly)
+		why := cmp.Or(several, notReady(found[0], l.PolicyOnly))
 		if a, lacksOne := lacks[l.Name]; lacksOne && why == "" {
 			why = "does not have the address " + a.String()
 		}
@@ -154,7 +180,7 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 				ready.inet6Off[l.Name] = true
 				r.Later.Links = append(r.Later.Links, Waiting{
 					Link: l, Device: found[0].Name, Inet6: true,
-					Why: found[0].Name + " has IPv6 switched off (net.ipv6.conf." + found[0].Name + ".disable_ipv6)",
+					Why: found[0].Name + " has IPv6 switched off (" + sysctlName("ipv6", found[0].Name, "disable_ipv6") + ")",
 				})
 			}
 		}
@@ -183,7 +209,52 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 	if s.Learns() {
 		r.learned(have, ready)
 	}
-	return r, nil
+	return r
+}
+
+// withOurs returns the one of some links that holds what the State asks for on l, so far as
+// it is ours; none where that is more than one, or none.
+func withOurs(found []Link, l fib.Link, s fib.State, have Snapshot) (list []Link) {
+	tables, addresses := map[uint32]bool{}, map[netip.Prefix]bool{}
+	if l.Learn.Any() {
+		tables[l.Learn.Table] = true
+	}
+	for _, r := range s.Routes {
+		if r.Link == l.Name && r.Table != fib.TableMain {
+			tables[r.Table] = true
+		}
+	}
+	for _, a := range s.Addresses {
+		if a.Link == l.Name {
+			addresses[a.Prefix] = true
+		}
+	}
+	from := map[netip.Prefix]bool{} // also where others have brought the address
+	for _, h := range have.Rules {
+		if h.Ours() && tables[h.Table] && h.From.IsSingleIP() {
+			from[h.From] = true
+		}
+	}
+	ours := map[string]bool{}
+	for _, h := range have.Addresses {
+		if a := h.Prefix.Addr(); h.Ours && addresses[h.Prefix] || from[netip.PrefixFrom(a, a.BitLen())] {
+			ours[h.Link] = true
+		}
+	}
+	for _, h := range have.Routes {
+		for _, n := range h.Nexthops {
+			ours[n.Link] = ours[n.Link] || h.Ours() && tables[h.Table]
+		}
+	}
+	for _, d := range found {
+		if ours[d.Name] {
+			list = append(list, d)
+		}
+	}
+	if len(list) > 1 {
+		return nil
+	}
+	return list
 }
 
 // learned adds what follows from what links have learned. It stays where it is while a

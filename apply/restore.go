@@ -16,16 +16,19 @@ func (a *Applier) Restore(had Snapshot) error {
 	if err != nil {
 		return err
 	}
+	type card struct{ name, mac string }
+	there, index := make(map[int]bool, len(now.Links)), make(map[card]int, len(now.Links))
+	for _, l := range now.Links {
+		there[l.Index], index[card{l.Name, l.MAC}] = true, l.Index
+	}
 	had.Links = slices.Clone(had.Links)
 	var mtus []Op
 	for i := range had.Links {
 		h := &had.Links[i]
-		if !slices.ContainsFunc(now.Links, func(l Link) bool { return l.Index == h.Index }) {
+		if !there[h.Index] {
 			// A card that was pulled and plugged in again has another index.
-			for _, l := range now.Links {
-				if l.Name == h.Name && l.MAC == h.MAC {
-					h.Index = l.Index
-				}
+			if i, back := index[card{h.Name, h.MAC}]; back {
+				h.Index = i
 			}
 		}
 		if h.MTU != 0 {

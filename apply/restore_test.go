@@ -17,6 +17,7 @@ func TestRestore(t *testing.T) {
 		{"Change", full, changed},
 		{"ChangeBack", changed, full},
 		{"Recipe", recipe, dualStack},
+		{"PrefixLength", sourced, resized(sourced)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

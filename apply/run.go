@@ -47,7 +47,7 @@ type Result struct {
 	Done    []Op          // the operations that were carried out
 	Waiting []Waiting     // links that were not ready; their part is not done
 	Until   time.Duration // after which something learned is over, without a word; 0 for never
-	Refused []error       // of Keep: what is wrong with links whose part is not done
+	Refused []error       // while watching: what is wrong with links whose part is not done
 }
 
 // settleTime is the least that duplicate address detection is waited for: it takes
@@ -98,7 +98,8 @@ func (a *Applier) looksAtOthers(s fib.State) bool {
 }
 
 // Resolve is the function Resolve, and what leads around dead uplinks; while a State is
-// watched, without what cannot be done now.
+// watched, without what cannot be done now, and a link of which there are two holds up no
+// other.
 func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	if a.Watching {
 		s.Links = slices.Clone(s.Links)
@@ -106,9 +107,9 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 			s.Links[i].PolicyOnly = true
 		}
 	}
-	want, err := Resolve(s, have, a.Hardware)
-	if err != nil {
-		return want, err
+	want := resolve(s, have, a.Hardware)
+	if len(want.Ambiguous) > 0 && !a.Watching {
+		return Resolved{}, want.Ambiguous[0]
 	}
 	if a.Watching {
 		want.postponeSources(have)
@@ -198,7 +199,7 @@ func (a *Applier) observe(scope Scope) (Snapshot, error) {
 	have, err := a.Kernel.Observe(scope)
 	// What does not hold the addresses must not make it forget them.
 	if err == nil && a.Journal != nil && scope.Has(Addresses) {
-		a.Journal.mark(&have)
+		err = a.Journal.mark(&have)
 	}
 	return have, err
 }
@@ -218,7 +219,10 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 			plan, have, want, err = a.plan(s)
 		}
 	}
-	result := Result{Waiting: want.Later.Links, Until: want.Until}
+	if err == nil && a.Journal != nil {
+		err = a.Journal.save()
+	}
+	result := Result{Waiting: want.Later.Links, Until: want.Until, Refused: want.Ambiguous}
 	if err != nil || plan.Len() == 0 {
 		return result, err
 	}
@@ -340,9 +344,11 @@ func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done [
 		}
 	}
 	if a.Journal != nil {
-		err = a.Journal.after(plan)
+		if err := a.Journal.after(plan); err != nil {
+			return nil, errors.Join(err, a.undo(plan, have))
+		}
 	}
-	return done, err
+	return done, nil
 }
 
 func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w", context.Cause(ctx)) }
@@ -366,6 +372,10 @@ func (a *Applier) settle(ctx context.Context, addrs []netip.Addr) error {
 	if len(addrs) == 0 {
 		return nil
 	}
+	awaited := make(map[netip.Addr]bool, len(addrs))
+	for _, addr := range addrs {
+		awaited[addr] = true
+	}
 	limit, cancel := context.WithTimeout(ctx, max(a.Wait, settleTime))
 	defer cancel()
 	for {
@@ -376,7 +386,7 @@ func (a *Applier) settle(ctx context.Context, addrs []netip.Addr) error {
 		}
 		var left []Address
 		for _, h := range have.Addresses {
-			if h.Tentative && slices.Contains(addrs, h.Prefix.Addr()) {
+			if h.Tentative && awaited[h.Prefix.Addr()] {
 				left = append(left, h)
 			}
 		}

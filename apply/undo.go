@@ -78,18 +78,20 @@ func before(done Plan, have, now Snapshot) Resolved {
 			was.Links = append(was.Links, ResolvedLink{fib.Link{MTU: o.BeforeMTU}, l})
 		}
 	}
+	var inet6 []fib.Address
 	for _, h := range have.Addresses {
 		l, ok := links[h.Link]
 		if !h.Ours || !ok {
 			continue
 		}
-		h.Link = l.Name
-		if h.Family() == fib.Inet6 { // shown from the newest to the oldest
-			was.Addresses = slices.Insert(was.Addresses, 0, h.Address)
+		if h.Link = l.Name; h.Family() == fib.Inet6 {
+			inet6 = append(inet6, h.Address)
 		} else {
 			was.Addresses = append(was.Addresses, h.Address)
 		}
 	}
+	slices.Reverse(inet6) // shown from the newest to the oldest
+	was.Addresses = append(inet6, was.Addresses...)
 routes:
 	for _, h := range have.Routes {
 		if !h.Ours() {

@@ -159,6 +159,7 @@ func TestRefusedAtAnyPoint(t *testing.T) {
 		{"ChangeBack", changed, full, faults[:1]},
 		{"Down", full, "", faults},
 		{"Recipe", recipe, dualStack, faults[:1]},
+		{"PrefixLength", sourced, resized(sourced), faults},
 	} {
 		for _, fault := range c.faults {
 			t.Run(c.name+"/"+fault.name, func(t *testing.T) {
@@ -174,7 +175,7 @@ func TestRefusedAtAnyPoint(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if plan.Len() < 10 {
+				if plan.Len() < 9 {
 					t.Fatalf("only %d operations", plan.Len())
 				}
 				for i := range plan.Ops() {

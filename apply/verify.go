@@ -107,12 +107,14 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	for _, r := range want.Routes {
 		tables[r.Table] = append(tables[r.Table], r)
 	}
+	learns := map[uint32]bool{}
 	for _, l := range want.Links {
+		learns[l.Learn.Table] = learns[l.Learn.Table] || l.Learn.Any()
+	}
+	for _, r := range have.Routes {
 		// Where networkd has put there itself what it has learned, that is the uplink's way.
-		for _, r := range have.Routes {
-			if l.Learn.Any() && r.Table == l.Learn.Table && !r.Ours() && r.Expires >= 0 && len(r.Nexthops) > 0 {
-				tables[r.Table] = append(tables[r.Table], r.Route)
-			}
+		if learns[r.Table] && !r.Ours() && r.Expires >= 0 && len(r.Nexthops) > 0 {
+			tables[r.Table] = append(tables[r.Table], r.Route)
 		}
 	}
 	names := map[uint32]string{}

@@ -88,7 +88,9 @@ func TestHazards(t *testing.T) {
 	foreign := func(priority uint32, table uint32) {
 		k.Rules = append(k.Rules, apply.Rule{Rule: fib.Rule{Family: fib.Inet, Priority: priority, Action: fib.Lookup, Table: table}, Protocol: 4})
 	}
-	foreign(20000, 9) // behind ours
+	foreign(20000, 9)             // behind ours
+	foreign(9000, fib.TableLocal) // as on hosts with VRFs, where it is moved behind
+	k.Rules = append(k.Rules, apply.Rule{Rule: fib.Rule{Family: fib.Inet, Priority: 1000, Action: fib.Lookup, L3MDev: true}, Protocol: apply.ProtocolKernel})
 	k.Near = append(k.Near, apply.Neighbour{Link: "card0", Addr: netip.MustParseAddr("192.0.2.9"), State: "failed"}, apply.Neighbour{Link: "card1", Addr: netip.MustParseAddr("192.0.2.1"), State: "failed"}, apply.Neighbour{Link: "card0", Addr: netip.MustParseAddr("192.0.2.1")})
 	if got := hazards(); got != "" {
 		t.Errorf("of what is no hazard: %s", got)
@@ -104,5 +106,49 @@ func TestHazards(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// strict is a host with settings that defeat any state, for links that it knows.
+type strict struct{ noHardware }
+
+func (strict) Sysctl(family, link, name string) string {
+	return map[string]string{"ipv4 all rp_filter": "1", "ipv4 card1.100 arp_ignore": "0", "ipv4 card0 arp_ignore": "1", "ipv6 card1.100 disable_ipv6": "1", "ipv6 card0 accept_ra": "0"}[family+" "+link+" "+name]
+}
+
+// TestHazardousSettings wants them in words that sysctl(8) takes.
+func TestHazardousSettings(t *testing.T) {
+	k := kerneltest.NewFake("card0", "card1.100")
+	a := &apply.Applier{Kernel: k, Hardware: strict{}}
+	v, err := a.Verify(state(t, `
+[uplink.a]
+interface = "card0"
+addresses = ["192.0.2.10/24"]
+accept-ra = "yes"
+[uplink.b]
+interface = "card1.100"
+addresses = ["192.0.2.11/24", "2001:db8:1::10/64"]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, w := range v.Waiting {
+		got = append(got, w.String())
+	}
+	for _, h := range v.Hazards {
+		got = append(got, h.String())
+	}
+	promote := apply.Op{Verb: apply.LinkPromote, Link: "card1.100"}
+	want := []string{
+		"uplink b: card1.100 has IPv6 switched off (net.ipv6.conf.card1/100.disable_ipv6)",
+		"card0: rp_filter is strict: what comes in here is dropped where its answer has another way; set net.ipv4.conf.card0.rp_filter=2",
+		"card1.100: rp_filter is strict: what comes in here is dropped where its answer has another way; set net.ipv4.conf.card1/100.rp_filter=2",
+		"card1.100: 192.0.2.0/24 is on card0 and card1.100: both answer ARP for either's addresses; set net.ipv4.conf.card1/100.arp_ignore=1 and arp_announce=2",
+		"card0: no router advertisement has been taken: the kernel takes none here; systemd-networkd or NetworkManager has to, or set net.ipv6.conf.card0.accept_ra=2",
+		"# sysctl net.ipv4.conf.card1/100.promote_secondaries=0",
+	}
+	if got = append(got, promote.Batch()); !slices.Equal(got, want) {
+		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

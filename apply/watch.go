@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"time"
@@ -14,7 +15,7 @@ type Watcher struct {
 	// Look brings about what is missing.
 	Look func(context.Context) (Result, error)
 	// Kernel and State have a value when the kernel, or what is to be kept there, may have
-	// changed since the last look.
+	// changed since the last look. They are closed when nothing more is told.
 	Kernel, State <-chan struct{}
 	// Log takes one line for people.
 	Log func(line string)
@@ -37,8 +38,11 @@ const (
 	afterUntil = 50 * time.Millisecond
 )
 
+// ErrDeaf says that nobody tells of changes any more.
+var ErrDeaf = errors.New("nothing is heard of changes any more")
+
 // Run looks until ctx is done, and leaves the state as it is then. What goes wrong is
-// logged when it begins, and tried again; the error is nil.
+// logged when it begins, and tried again; the only error is ErrDeaf.
 func (w *Watcher) Run(ctx context.Context) error {
 	var tick <-chan time.Time
 	if w.Every > 0 {
@@ -73,8 +77,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 			w.tell(result.Done)
 			rest = max(rest, w.past.add(time.Now(), result.Done, w.Log))
 		}
-		if !w.wait(ctx, time.Now().Add(rest), next, tick) {
-			return nil
+		if err := w.wait(ctx, time.Now().Add(rest), next, tick); err != nil || ctx.Err() != nil {
+			return err
 		}
 	}
 }
@@ -95,36 +99,36 @@ func (w *Watcher) complain(said map[string]bool, err error, refused []error) map
 	return now
 }
 
-// wait returns when it is time for the next look, which is not before earliest; false
-// where ctx is done. With next it is that much later at the latest.
-func (w *Watcher) wait(ctx context.Context, earliest time.Time, next time.Duration, tick <-chan time.Time) bool {
+// wait returns when it is time for the next look, or ctx is done. Unless State says so the
+// look is not before earliest; with next it is that much later at the latest.
+func (w *Watcher) wait(ctx context.Context, earliest time.Time, next time.Duration, tick <-chan time.Time) error {
 	var timer <-chan time.Time
 	if next > 0 {
-		timer = time.After(next)
+		timer = time.After(max(next, time.Until(earliest)))
 	}
 	kernel, state := w.Kernel, w.State
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return nil
 		case <-tick:
 			w.Alive()
 			continue
 		case <-timer:
-			return true
+			return nil
 		case _, ok := <-state:
 			if !ok {
-				return false
+				return ErrDeaf
 			}
-			return true // somebody has asked for it
+			return nil // somebody has asked for it
 		case _, ok := <-kernel:
 			if !ok {
-				return false
+				return ErrDeaf
 			}
 		}
 		left := time.Until(earliest)
 		if left <= 0 {
-			return true
+			return nil
 		}
 		// More may come meanwhile: one look serves it all.
 		kernel, timer = nil, time.After(left)

@@ -188,6 +188,9 @@ func (c *contract) addresses() {
 	op := addressAdd("card2", "192.0.2.10/24")
 	c.do(op)
 	want = append(want, apply.Address{Address: *op.Address, Ours: true})
+	// With another length of its prefix it is another one in IPv4 alone (above), and it goes by its own.
+	c.refused(addressAdd(Links[1], "2001:db8::10/48"), syscall.EEXIST, "")
+	c.refused(inverse(addressAdd(Links[1], "2001:db8::10/48")), syscall.EADDRNOTAVAIL, "")
 
 	compare := func() {
 		c.Helper()

@@ -164,10 +164,15 @@ func (f *Fake) addressAdd(a fib.Address) (string, syscall.Errno) {
 	if f.link(a.Link) == nil {
 		return "", syscall.ENODEV
 	}
-	if slices.ContainsFunc(f.Addresses, func(h apply.Address) bool { return h.Address == a }) {
-		if a.Family() == fib.Inet {
-			return "Address already assigned", syscall.EEXIST
-		}
+	// IPv6 takes an address for the same whatever the length of its prefix.
+	i := slices.IndexFunc(f.Addresses, func(h apply.Address) bool {
+		return h.Address == a || a.Family() == fib.Inet6 && h.Link == a.Link && h.Prefix.Addr() == a.Prefix.Addr()
+	})
+	switch {
+	case i < 0:
+	case a.Family() == fib.Inet:
+		return "Address already assigned", syscall.EEXIST
+	default:
 		return "address already assigned", syscall.EEXIST
 	}
 	f.Addresses = append(f.Addresses, apply.Address{Address: a, Ours: true})

@@ -20,6 +20,7 @@ type Monitor struct {
 	// Changed gets a value when something may have changed since the last one was taken.
 	Changed <-chan struct{}
 
+	err     error
 	file    *os.File
 	own     uint32 // the port of the socket whose changes are not told
 	changed chan struct{}
@@ -72,6 +73,9 @@ func (k *Kernel) Monitor() (*Monitor, error) {
 // Close ends the monitor. Changed is closed then.
 func (m *Monitor) Close() { m.file.Close() }
 
+// Err says why Changed was closed, once it is.
+func (m *Monitor) Err() error { return m.err }
+
 // listen reads until the socket is closed.
 func (m *Monitor) listen() {
 	defer close(m.changed)
@@ -83,6 +87,7 @@ func (m *Monitor) listen() {
 			m.tell()
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
+			m.err = err
 			return
 		default:
 			relevant := false

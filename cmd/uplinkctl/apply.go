@@ -101,7 +101,7 @@ func applyCommand() *command {
 			f.BoolVar(&ifNeeded, "if-needed", false, "")
 		},
 		run: noArguments(applyUsage, func(stdout, stderr io.Writer) error {
-			h, err := host.Open(root, time.Duration(wait)*time.Second, !dryRun)
+			h, err := host.Open(context.Background(), root, time.Duration(wait)*time.Second, !dryRun)
 			if err != nil {
 				return err
 			}
@@ -201,7 +201,7 @@ func diffCommand() *command {
 		name: "diff", usage: diffUsage,
 		flags: func(f *flag.FlagSet) { f.StringVar(&root, "root", "", "") },
 		run: noArguments(diffUsage, func(stdout, stderr io.Writer) error {
-			h, err := host.Open(root, 0, false)
+			h, err := host.Open(context.Background(), root, 0, false)
 			if err != nil {
 				return err
 			}
@@ -234,7 +234,7 @@ func downCommand() *command {
 			f.BoolVar(&dryRun, "dry-run", false, "")
 		},
 		run: noArguments(downUsage, func(stdout, stderr io.Writer) error {
-			h, err := host.Open(root, 0, !dryRun)
+			h, err := host.Open(context.Background(), root, 0, !dryRun)
 			if err != nil {
 				return err
 			}

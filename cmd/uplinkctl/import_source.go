@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -84,7 +85,7 @@ func kindOfFile(name string) string {
 func (s source) read() (*importer.Found, *apply.Snapshot, error) {
 	switch s.kind {
 	case "kernel":
-		h, err := host.Open(s.root.String(), 0, false)
+		h, err := host.Open(context.Background(), s.root.String(), 0, false)
 		if err != nil {
 			return nil, nil, err
 		}

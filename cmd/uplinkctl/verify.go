@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ func verifyCommand() *command {
 			f.BoolVar(&asJSON, "json", false, "")
 		},
 		run: noArguments(verifyUsage, func(stdout, stderr io.Writer) error {
-			h, err := host.Open(root, 0, false)
+			h, err := host.Open(context.Background(), root, 0, false)
 			if err != nil {
 				return err
 			}

@@ -162,7 +162,7 @@ func openFrom(root string, p progress) (*Host, error) {
 			}
 		}()
 	}
-	return Open(root, 0, true)
+	return Open(context.Background(), root, 0, true)
 }
 
 // errNoTry says that there is nothing to decide.

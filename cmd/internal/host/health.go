@@ -98,8 +98,12 @@ func (l *looker) health() {
 	if err != nil {
 		l.out.Notes = append(l.out.Notes, err.Error())
 	}
+	probed := make(map[fib.Verdict]bool, len(l.state.Probes))
+	for _, p := range l.state.Probes {
+		probed[p.Verdict] = true
+	}
 	for _, e := range known {
-		if slices.ContainsFunc(l.state.Probes, func(p fib.Probe) bool { return p.Verdict == e.Verdict }) {
+		if probed[e.Verdict] {
 			u := l.byName[e.Uplink]
 			u.Health = append(u.Health, e)
 		}

@@ -31,9 +31,9 @@ type Host struct {
 }
 
 // Open opens the kernel, for the spec and the /run below root. wait is that of
-// apply.Applier. With lock it waits until no other run is at work.
-func Open(root string, wait time.Duration, lock bool) (*Host, error) {
-	h, err := open(root, lock)
+// apply.Applier. With lock it waits until no other run is at work, or ctx is done.
+func Open(ctx context.Context, root string, wait time.Duration, lock bool) (*Host, error) {
+	h, err := open(ctx, root, lock)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func Open(root string, wait time.Duration, lock bool) (*Host, error) {
 // openToLook is Open for somebody who changes nothing, and who may be anybody: what such
 // a one cannot see is in the notes.
 func openToLook(root string) (h *Host, notes []string, err error) {
-	if h, err = open(root, false); err != nil {
+	if h, err = open(context.Background(), root, false); err != nil {
 		return nil, nil, err
 	}
 	h.Adopt = true
@@ -63,11 +63,11 @@ func openToLook(root string) (h *Host, notes []string, err error) {
 }
 
 // open is Open without what is ours of the addresses.
-func open(root string, lock bool) (*Host, error) {
+func open(ctx context.Context, root string, lock bool) (*Host, error) {
 	h := &Host{Root: rootfs.At(root), unlock: func() {}}
 	var err error
 	if lock {
-		if h.unlock, err = h.lock(); err != nil {
+		if h.unlock, err = h.lock(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -96,8 +96,8 @@ func (h *Host) openJournal() error {
 	return err
 }
 
-// lock waits until no other run is at work, and keeps others out.
-func (h *Host) lock() (unlock func(), err error) {
+// lock waits until no other run is at work or ctx is done, and keeps others out.
+func (h *Host) lock(ctx context.Context) (unlock func(), err error) {
 	path, err := h.own("lock")
 	if err == nil {
 		err = h.makeOwnDir()
@@ -105,7 +105,7 @@ func (h *Host) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply.Lock(path)
+	return apply.Lock(ctx, path)
 }
 
 // own returns the path of a file of ours in /run.
@@ -174,11 +174,15 @@ func (h *Host) Managed(state fib.State) (map[string]string, error) {
 
 // links returns those of a state that there are.
 func (h *Host) links(state fib.State) ([]apply.ResolvedLink, error) {
-	have, err := h.kernel.Observe(apply.Scope{Only: apply.Links})
+	scope := apply.Scope{Only: apply.Links}
+	if h.Watching {
+		scope.Only = 0 // says which one a link is of which there are two now
+	}
+	have, err := h.kernel.Observe(scope)
 	if err != nil {
 		return nil, err
 	}
-	want, err := apply.Resolve(state, have, h.Hardware)
+	want, err := h.Resolve(state, have)
 	return want.Links, err
 }
 

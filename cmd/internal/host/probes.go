@@ -64,11 +64,11 @@ func (p *prober) tasks(s fib.State) ([]probe.Task, error) {
 	if len(s.Probes) == 0 {
 		return nil, nil
 	}
-	have, err := p.Kernel.Observe(apply.Scope{Only: apply.Links | apply.Addresses})
+	have, err := p.Kernel.Observe(apply.Scope{})
 	if err != nil {
 		return nil, err
 	}
-	want, err := apply.Resolve(fib.State{Links: s.Links}, have, p.Hardware)
+	want, err := p.Resolve(s, have)
 	if err != nil {
 		return nil, err
 	}

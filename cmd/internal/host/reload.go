@@ -49,7 +49,7 @@ func Reload(ctx context.Context, root string, o ReloadOptions) error {
 		return nil
 	}
 	// A carrier is not waited for, so that a card without a cable costs nothing.
-	h, err := Open(root, 0, true)
+	h, err := Open(ctx, root, 0, true)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func Try(ctx context.Context, root string, o TryOptions) (*Trial, error) {
 		fmt.Fprintln(o.Stderr, "uplinkctl: the kernel command line says uplink=0: nothing is done")
 		return nil, nil
 	}
-	h, err := Open(root, 0, true)
+	h, err := Open(ctx, root, 0, true)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (t *Trial) Back() error {
 
 // ConfirmTry keeps what is tried below root, and tells systemd.
 func ConfirmTry(ctx context.Context, root string, stderr io.Writer) error {
-	h, err := Open(root, 0, true)
+	h, err := Open(ctx, root, 0, true)
 	if err != nil {
 		return err
 	}

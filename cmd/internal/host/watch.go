@@ -27,7 +27,7 @@ type WatchOptions struct {
 // Watch keeps in the kernel what is in effect, as links, addresses and routes come and go,
 // until ctx is done. It leaves all as it is then.
 func Watch(ctx context.Context, root string, o WatchOptions) error {
-	h, err := Open(root, 0, false)
+	h, err := Open(ctx, root, 0, false)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,11 @@ func Watch(ctx context.Context, root string, o WatchOptions) error {
 	w.prober = h.startProber(ctx, w.wake, o.Log)
 	defer w.prober.runner.Stop()
 	loop := apply.Watcher{Look: w.look, Kernel: events.Changed, State: w.changed, Log: o.Log, Alive: o.Alive, Every: o.Every}
-	return loop.Run(ctx)
+	err = loop.Run(ctx)
+	if errors.Is(err, apply.ErrDeaf) {
+		err = fmt.Errorf("%w: %w", err, events.Err())
+	}
+	return err
 }
 
 // onlyWatch sees to it that there is one watch on a host, and that others can tell.
@@ -165,7 +169,7 @@ const managedFor = time.Second
 // else has the lock until that is in effect.
 func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 	defer w.quiet.Reset(quietTime)
-	unlock, err := w.lock()
+	unlock, err := w.lock(ctx)
 	if err != nil {
 		return apply.Result{}, err
 	}
