@@ -114,7 +114,7 @@ deps: needs = iproute2:ip systemd:networkctl util-linux:unshare procps:sysctl db
 daemons = $(if $(wildcard /run/systemd/system),,isc-dhcp-server:dhcpd radvd:radvd network-manager:NetworkManager)
 boot-deps: needs = mmdebstrap:mmdebstrap systemd-container:systemd-nspawn qemu-system-x86:qemu-system-x86_64 \
   squashfs-tools:mksquashfs busybox-static:busybox cpio:cpio
-packages-deps: needs = squashfs-tools:mksquashfs binutils:ar lintian:lintian rpmlint:rpmlint shellcheck:shellcheck qemu-user:qemu-s390x
+packages-deps: needs = squashfs-tools:mksquashfs binutils:ar lintian:lintian rpmlint:rpmlint rpm:rpm shellcheck:shellcheck qemu-user:qemu-s390x
 deps boot-deps packages-deps:
 	@missing=; \
 	for p in $(needs); do \
