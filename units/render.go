@@ -98,6 +98,9 @@ func (e *MultipathError) Error() string {
 func Render(s fib.State, t Target) (Tree, []Note, error) {
 	r := renderer{Target: t, state: s, syntax: s.Syntax()}
 	if len(s.Links) > 0 {
+		if !t.WithoutNetworkd && t.Version.Before(Oldest) {
+			return nil, nil, fmt.Errorf("systemd %s is older than %s, the oldest that is supported: take backend = \"netlink\"", t.Version, Oldest)
+		}
 		r.file(tablesFile, fileOrigins(s), tableNames(s))
 		if !t.WithoutNetworkd {
 			if err := r.network(); err != nil {
