@@ -1,6 +1,7 @@
 package units
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -115,6 +116,7 @@ func Render(s fib.State, t Target) (Tree, []Note, error) {
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, nil, err
 	}
+	slices.SortFunc(r.tree, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return r.tree, r.notes, nil
 }
 
@@ -272,8 +274,10 @@ func (r *renderer) loopback(b *body) {
 		return
 	}
 	var origins []fib.Named
+	seen := map[string]bool{}
 	add := func(o fib.Origin) {
-		if !slices.ContainsFunc(origins, func(n fib.Named) bool { return n.Origin == o }) {
+		if !seen[o.File] {
+			seen[o.File] = true
 			origins = append(origins, fib.Named{Origin: o})
 		}
 	}
@@ -303,33 +307,40 @@ func (r *renderer) note(o fib.Origin, format string, args ...any) {
 
 // file adds a file with a head that says where it comes from.
 func (r *renderer) file(name string, from []fib.Named, body io.Reader) {
-	var b strings.Builder
-	b.WriteString(madeBy)
-	for i, n := range from {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		if b.WriteString(n.Origin.String()); n.Name != "" {
-			b.WriteString(" (uplink " + n.Name + ")")
-		}
-	}
-	b.WriteString("\n# Changes made here are lost: change the spec instead.\n\n")
+	b := bytes.NewBufferString(madeBy + sources(from) + "\n# Changes made here are lost: change the spec instead.\n\n")
 	// Reading from memory cannot fail.
-	_, _ = io.Copy(&b, body)
-	// At its place, which mostly is the last but one.
-	i, _ := slices.BinarySearchFunc(r.tree, name, func(f File, name string) int { return strings.Compare(f.Path, name) })
-	r.tree = append(r.tree, File{})
-	copy(r.tree[i+1:], r.tree[i:])
-	r.tree[i] = File{name, []byte(b.String())}
+	_, _ = io.Copy(b, body)
+	r.tree = append(r.tree, File{name, b.Bytes()})
+}
+
+// sources names files and uplinks: "FILE (uplink a), FILE (uplink b)". It has no line
+// numbers, so that a change of the spec changes the files of what it changes, and no others:
+// networkd configures again each link whose file is new. It is not long, since networkd
+// reads no line above 1 MiB.
+func sources(from []fib.Named) string {
+	const most = 8
+	var words []string
+	for _, n := range from[:min(len(from), most)] {
+		w := n.Origin.File
+		if n.Name != "" {
+			w += " (uplink " + n.Name + ")"
+		}
+		words = append(words, w)
+	}
+	if more := len(from) - most; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(words, ", ")
 }
 
 // fileOrigins lists the files that a State comes from.
 func fileOrigins(s fib.State) (files []fib.Named) {
+	seen := map[string]bool{}
 	for _, l := range s.Links {
 		for _, u := range l.Uplinks {
-			n := fib.Named{Origin: fib.Origin{File: u.Origin.File}}
-			if !slices.Contains(files, n) {
-				files = append(files, n)
+			if !seen[u.Origin.File] {
+				seen[u.Origin.File] = true
+				files = append(files, fib.Named{Origin: fib.Origin{File: u.Origin.File}})
 			}
 		}
 	}
