@@ -85,6 +85,26 @@ func TestSystemdTakesTheUnitFilesWithoutAWord(t *testing.T) {
 	}
 }
 
+// TestRenderingComesAfterWhoWritesNetworkFiles: one that came later would be neither extended
+// nor said to come before ours.
+func TestRenderingComesAfterWhoWritesNetworkFiles(t *testing.T) {
+	text, err := os.ReadFile("system/uplink-networkd.service.in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := ""
+	for line := range strings.Lines(string(text)) {
+		if units, ok := strings.CutPrefix(line, "After="); ok {
+			after += " " + strings.TrimSpace(units) + " "
+		}
+	}
+	for _, writer := range []string{"cloud-init-local", "netplan-configure", "systemd-network-generator", "systemd-sysext", "systemd-confext"} {
+		if !strings.Contains(after, " "+writer+".service ") {
+			t.Errorf("not after %s.service", writer)
+		}
+	}
+}
+
 // installUnits writes the unit files into a directory, and returns it and their paths
 // there. A template is there as an instance of it.
 func installUnits(t *testing.T) (dir string, paths []string) {
