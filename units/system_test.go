@@ -105,6 +105,24 @@ func TestRenderingComesAfterWhoWritesNetworkFiles(t *testing.T) {
 	}
 }
 
+// TestOnePackageIsStagedInAFolderOfItsOwn asks make what it would do: what is staged is
+// removed first.
+func TestOnePackageIsStagedInAFolderOfItsOwn(t *testing.T) {
+	path, err := exec.LookPath("make")
+	if err != nil {
+		t.Skip("NOT TESTED: there is no make")
+	}
+	for argument, want := range map[string]string{
+		"GOARCH=s390x": "rm -rf dist/build/s390x/tree dist/build/s390x/deb\n",
+		"GOARCH=":      "GOARCH is empty: name an architecture, as in GOARCH=s390x",
+	} {
+		out, err := exec.Command(path, "-n", "-C", "..", "package", "FORMATS=tar", argument).CombinedOutput()
+		if failed := strings.HasSuffix(argument, "="); failed != (err != nil) || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v\n%s", argument, err, out)
+		}
+	}
+}
+
 // installUnits writes the unit files into a directory, and returns it and their paths
 // there. A template is there as an instance of it.
 func installUnits(t *testing.T) (dir string, paths []string) {
