@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 	"github.com/uplink-generator/uplink-generator/units"
@@ -29,10 +32,11 @@ var goldenVersions = []string{"247", "252", "257"}
 // first, as the archive's comment.
 func renderExample(t *testing.T, name, version string) *txtar.Archive {
 	t.Helper()
-	dir, err := filepath.Abs(filepath.Join(examples, name, "root"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	return renderBelow(t, filepath.Join(examples, name, "root"), version)
+}
+
+func renderBelow(t *testing.T, dir, version string) *txtar.Archive {
+	t.Helper()
 	root := rootfs.At(dir)
 	s, err := spec.Load(root)
 	if err != nil {
@@ -121,6 +125,56 @@ func TestTheSameStateGivesTheSameBytes(t *testing.T) {
 			if again := txtar.Format(renderExample(t, name, "257")); !bytes.Equal(first, again) {
 				t.Errorf("%s:\n%s", name, firstDifference(again, first))
 			}
+		}
+	}
+}
+
+// TestACommentInTheSpecChangesNoFile: networkd configures again each link whose file is new.
+func TestACommentInTheSpecChangesNoFile(t *testing.T) {
+	for _, name := range exampleNames(t) {
+		before := renderExample(t, name, "257").Files
+		dir := filepath.Join(t.TempDir(), name, "root")
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join(examples, name, "root"))); err != nil {
+			t.Fatal(err)
+		}
+		changed := 0
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".toml" {
+				return err
+			}
+			changed++
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(path, append([]byte("# The ticket is 4711.\n"), text...), 0o644)
+		})
+		if err != nil || changed == 0 {
+			t.Fatalf("%s: %d files changed: %v", name, changed, err)
+		}
+		got := renderBelow(t, dir, "257").Files
+		if got, want := txtar.Format(&txtar.Archive{Files: got}), txtar.Format(&txtar.Archive{Files: before}); !bytes.Equal(got, want) {
+			t.Errorf("%s:\n%s", name, firstDifference(got, want))
+		}
+	}
+}
+
+// TestTheHeadIsShort wants a few words of where it comes from, however much that is.
+func TestTheHeadIsShort(t *testing.T) {
+	state := fib.State{Links: []fib.Link{{Name: "u0", Match: fib.Match{Name: "eth0"}}}}
+	for i := range 1000 {
+		o := fib.Origin{File: fmt.Sprintf("/etc/uplink/uplink.toml.d/%04d.toml", i), Line: i + 1}
+		state.Links[0].Uplinks = append(state.Links[0].Uplinks, fib.Named{Name: fmt.Sprintf("u%d", i), Origin: o})
+		state.Rules = append(state.Rules, fib.Rule{Family: fib.Inet, Priority: uint32(i), Action: fib.Unreachable, Origin: o})
+	}
+	tree, _, err := units.Render(state, units.Target{Version: units.Version{Major: 257}, Root: rootfs.At(t.TempDir())})
+	if err != nil || len(tree) != 3 {
+		t.Fatalf("%d files: %v", len(tree), err)
+	}
+	for _, f := range tree {
+		head, _, _ := strings.Cut(string(f.Data), "\n")
+		if !strings.HasSuffix(head, ", and 992 more") || strings.Count(head, "0007.toml") != 1 {
+			t.Errorf("%s: %q", f.Path, head)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package units
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +79,19 @@ func (e *RulesError) Error() string {
 		e.Origin, e.Link, rulesWithDHCP4Since)
 }
 
+// LoopbackError says that networkd would not make what belongs to no link.
+type LoopbackError struct {
+	Origin fib.Origin // of the first rule or route
+	File   string     // of somebody else's
+	Does   string     // what the file does, and the remedy
+}
+
+// Error returns "FILE:LINE: …" with the remedy.
+func (e *LoopbackError) Error() string {
+	return fmt.Sprintf("%s: the rules and routes that belong to no link, those that fail closed among them, stand in a file for lo, but %s %s, or take backend = \"netlink\"",
+		e.Origin, e.File, e.Does)
+}
+
 // MultipathError says that networkd cannot write a way of a multipath route.
 type MultipathError struct {
 	Origin fib.Origin
@@ -98,6 +112,9 @@ func (e *MultipathError) Error() string {
 func Render(s fib.State, t Target) (Tree, []Note, error) {
 	r := renderer{Target: t, state: s, syntax: s.Syntax()}
 	if len(s.Links) > 0 {
+		if !t.WithoutNetworkd && t.Version.Before(Oldest) {
+			return nil, nil, fmt.Errorf("systemd %s is older than %s, the oldest that is supported: take backend = \"netlink\"", t.Version, Oldest)
+		}
 		r.file(tablesFile, fileOrigins(s), tableNames(s))
 		if !t.WithoutNetworkd {
 			if err := r.network(); err != nil {
@@ -112,6 +129,7 @@ func Render(s fib.State, t Target) (Tree, []Note, error) {
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, nil, err
 	}
+	slices.SortFunc(r.tree, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return r.tree, r.notes, nil
 }
 
@@ -125,9 +143,9 @@ type renderer struct {
 	errs    []error
 	refused unsupported
 
-	others []networkFile   // .network files that are not ours
+	others *networks       // .network files that are not ours
 	admin  map[string]bool // what is in /etc/systemd/network
-	sysfs  *sysfs
+	links  *links
 }
 
 // network renders all that networkd reads.
@@ -136,7 +154,9 @@ func (r *renderer) network() error {
 	if r.others, err = networkFiles(r.Root); err != nil {
 		return err
 	}
-	r.sysfs = newSysfs(r.Root)
+	if r.links = (&links{}); len(r.others.files) > 0 {
+		r.links = newLinks(r.Root)
+	}
 	r.admin = map[string]bool{}
 	names, _ := r.Root.ReadDir(networkPath[0]) // read without an error just now
 	for _, n := range names {
@@ -233,25 +253,33 @@ func (r *renderer) link(l *fib.Link, b *body) {
 
 // linkFile adds a file in networkDir.
 func (r *renderer) linkFile(name string, from []fib.Named, body io.Reader) {
-	first, _, _ := strings.Cut(name, "/")
-	if hidden := path.Join(networkPath[0], name); r.admin[first] && r.Root.Exists(hidden) {
+	if hidden := r.hides(name); hidden != "" {
 		r.note(from[0].Origin, "%s hides the file of that name in %s: networkd reads only the first. Move it away", hidden, networkDir)
 	}
 	r.file(path.Join(networkDir, name), from, body)
+}
+
+// hides returns the file for whose sake networkd does not read one in networkDir, if
+// there is one.
+func (r *renderer) hides(name string) string {
+	first, _, _ := strings.Cut(name, "/")
+	if hidden := path.Join(networkPath[0], name); r.admin[first] && r.Root.Exists(hidden) {
+		return hidden
+	}
+	return ""
 }
 
 // winner returns the .network file of somebody else that networkd would take for a
 // link, and what could not be told of it: of all there are, or only of those that
 // come before the file name of ours.
 func (r *renderer) winner(m fib.Match, name string, all bool) (file *networkFile, because string) {
-	n := len(r.others)
-	if !all {
-		n, _ = slices.BinarySearchFunc(r.others, name, func(f networkFile, name string) int { return strings.Compare(f.name, name) })
-	}
-	if n == 0 {
+	if len(r.others.files) == 0 || !all && r.others.files[0].name >= name {
 		return nil, ""
 	}
-	return winner(r.others[:n], r.sysfs.facts(m))
+	if file, because = r.others.winner(r.links.facts(m)); file != nil && !all && file.name >= name {
+		return nil, ""
+	}
+	return file, because
 }
 
 func matchWords(l *fib.Link, because string) string {
@@ -264,14 +292,20 @@ func matchWords(l *fib.Link, because string) string {
 // loopback renders what belongs to no link into a file for lo: the rules that fail
 // closed and their routes must stay when a link goes, and networkd takes down with
 // a link all that stands in its file.
+//
+// Where it cannot be told whether a file of somebody else's takes lo, they stand in more
+// than one, of which networkd uses one. Where none that it uses could have them, packets
+// would go astray: that is an error.
 func (r *renderer) loopback(b *body) {
 	if len(b.routes) == 0 && len(b.rules) == 0 {
 		return
 	}
-	var origins []fib.Named
+	var from []fib.Named
+	seen := map[string]bool{}
 	add := func(o fib.Origin) {
-		if !slices.ContainsFunc(origins, func(n fib.Named) bool { return n.Origin == o }) {
-			origins = append(origins, fib.Named{Origin: o})
+		if !seen[o.File] {
+			seen[o.File] = true
+			from = append(from, fib.Named{Origin: o})
 		}
 	}
 	for _, e := range b.routes {
@@ -280,18 +314,37 @@ func (r *renderer) loopback(b *body) {
 	for _, e := range b.rules {
 		add(e.Origin)
 	}
-	lo := &fib.Link{Name: "lo", Match: fib.Match{Name: "lo"}}
-	name := filePrefix + "lo.network"
-	file, because := r.winner(lo.Match, name, false)
-	if file != nil && !file.unmanaged {
-		if because != "" {
-			r.note(origins[0].Origin, "%s is extended because it %s", file.path, matchWords(lo, because))
+	put := func(name string, policyOnly bool) {
+		if hidden := r.hides(name); hidden != "" {
+			r.errs = append(r.errs, &LoopbackError{from[0].Origin, hidden, "hides the file of that name in " + networkDir + ": move it away"})
+			return
 		}
-		lo.PolicyOnly = true
-		r.linkFile(path.Join(file.name+".d", filePrefix+"lo.conf"), origins, r.sections(lo, b))
-		return
+		r.file(path.Join(networkDir, name), from, r.sections(&fib.Link{Name: "lo", Match: fib.Match{Name: "lo"}, PolicyOnly: policyOnly}, b))
 	}
-	r.linkFile(name, origins, r.sections(lo, b))
+	name := filePrefix + "lo.network"
+	lo := &fib.Link{Match: fib.Match{Name: "lo"}}
+	for file, because := range r.others.matching(r.links.facts(lo.Match)) {
+		if file.name >= name {
+			break
+		}
+		if file.unmanaged {
+			const remedy = "says Unmanaged=yes for lo: let its [Match] leave lo out (Name=!lo)"
+			if because == "" {
+				r.errs = append(r.errs, &LoopbackError{from[0].Origin, file.path, remedy})
+				return
+			}
+			r.note(from[0].Origin, "%s says Unmanaged=yes and %s: if it does, the rules and routes that belong to no link are lost", file.path, matchWords(lo, because))
+			continue
+		}
+		if because != "" {
+			r.note(from[0].Origin, "%s is extended because it %s", file.path, matchWords(lo, because))
+		}
+		put(path.Join(file.name+".d", filePrefix+"lo.conf"), true)
+		if because == "" {
+			return
+		}
+	}
+	put(name, false)
 }
 
 func (r *renderer) note(o fib.Origin, format string, args ...any) {
@@ -300,33 +353,40 @@ func (r *renderer) note(o fib.Origin, format string, args ...any) {
 
 // file adds a file with a head that says where it comes from.
 func (r *renderer) file(name string, from []fib.Named, body io.Reader) {
-	var b strings.Builder
-	b.WriteString(madeBy)
-	for i, n := range from {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		if b.WriteString(n.Origin.String()); n.Name != "" {
-			b.WriteString(" (uplink " + n.Name + ")")
-		}
-	}
-	b.WriteString("\n# Changes made here are lost: change the spec instead.\n\n")
+	b := bytes.NewBufferString(madeBy + sources(from) + "\n# Changes made here are lost: change the spec instead.\n\n")
 	// Reading from memory cannot fail.
-	_, _ = io.Copy(&b, body)
-	// At its place, which mostly is the last but one.
-	i, _ := slices.BinarySearchFunc(r.tree, name, func(f File, name string) int { return strings.Compare(f.Path, name) })
-	r.tree = append(r.tree, File{})
-	copy(r.tree[i+1:], r.tree[i:])
-	r.tree[i] = File{name, []byte(b.String())}
+	_, _ = io.Copy(b, body)
+	r.tree = append(r.tree, File{name, b.Bytes()})
+}
+
+// sources names files and uplinks: "FILE (uplink a), FILE (uplink b)". It has no line
+// numbers, so that a change of the spec changes the files of what it changes, and no others:
+// networkd configures again each link whose file is new. It is not long, since networkd
+// reads no line above 1 MiB.
+func sources(from []fib.Named) string {
+	const most = 8
+	var words []string
+	for _, n := range from[:min(len(from), most)] {
+		w := n.Origin.File
+		if n.Name != "" {
+			w += " (uplink " + n.Name + ")"
+		}
+		words = append(words, w)
+	}
+	if more := len(from) - most; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(words, ", ")
 }
 
 // fileOrigins lists the files that a State comes from.
 func fileOrigins(s fib.State) (files []fib.Named) {
+	seen := map[string]bool{}
 	for _, l := range s.Links {
 		for _, u := range l.Uplinks {
-			n := fib.Named{Origin: fib.Origin{File: u.Origin.File}}
-			if !slices.Contains(files, n) {
-				files = append(files, n)
+			if !seen[u.Origin.File] {
+				seen[u.Origin.File] = true
+				files = append(files, fib.Named{Origin: fib.Origin{File: u.Origin.File}})
 			}
 		}
 	}

@@ -53,12 +53,26 @@ func (c Contents) Rule(r fib.Rule) (name string, ok bool) {
 	return c.find(func(f *file) { f.rule(&r) })
 }
 
-// Route returns the file that asks for a route.
+// Route returns the file that asks for a route, whose nexthops name interfaces. Where each
+// link's file has its own part of it, that is one of them, and each has to be asked for.
 func (c Contents) Route(r fib.Route) (name string, ok bool) {
+	for _, part := range split(&r) {
+		if name, ok = c.part(part); !ok {
+			return "", false
+		}
+	}
+	return name, ok
+}
+
+func (c Contents) part(r *fib.Route) (name string, ok bool) {
 	for _, guesses := range []bool{false, true} {
 		name, ok = c.find(func(f *file) {
 			f.guessesOnLink = guesses
-			f.route(&r)
+			for _, n := range r.Nexthops {
+				f.renderer.state.Links = append(f.renderer.state.Links, fib.Link{Name: n.Link, Match: fib.Match{Name: n.Link}})
+			}
+			f.renderer.state.Sort()
+			f.route(r)
 		})
 		if ok {
 			break

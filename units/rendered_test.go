@@ -2,9 +2,11 @@ package units_test
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 	"github.com/uplink-generator/uplink-generator/units"
@@ -13,7 +15,7 @@ import (
 // TestContentsHasWhatWasRendered finds all that the examples ask for in the files that are
 // rendered from them, and nothing else.
 func TestContentsHasWhatWasRendered(t *testing.T) {
-	found := 0
+	found, multipath := 0, map[fib.Family]bool{}
 	for _, name := range exampleNames(t) {
 		root := rootfs.At(filepath.Join(examples, name, "root"))
 		s, err := spec.Load(root)
@@ -46,9 +48,15 @@ func TestContentsHasWhatWasRendered(t *testing.T) {
 			expect(r, file, ok, false)
 		}
 		for _, r := range state.Routes {
-			if len(r.Nexthops) > 1 {
-				continue // each link's file has its own part, or one needs the link's name
+			// As the kernel has it, with the names of interfaces.
+			r.Nexthops = slices.Clone(r.Nexthops)
+			for i, n := range r.Nexthops {
+				l, _ := state.Link(n.Link)
+				if dev, ok := l.Match.Device(); ok {
+					r.Nexthops[i].Link = dev
+				}
 			}
+			multipath[r.Family] = multipath[r.Family] || len(r.Nexthops) > 1
 			file, ok := c.Route(r)
 			expect(r, file, ok, true)
 			r.Table += 1 << 20
@@ -59,6 +67,9 @@ func TestContentsHasWhatWasRendered(t *testing.T) {
 			file, ok := c.Address(a)
 			expect(a, file, ok, true)
 		}
+	}
+	if !multipath[fib.Inet] || !multipath[fib.Inet6] {
+		t.Errorf("no multipath route of each family: %v", multipath)
 	}
 	if found < 50 {
 		t.Errorf("looked for %d", found)

@@ -85,6 +85,44 @@ func TestSystemdTakesTheUnitFilesWithoutAWord(t *testing.T) {
 	}
 }
 
+// TestRenderingComesAfterWhoWritesNetworkFiles: one that came later would be neither extended
+// nor said to come before ours.
+func TestRenderingComesAfterWhoWritesNetworkFiles(t *testing.T) {
+	text, err := os.ReadFile("system/uplink-networkd.service.in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := ""
+	for line := range strings.Lines(string(text)) {
+		if units, ok := strings.CutPrefix(line, "After="); ok {
+			after += " " + strings.TrimSpace(units) + " "
+		}
+	}
+	for _, writer := range []string{"cloud-init-local", "netplan-configure", "systemd-network-generator", "systemd-sysext", "systemd-confext"} {
+		if !strings.Contains(after, " "+writer+".service ") {
+			t.Errorf("not after %s.service", writer)
+		}
+	}
+}
+
+// TestOnePackageIsStagedInAFolderOfItsOwn asks make what it would do: what is staged is
+// removed first.
+func TestOnePackageIsStagedInAFolderOfItsOwn(t *testing.T) {
+	path, err := exec.LookPath("make")
+	if err != nil {
+		t.Skip("NOT TESTED: there is no make")
+	}
+	for argument, want := range map[string]string{
+		"GOARCH=s390x": "rm -rf dist/build/s390x/tree dist/build/s390x/deb\n",
+		"GOARCH=":      "GOARCH is empty: name an architecture, as in GOARCH=s390x",
+	} {
+		out, err := exec.Command(path, "-n", "-C", "..", "package", "FORMATS=tar", argument).CombinedOutput()
+		if failed := strings.HasSuffix(argument, "="); failed != (err != nil) || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v\n%s", argument, err, out)
+		}
+	}
+}
+
 // installUnits writes the unit files into a directory, and returns it and their paths
 // there. A template is there as an instance of it.
 func installUnits(t *testing.T) (dir string, paths []string) {

@@ -17,9 +17,17 @@ type Version struct{ Major, Minor int }
 // is found.
 var Oldest = Version{Major: 247}
 
-// ParseVersion reads "257" or "257.13"; what follows a further "-" or "~" belongs
-// to the distribution.
+// ParseVersion reads "257" or "257.13" of a systemd that is supported; what follows a
+// further "-" or "~" belongs to the distribution.
 func ParseVersion(s string) (Version, error) {
+	v, err := parseVersion(s)
+	if err == nil && v.Before(Oldest) {
+		return Version{}, fmt.Errorf("systemd %s is older than %s, the oldest that is supported", s, Oldest)
+	}
+	return v, err
+}
+
+func parseVersion(s string) (Version, error) {
 	upstream := s
 	if i := strings.IndexAny(s, "-~+"); i > 0 {
 		upstream = s[:i]
@@ -34,9 +42,6 @@ func ParseVersion(s string) (Version, error) {
 		if v.Minor, err = strconv.Atoi(minor); err != nil || v.Minor < 0 {
 			return Version{}, fmt.Errorf("%q is not a version of systemd, like 257 or 257.13", s)
 		}
-	}
-	if v.Major < Oldest.Major {
-		return Version{}, fmt.Errorf("systemd %s is older than %s, the oldest that is supported", s, Oldest)
 	}
 	return v, nil
 }
@@ -56,13 +61,14 @@ func (v Version) Before(o Version) bool {
 
 // DetectVersion finds the version of the systemd that is installed below root, by
 // the name of its private library (libsystemd-shared-257.so, on some
-// distributions -257.13-1.fc42.so). It returns false where there is none.
+// distributions -257.13-1.fc42.so). It returns false where there is none. One that is
+// older than Oldest is for Render to refuse.
 func DetectVersion(root rootfs.Root) (Version, bool) {
 	var newest Version
 	for _, dir := range []string{"/usr/lib/systemd", "/usr/lib64/systemd", "/usr/lib/*/systemd", "/lib/systemd", "/lib/*/systemd"} {
 		for _, lib := range root.Glob(path.Join(dir, "libsystemd-shared-*.so")) {
 			name := strings.TrimSuffix(strings.TrimPrefix(path.Base(lib), "libsystemd-shared-"), ".so")
-			if v, err := ParseVersion(name); err == nil && newest.Before(v) {
+			if v, err := parseVersion(name); err == nil && newest.Before(v) {
 				newest = v
 			}
 		}

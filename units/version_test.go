@@ -459,7 +459,7 @@ func TestDetectVersionReadsTheNameOfSystemdsLibrary(t *testing.T) {
 		{"openSUSE", []string{"usr/lib64/systemd/libsystemd-shared-256.so"}, "256"},
 		{"Arch", []string{"usr/lib/systemd/libsystemd-shared-258.1-1.so"}, "258.1"},
 		{"two, in the midst of an upgrade", []string{"usr/lib/systemd/libsystemd-shared-252.so", "usr/lib/systemd/libsystemd-shared-257.so"}, "257"},
-		{"an older systemd than is supported", []string{"usr/lib/systemd/libsystemd-shared-239.so"}, ""},
+		{"an older systemd than is supported", []string{"usr/lib/systemd/libsystemd-shared-239.so"}, "239"},
 		{"another library", []string{"usr/lib/systemd/libsystemd-core-257.so"}, ""},
 		{"none", nil, ""},
 	}

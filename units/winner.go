@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"iter"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -32,11 +33,15 @@ type networkFile struct {
 	match     []*unit.UnitOption // of [Match], its drop-ins' included
 	unmanaged bool
 	broken    error
+
+	// What patterns makes of match.
+	keys  []string
+	lists map[string][]string
 }
 
 // networkFiles reads the .network files below root that are not ours, in the order
 // in which networkd tries them.
-func networkFiles(root rootfs.Root) ([]networkFile, error) {
+func networkFiles(root rootfs.Root) (*networks, error) {
 	where := map[string]string{}
 	drops := map[string]map[string]string{} // file name → drop-in name → path
 	for _, dir := range networkPath {
@@ -45,6 +50,9 @@ func networkFiles(root rootfs.Root) ([]networkFile, error) {
 			return nil, fmt.Errorf("%s: %w", dir, err)
 		}
 		for _, n := range names {
+			if strings.HasPrefix(n, ".") {
+				continue // hidden from networkd too
+			}
 			if strings.HasSuffix(n, ".network") && where[n] == "" {
 				where[n] = path.Join(dir, n)
 			}
@@ -74,12 +82,14 @@ func networkFiles(root rootfs.Root) ([]networkFile, error) {
 	slices.Sort(names)
 	var files []networkFile
 	for _, n := range names {
-		if root.IsMasked(where[n]) {
-			continue
-		}
 		data, err := root.ReadFile(where[n], maxUnitSize)
-		if err == nil && (len(data) == 0 || isOurs(data)) {
-			continue // an empty file masks the name as well
+		switch {
+		case errors.Is(err, rootfs.ErrNotRegular), errors.Is(err, rootfs.ErrDangling), errors.Is(err, fs.ErrNotExist):
+			// A device, as at the end of a link to /dev/null, and an empty file mask the
+			// name; what else networkd cannot read it ignores, and its name hides others too.
+			continue
+		case err == nil && (len(data) == 0 || isOurs(data)):
+			continue
 		}
 		f := networkFile{name: n, path: where[n], broken: err}
 		f.read(data)
@@ -93,9 +103,10 @@ func networkFiles(root rootfs.Root) ([]networkFile, error) {
 				f.read(data)
 			}
 		}
+		f.keys, f.lists = f.patterns()
 		files = append(files, f)
 	}
-	return files, nil
+	return newNetworks(files), nil
 }
 
 // read takes what matters here from a .network file or a drop-in of it.
@@ -109,116 +120,22 @@ func (f *networkFile) read(data []byte) {
 		case o.Section == "Match":
 			f.match = append(f.match, o)
 		case o.Section == "Link" && o.Name == "Unmanaged":
-			b, err := strconv.ParseBool(yesNo(o.Value))
-			f.unmanaged = err == nil && b
-		}
-	}
-}
-
-func yesNo(s string) string {
-	switch strings.ToLower(s) {
-	case "yes", "y", "on":
-		return "true"
-	}
-	return s
-}
-
-// facts is what is known of a link: for each key of [Match] its values. A key that
-// is missing is not known.
-type facts map[string][]string
-
-// sysfs is what the running kernel says of its links, where root is a running host's.
-type sysfs struct {
-	root  rootfs.Root
-	links map[string]bool
-	byMAC map[string]string // made when it is first needed
-}
-
-const sysClassNet = "/sys/class/net"
-
-func newSysfs(root rootfs.Root) *sysfs {
-	s := &sysfs{root: root, links: map[string]bool{}}
-	// In an image there is none, and none is known then.
-	names, _ := root.ReadDir(sysClassNet)
-	for _, n := range names {
-		s.links[n] = true
-	}
-	return s
-}
-
-// attribute reads a file of a link; "" where it has none.
-func (s *sysfs) attribute(dev, file string) string {
-	data, err := s.root.ReadFile(path.Join(sysClassNet, dev, file), 4096)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(data))
-}
-
-// device finds the interface that a match is about, if it is there.
-func (s *sysfs) device(m fib.Match) (dev string, ok bool) {
-	if dev, ok := m.Device(); ok {
-		return dev, s.links[dev]
-	}
-	if s.byMAC == nil {
-		s.byMAC = map[string]string{}
-		for n := range s.links {
-			// What is stacked on a card bears its address too, and has no device.
-			if mac := s.attribute(n, "address"); s.byMAC[mac] == "" || s.root.Exists(path.Join(sysClassNet, n, "device")) {
-				s.byMAC[mac] = n
+			if b, ok := parseBoolean(o.Value); ok {
+				f.unmanaged = b
 			}
 		}
 	}
-	dev, ok = s.byMAC[m.MAC]
-	return dev, ok && m.MAC != ""
 }
 
-// facts gathers what the spec says of a link, and what the kernel adds.
-func (s *sysfs) facts(m fib.Match) facts {
-	k := facts{}
-	put := func(key, value string) {
-		if value != "" && !fib.IsGlob(value) && k[key] == nil {
-			k[key] = []string{value}
-		}
+// parseBoolean reads a boolean as systemd does, which ignores a line with another value.
+func parseBoolean(s string) (value, ok bool) {
+	switch strings.ToLower(s) {
+	case "1", "yes", "y", "true", "t", "on":
+		return true, true
+	case "0", "no", "n", "false", "f", "off":
+		return false, true
 	}
-	put("Name", m.Name)
-	put("MACAddress", m.MAC)
-	put("Driver", m.Driver)
-	put("Path", m.Path)
-	if m.Name == "lo" {
-		// The same on every host; no value at all is known as well.
-		return facts{"Name": {"lo"}, "MACAddress": {"00:00:00:00:00:00"}, "Type": {"loopback"}, "Driver": {}, "Path": {}, "Kind": {}}
-	}
-	dev, ok := s.device(m)
-	if !ok {
-		return k
-	}
-	put("Name", dev)
-	put("MACAddress", s.attribute(dev, "address"))
-	if target, err := s.root.Readlink(path.Join(sysClassNet, dev, "device/driver")); err == nil {
-		put("Driver", path.Base(target))
-	}
-	put("Type", linkType(s.attribute(dev, "uevent"), s.attribute(dev, "type")))
-	return k
-}
-
-// linkType names a link's type as networkd does: udev's DEVTYPE, or else the
-// hardware type (ARPHRD_*, include/uapi/linux/if_arp.h).
-func linkType(uevent, arphrd string) string {
-	for line := range strings.Lines(uevent) {
-		if t, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVTYPE="); ok {
-			return t
-		}
-	}
-	switch arphrd {
-	case "1":
-		return "ether"
-	case "772":
-		return "loopback"
-	case "65534":
-		return "none"
-	}
-	return ""
+	return false, false
 }
 
 // verdict is whether a file matches a link.
@@ -232,7 +149,8 @@ const (
 
 // patterns returns the keys of [Match] that have any value, in their order, with
 // their patterns. As for networkd a key that comes again adds to its list, an empty
-// value clears it, and a leading "!" inverts each word of its line.
+// value clears it, and a leading "!" inverts each word of its line. Hardware addresses
+// are brought to one form.
 func (f *networkFile) patterns() (keys []string, lists map[string][]string) {
 	lists = map[string][]string{}
 	for _, o := range f.match {
@@ -242,6 +160,9 @@ func (f *networkFile) patterns() (keys []string, lists map[string][]string) {
 		}
 		words, invert := strings.CutPrefix(o.Value, "!")
 		for _, w := range strings.Fields(words) {
+			if strings.HasSuffix(o.Name, "MACAddress") {
+				w = colonMAC(w)
+			}
 			if invert {
 				w = "!" + w
 			}
@@ -258,30 +179,27 @@ func (f *networkFile) patterns() (keys []string, lists map[string][]string) {
 // unknown, because of which key. All keys must match; networkd ignores a file
 // without any.
 func (f *networkFile) matches(k facts) (v verdict, because string) {
-	keys, lists := f.patterns()
-	if len(keys) > 0 {
+	if len(f.keys) > 0 {
 		v = yes
 	}
 	if f.broken != nil {
 		// What could be read of it still holds.
 		v, because = unknown, f.broken.Error()
 	}
-	for _, key := range keys {
-		list, fact := lists[key], key
-		if key == "PermanentMACAddress" {
-			fact = "MACAddress" // the same but for links whose address was changed
-		}
-		if fact == "MACAddress" {
-			for i := range list {
-				list[i] = colonMAC(list[i])
-			}
-		}
-		values, known := k[fact]
+	for _, key := range f.keys {
+		list := f.lists[key]
+		values, known := k[key]
 		switch {
-		case key == "Name" && slices.Contains(list, "*"):
+		case key == "Name" && slices.Contains(list, "*") && !slices.ContainsFunc(list, inverted):
 		case !known || slices.ContainsFunc(list, func(p string) bool { return strings.Contains(p, "%") }):
 			if v == yes {
 				v, because = unknown, key+"="
+			}
+		case key == "Name":
+			// One of the link's names must pass the list. Where it has others, that makes
+			// `!eth0` match eth0.
+			if !slices.ContainsFunc(values, func(name string) bool { return listMatches(list, []string{name}) }) {
+				return no, ""
 			}
 		case !listMatches(list, values):
 			return no, ""
@@ -299,6 +217,8 @@ func colonMAC(s string) string {
 	}
 	return s
 }
+
+func inverted(pattern string) bool { return strings.HasPrefix(pattern, "!") }
 
 // listMatches matches the patterns of a [Match] key, of which one must fit, and
 // none of those that begin with "!".
@@ -319,14 +239,89 @@ func listMatches(patterns, values []string) bool {
 	return hit || !positive
 }
 
-// winner returns the first of files that matches the link: networkd uses that one
+// networks are .network files in the order in which networkd tries them. They are found
+// by what they match: with thousands of links each has a file of its own.
+type networks struct {
+	files []networkFile
+	// A file is in one index alone, of the first of indexKeys that it has literally; those
+	// of a key are in every as well, and those without any in rest. All are in order.
+	index map[string]map[string][]int
+	every map[string][]int
+	rest  []int
+}
+
+// indexKeys are the keys of [Match] that have a value of their own for each link.
+var indexKeys = [...]string{"Name", "MACAddress", "PermanentMACAddress"}
+
+func newNetworks(files []networkFile) *networks {
+	n := &networks{files: files, index: map[string]map[string][]int{}, every: map[string][]int{}}
+	for _, key := range indexKeys {
+		n.index[key] = map[string][]int{}
+	}
+	for i := range files {
+		key := literalKey(&files[i])
+		if key == "" {
+			n.rest = append(n.rest, i)
+			continue
+		}
+		n.every[key] = append(n.every[key], i)
+		for _, value := range files[i].lists[key] {
+			n.index[key][value] = append(n.index[key][value], i)
+		}
+	}
+	return n
+}
+
+// literalKey returns the first of indexKeys of which a file lists plain values alone.
+func literalKey(f *networkFile) string {
+	for _, key := range indexKeys {
+		list := f.lists[key]
+		if len(list) > 0 && !slices.ContainsFunc(list, func(p string) bool { return inverted(p) || fib.IsGlob(p) || strings.Contains(p, "%") }) {
+			return key
+		}
+	}
+	return ""
+}
+
+// matching goes through the files that match the link or may do so, in their order, with
+// what cannot be told of it.
+func (n *networks) matching(k facts) iter.Seq2[*networkFile, string] {
+	return func(yield func(*networkFile, string) bool) {
+		lists := [][]int{n.rest}
+		for _, key := range indexKeys {
+			values, known := k[key]
+			if !known {
+				lists = append(lists, n.every[key])
+			}
+			for _, v := range values {
+				lists = append(lists, n.index[key][v])
+			}
+		}
+		for {
+			var next *[]int
+			for i := range lists {
+				if l := &lists[i]; len(*l) > 0 && (next == nil || (*l)[0] < (*next)[0]) {
+					next = l
+				}
+			}
+			if next == nil {
+				return
+			}
+			f := &n.files[(*next)[0]]
+			*next = (*next)[1:]
+			if v, because := f.matches(k); v != no && !yield(f, because) {
+				return
+			}
+		}
+	}
+}
+
+// winner returns the first of the files that matches the link: networkd uses that one
 // and no other (systemd.network(5)). One of which that is not known counts, with
 // the reason; nil means that none matches.
-func winner(files []networkFile, k facts) (f *networkFile, because string) {
-	for i := range files {
-		if v, because := files[i].matches(k); v != no {
-			return &files[i], because
-		}
+func (n *networks) winner(k facts) (f *networkFile, because string) {
+	for f, because := range n.matching(k) {
+		return f, because
 	}
 	return nil, ""
 }

@@ -1,10 +1,13 @@
 package units
 
 import (
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -26,7 +29,9 @@ func TestTheFileThatNetworkdWouldTakeIsFound(t *testing.T) {
 		"/sys/class/net/eth0/address":       "02:00:00:00:00:01\n",
 		"/sys/class/net/eth0/type":          "1\n",
 		"/sys/class/net/eth0/uevent":        "INTERFACE=eth0\nIFINDEX=2\n",
-		"/sys/class/net/eth0/device/driver": "-> ../../../../bus/pci/drivers/igb",
+		"/sys/class/net/eth0/device/driver": "-> ../../../../bus/pci/drivers/igb_core",
+		"/sys/class/net/eth0/ifindex":       "2\n",
+		"/run/udev/data/n2":                 "I:4711\nE:ID_PATH=pci-0000:00:1f.6\nE:ID_NET_DRIVER=igb\n",
 		"/sys/class/net/br0/address":        "02:00:00:00:00:01\n",
 		"/sys/class/net/br0/type":           "1\n",
 		"/sys/class/net/br0/uevent":         "DEVTYPE=bridge\nINTERFACE=br0\n",
@@ -36,6 +41,11 @@ func TestTheFileThatNetworkdWouldTakeIsFound(t *testing.T) {
 		"/sys/class/net/wg0/type":           "65534\n",
 		"/sys/class/net/lo/address":         "00:00:00:00:00:00\n",
 		"/sys/class/net/lo/type":            "772\n",
+	}
+	with := func(more map[string]string) map[string]string {
+		all := maps.Clone(sys)
+		maps.Copy(all, more)
+		return all
 	}
 	const eth0File = "[Match]\nName=eth0\n"
 	tests := []struct {
@@ -84,6 +94,8 @@ func TestTheFileThatNetworkdWouldTakeIsFound(t *testing.T) {
 		{"inverted", map[string]string{etc + "10-a.network": "[Match]\nName=!eth1 eth2\n"}, nil, eth0, etc + "10-a.network", ""},
 		{"inverted, and the second of the list", map[string]string{etc + "10-a.network": "[Match]\nName=!eth1 eth0\n"}, nil, eth0, "", ""},
 		{"inverted and not inverted, on two lines", map[string]string{etc + "10-a.network": "[Match]\nName=eth*\nName=!eth0\n"}, nil, eth0, "", ""},
+		{"all names but one", map[string]string{etc + "10-a.network": "[Match]\nName=* !eth0\n", etc + "20-a.network": "[Match]\nName=* !eth1\n"}, nil, eth0, etc + "20-a.network", ""},
+		{"a name after a pattern that does not fit", map[string]string{etc + "10-a.network": "[Match]\nName=wlan* eth0\n", etc + "20-a.network": eth0File}, nil, eth0, etc + "10-a.network", ""},
 		{"all keys must match", map[string]string{etc + "10-a.network": "[Match]\nName=eth0\nMACAddress=02:00:00:00:00:02\n"}, nil, both, "", ""},
 		{"and do", map[string]string{etc + "10-a.network": "[Match]\nName=eth0\nMACAddress=02:00:00:00:00:01\n"}, nil, both, etc + "10-a.network", ""},
 		{"a MAC in capitals", map[string]string{etc + "10-a.network": "[Match]\nMACAddress=02:00:00:00:00:0A 02:00:00:00:00:01\n"}, nil, fib.Match{MAC: "02:00:00:00:00:0a"}, etc + "10-a.network", ""},
@@ -108,15 +120,24 @@ func TestTheFileThatNetworkdWouldTakeIsFound(t *testing.T) {
 		{"a section that is not closed", map[string]string{etc + "10-a.network": "[Match"}, nil, eth0, etc + "10-a.network", "end of section"},
 		{"a line that is too long", map[string]string{etc + "10-a.network": "[Match]\nName=" + strings.Repeat("x", 5000) + "\n"}, nil, eth0, etc + "10-a.network", "line too long"},
 		{"a file that is too large", map[string]string{etc + "10-a.network": strings.Repeat("# xxx\n", maxUnitSize/6+1)}, nil, eth0, etc + "10-a.network", "too large"},
-		{"a link to nowhere", map[string]string{etc + "10-a.network": "-> /nowhere"}, nil, eth0, etc + "10-a.network", "does not exist"},
+		{"a link to nowhere, which networkd ignores", map[string]string{etc + "10-a.network": "-> /nowhere", etc + "20-a.network": eth0File}, nil, eth0, etc + "20-a.network", ""},
+		{"a directory, which networkd ignores, hides others of its name", map[string]string{etc + "10-a.network/x": "", lib + "10-a.network": eth0File, etc + "20-a.network": eth0File}, nil, eth0, etc + "20-a.network", ""},
+		{"a link to a directory", map[string]string{etc + "10-a.network": "-> /srv", "/srv/x": ""}, nil, eth0, "", ""},
+		{"a hidden file", map[string]string{etc + ".10-a.network": eth0File}, nil, eth0, "", ""},
 		{"a broken drop-in", map[string]string{etc + "10-a.network": eth0File, etc + "10-a.network.d/x.conf": "[Match]\nName\n"}, nil, eth0, etc + "10-a.network", "unexpected newline"},
 		{"a drop-in that cannot be read", map[string]string{etc + "10-a.network": eth0File, etc + "10-a.network.d/x.conf": "-> /nowhere"}, nil, eth0, etc + "10-a.network", ""},
 
 		{"the running kernel knows the MAC of a name", map[string]string{etc + "10-a.network": "[Match]\nMACAddress=02:00:00:00:00:01\n"}, sys, eth0, etc + "10-a.network", ""},
 		{"and that it is another", map[string]string{etc + "10-a.network": "[Match]\nMACAddress=02:00:00:00:00:02\n"}, sys, eth0, "", ""},
 		{"the running kernel knows the name of a MAC, and takes the card, not what is stacked on it", map[string]string{etc + "10-a.network": "[Match]\nName=br0\n", etc + "20-a.network": eth0File}, sys, anyMAC, etc + "20-a.network", ""},
-		{"the driver", map[string]string{etc + "10-a.network": "[Match]\nDriver=igb\n"}, sys, eth0, etc + "10-a.network", ""},
+		{"two cards of one MAC: which is meant cannot be told", map[string]string{etc + "10-a.network": "[Match]\nName=eth1\n"}, with(map[string]string{"/sys/class/net/eth0/device/x": "", "/sys/class/net/eth1/device/x": "", "/sys/class/net/eth1/address": "02:00:00:00:00:01\n"}), anyMAC, etc + "10-a.network", "Name="},
+		{"the permanent MAC, where nobody has changed it", map[string]string{etc + "10-a.network": "[Match]\nPermanentMACAddress=02:00:00:00:00:02\n", etc + "20-a.network": "[Match]\nPermanentMACAddress=02:00:00:00:00:01\n"}, with(map[string]string{"/sys/class/net/eth0/addr_assign_type": "0\n"}), eth0, etc + "20-a.network", ""},
+		{"the permanent MAC, where somebody has", map[string]string{etc + "10-a.network": "[Match]\nPermanentMACAddress=02:00:00:00:00:02\n"}, with(map[string]string{"/sys/class/net/eth0/addr_assign_type": "3\n"}), eth0, etc + "10-a.network", "PermanentMACAddress="},
+		{"the driver, as udev knows it", map[string]string{etc + "05-a.network": "[Match]\nDriver=igb_core\n", etc + "10-a.network": "[Match]\nDriver=igb\n"}, sys, eth0, etc + "10-a.network", ""},
 		{"another driver", map[string]string{etc + "10-a.network": "[Match]\nDriver=!igb\n"}, sys, eth0, "", ""},
+		{"the driver and the path before udev has looked", map[string]string{etc + "10-a.network": "[Match]\nDriver=e1000\nPath=x\n"}, with(map[string]string{"/run/udev/data/n2": "E:ID_NET_DRIVER=igb\n"}), eth0, etc + "10-a.network", "Driver="},
+		{"the path, as udev knows it", map[string]string{etc + "05-a.network": "[Match]\nPath=pci-0000:01:*\n", etc + "10-a.network": "[Match]\nPath=pci-0000:00:*\n"}, sys, eth0, etc + "10-a.network", ""},
+		{"no path, as udev knows it", map[string]string{etc + "10-a.network": "[Match]\nPath=*\n"}, with(map[string]string{"/run/udev/data/n2": "I:4711\n"}), eth0, "", ""},
 		{"the type by its hardware", map[string]string{etc + "10-a.network": "[Match]\nType=ether\n"}, sys, eth0, etc + "10-a.network", ""},
 		{"the type by udev's name", map[string]string{etc + "10-a.network": "[Match]\nType=ether\n", etc + "20-a.network": "[Match]\nType=wlan\n"}, sys, fib.Match{Name: "wlan0"}, etc + "20-a.network", ""},
 		{"the type of a tunnel", map[string]string{etc + "10-a.network": "[Match]\nType=ether\n", etc + "20-a.network": "[Match]\nType=none\n"}, sys, fib.Match{Name: "wg0"}, etc + "20-a.network", ""},
@@ -145,7 +166,7 @@ func TestTheFileThatNetworkdWouldTakeIsFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, because := winner(files, newSysfs(root).facts(tt.match))
+			got, because := files.winner(newLinks(root).facts(tt.match))
 			path := ""
 			if got != nil {
 				path = got.path
@@ -164,7 +185,8 @@ func TestUnmanagedIsReadAsNetworkdReadsABoolean(t *testing.T) {
 	for text, want := range map[string]bool{
 		"[Link]\nUnmanaged=yes\n": true, "[Link]\nUnmanaged=Y\n": true, "[Link]\nUnmanaged=on\n": true, "[Link]\nUnmanaged=1\n": true, "[Link]\nUnmanaged=True\n": true, "[Link]\nUnmanaged=t\n": true,
 		"[Link]\nUnmanaged=no\n": false, "[Link]\nUnmanaged=off\n": false, "[Link]\nUnmanaged=\n": false, "[Link]\nUnmanaged=maybe\n": false, "[Network]\nUnmanaged=yes\n": false,
-		"[Link]\nUnmanaged=yes\nUnmanaged=no\n": false,
+		"[Link]\nUnmanaged=yes\nUnmanaged=no\n": false, "[Link]\nUnmanaged=yes\nUnmanaged=N\n": false, "[Link]\nUnmanaged=tRUE\n": true,
+		"[Link]\nUnmanaged=yes\nUnmanaged=maybe\n": true, "[Link]\nUnmanaged=yes\nUnmanaged=\n": true, // lines that networkd ignores
 	} {
 		var f networkFile
 		if f.read([]byte(text)); f.unmanaged != want {
@@ -174,20 +196,17 @@ func TestUnmanagedIsReadAsNetworkdReadsABoolean(t *testing.T) {
 }
 
 // rendered is what a rendering of one link gives: the paths, and the notes.
-func rendered(t *testing.T, s fib.State, files map[string]string) (tree Tree, notes []string) {
+func rendered(t *testing.T, s fib.State, files map[string]string) (tree Tree, notes []string, err error) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range files {
 		putFile(t, dir, name, content)
 	}
 	tree, said, err := Render(s, Target{Version: newest, Root: rootfs.At(dir)})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, n := range said {
 		notes = append(notes, n.String())
 	}
-	return tree, notes
+	return tree, notes, err
 }
 
 func TestWhereALinksFileGoesAndWhatIsSaidOfIt(t *testing.T) {
@@ -199,13 +218,14 @@ func TestWhereALinksFileGoesAndWhatIsSaidOfIt(t *testing.T) {
 		file   = run + "10-uplink-a.network"
 		loFile = run + "10-uplink-lo.network"
 		where  = "/etc/uplink/uplink.toml:7: "
+		lost   = "the rules and routes that belong to no link, those that fail closed among them, stand in a file for lo, but "
 	)
 	tests := []struct {
 		name  string
 		state fib.State
 		files map[string]string
-		want  string   // the file that the rule is in; "" for none
-		notes []string // the beginnings of the notes
+		want  string   // the file that the rule is in, or the files; "" for none
+		notes []string // the beginnings of the notes, or "error: " and that of the error
 	}{
 		{"alone", own, nil, file, nil},
 		{"a later file of another is no matter", own, map[string]string{lib + "99-default.network": "[Match]\nName=*\n"}, file, nil},
@@ -225,13 +245,22 @@ func TestWhereALinksFileGoesAndWhatIsSaidOfIt(t *testing.T) {
 		{"lo: a file of our own", closed, nil, loFile, nil},
 		{"lo: beside a file for all links that sorts later", closed, map[string]string{lib + "99-default.network": "[Match]\nName=*\n"}, loFile, nil},
 		{"lo: a file that comes first is extended", closed, map[string]string{etc + "05-lo.network": "[Match]\nName=lo\n"}, run + "05-lo.network.d/10-uplink-lo.conf", nil},
-		{"lo: one that may come first is extended with a note", closed, map[string]string{etc + "05-x.network": "[Match]\nName=l*\nHost=x\n"}, run + "05-x.network.d/10-uplink-lo.conf", []string{where + etc + "05-x.network is extended because it may match name lo (Host= cannot be told here)"}},
+		{"lo: one that may come first is extended with a note, beside our own", closed, map[string]string{etc + "05-x.network": "[Match]\nName=l*\nHost=x\n"}, run + "05-x.network.d/10-uplink-lo.conf" + loFile, []string{where + etc + "05-x.network is extended because it may match name lo (Host= cannot be told here)"}},
+		{"lo: as well as the one that comes first otherwise", closed, map[string]string{etc + "05-x.network": "[Match]\nName=l*\nHost=x\n", etc + "06-lo.network": "[Match]\nName=lo\n"}, run + "05-x.network.d/10-uplink-lo.conf" + run + "06-lo.network.d/10-uplink-lo.conf", []string{where + etc + "05-x.network is extended because it may match name lo"}},
+		{"lo: unmanaged", closed, map[string]string{etc + "05-lo.network": "[Match]\nName=lo\n[Link]\nUnmanaged=yes\n"}, "", []string{"error: " + where + lost + etc + "05-lo.network says Unmanaged=yes for lo: let its [Match] leave lo out (Name=!lo), or take backend = \"netlink\""}},
+		{"lo: unmanaged with all others", closed, map[string]string{lib + "05-all.network": "[Match]\nName=*\n", etc + "05-all.network.d/x.conf": "[Link]\nUnmanaged=yes\n"}, "", []string{"error: " + where + lost + lib + "05-all.network says Unmanaged=yes for lo: "}},
+		{"lo: unmanaged by a file that comes later", closed, map[string]string{lib + "80-all.network": "[Match]\nName=*\n[Link]\nUnmanaged=yes\n"}, loFile, nil},
+		{"lo: perhaps unmanaged", closed, map[string]string{etc + "05-x.network": "[Match]\nName=l*\nHost=x\n[Link]\nUnmanaged=yes\n"}, loFile, []string{where + etc + "05-x.network says Unmanaged=yes and may match name lo (Host= cannot be told here): if it does, "}},
 		{"lo: a card's file is none of lo's", closed, map[string]string{etc + "10-netplan-x.network": "[Match]\nName=!eth0\nPermanentMACAddress=02:00:00:00:00:01\n", etc + "05-x.network": "[Match]\nName=!eth0\nDriver=igb\n", etc + "06-x.network": "[Match]\nName=!eth0\nType=ether\n"}, loFile, nil},
-		{"lo: our file is hidden", closed, map[string]string{etc + "10-uplink-lo.network": "x"}, loFile, []string{where + etc + "10-uplink-lo.network hides the file of that name"}},
+		{"lo: our file is hidden", closed, map[string]string{etc + "10-uplink-lo.network": "x"}, "", []string{"error: " + where + lost + etc + "10-uplink-lo.network hides the file of that name in /run/systemd/network: move it away"}},
+		{"lo: our drop-in is masked", closed, map[string]string{etc + "05-lo.network": "[Match]\nName=lo\n", etc + "05-lo.network.d/10-uplink-lo.conf": "-> /dev/null"}, "", []string{"error: " + where + lost + etc + "05-lo.network.d/10-uplink-lo.conf hides "}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tree, notes := rendered(t, tt.state, tt.files)
+			tree, notes, err := rendered(t, tt.state, tt.files)
+			if err != nil {
+				notes = []string{"error: " + err.Error()}
+			}
 			got := ""
 			for _, f := range tree {
 				if strings.Contains(string(f.Data), "[RoutingPolicyRule]") {
@@ -276,6 +305,53 @@ func TestADirectoryThatCannotBeListedIsAnError(t *testing.T) {
 	}
 }
 
+// TestTheKernelTellsMoreOfALink reads an answer to RTM_GETLINK.
+func TestTheKernelTellsMoreOfALink(t *testing.T) {
+	attribute := func(typ uint16, value string) string {
+		b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
+		b = binary.NativeEndian.AppendUint16(b, typ)
+		return string(b) + value + strings.Repeat("\x00", -len(value)&3)
+	}
+	message := func(typ uint16, body string) string {
+		b := binary.NativeEndian.AppendUint32(nil, uint32(syscall.NLMSG_HDRLEN+len(body)))
+		b = binary.NativeEndian.AppendUint16(b, typ)
+		return string(append(b, make([]byte, 10)...)) + body
+	}
+	info := strings.Repeat("\x00", syscall.SizeofIfInfomsg)
+	const nested = 0x8000
+	names := attribute(iflaAltIfname, "enp1s0\x00") + attribute(iflaAltIfname, "uplink-of-the-first-floor\x00")
+	known := parseLinks([]byte(message(syscall.RTM_NEWLINK, info+attribute(syscall.IFLA_IFNAME, "eth0\x00")+attribute(iflaPermAddress, "\x02\x00\x00\x00\x00\x09")+attribute(iflaPropList|nested, names)) +
+		message(syscall.RTM_NEWLINK, info+attribute(syscall.IFLA_IFNAME, "eth1\x00")+"\xff\xff\x01\x00") + message(syscall.NLMSG_DONE, "\x00\x00\x00\x00")))
+
+	dir := t.TempDir()
+	putFile(t, dir, "/sys/class/net/eth0/address", "02:00:00:00:00:01\n")
+	putFile(t, dir, "/sys/class/net/eth1/address", "02:00:00:00:00:02\n")
+	l := newLinks(rootfs.At(dir))
+	l.know(known)
+	for name, c := range map[string]struct {
+		match fib.Match
+		file  string
+		want  verdict
+	}{
+		"an alternative name":                      {fib.Match{Name: "eth0"}, "Name=enp*", yes},
+		"the link by its alternative name":         {fib.Match{Name: "enp1s0"}, "Name=eth0", yes},
+		"and by its MAC":                           {fib.Match{MAC: "02:00:00:00:00:01"}, "Name=uplink-of-the-first-floor", yes},
+		"of another link":                          {fib.Match{Name: "eth1"}, "Name=enp1s0", no},
+		"one that is excluded, where another fits": {fib.Match{Name: "eth0"}, "Name=!eth0", yes},
+		"all that are excluded":                    {fib.Match{Name: "eth0"}, "Name=!eth0 enp1s0 uplink*", no},
+		"the permanent address":                    {fib.Match{Name: "eth0"}, "PermanentMACAddress=02:00:00:00:00:09", yes},
+		"which is not that of now":                 {fib.Match{Name: "eth0"}, "PermanentMACAddress=02:00:00:00:00:01", no},
+		"one that is not told":                     {fib.Match{Name: "eth1"}, "PermanentMACAddress=02:00:00:00:00:02", unknown},
+	} {
+		var f networkFile
+		f.read([]byte("[Match]\n" + c.file + "\n"))
+		f.keys, f.lists = f.patterns()
+		if got, _ := f.matches(l.facts(c.match)); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
 // FuzzNetworkFile reads any file as somebody's .network file.
 func FuzzNetworkFile(f *testing.F) {
 	for _, seed := range []string{
@@ -301,6 +377,7 @@ func FuzzNetworkFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var file networkFile
 		file.read(data)
+		file.keys, file.lists = file.patterns()
 		for _, k := range links {
 			v, because := file.matches(k)
 			if (v == unknown) != (because != "") {
@@ -312,7 +389,7 @@ func FuzzNetworkFile(f *testing.F) {
 			if v == no {
 				continue
 			}
-			if keys, _ := file.patterns(); len(keys) == 0 && file.broken == nil {
+			if len(file.keys) == 0 && file.broken == nil {
 				t.Errorf("a file without [Match] matches %s", fmt.Sprint(k))
 			}
 		}

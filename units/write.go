@@ -198,23 +198,22 @@ func (w *writer) stageFile(f File) error {
 	if err != nil {
 		return err
 	}
-	base := filepath.Base(f.Path)
-	path := filepath.Join(dir, base)
+	path := filepath.Join(dir, filepath.Base(f.Path))
 	var old []byte
 	err = fs.ErrNotExist
 	if !w.fresh[filepath.Dir(f.Path)] {
-		old, err = rootfs.At("/").ReadFile(path, maxOwnSize)
+		// By the host's path, so that a link leads where it would lead there.
+		old, err = w.root.ReadFile(f.Path, maxOwnSize)
 	}
 	switch {
-	case err == nil && !isOurs(old):
+	case err == nil && !isOurs(old), errors.Is(err, rootfs.ErrDangling):
 		return ErrForeign
 	case err == nil && bytes.Equal(old, f.Data):
 		return nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	// networkd takes only names that end in .network and .conf.
-	s := staged{f.Path, path, filepath.Join(dir, "."+base+".tmp")}
+	s := staged{f.Path, path, tempName(path)}
 	fd, err := create(s.temp)
 	if errors.Is(err, syscall.EEXIST) {
 		// The leftover of a run that was killed may have any mode, or be a link.
@@ -228,6 +227,12 @@ func (w *writer) stageFile(f File) error {
 	}
 	w.staged = append(w.staged, s)
 	return errors.Join(w.fill(fd, f.Data), syscall.Close(fd))
+}
+
+// tempName is where a file is written aside. networkd takes only names that end in .network
+// and .conf.
+func tempName(name string) string {
+	return filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".tmp")
 }
 
 // create makes a new file. Like fill it does without os.File, which would make the
@@ -281,9 +286,9 @@ func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 			names = append(names, full)
 		}
 	}
-	inUse := map[string]bool{}
+	inUse := map[string]bool{} // by the host's path: two drop-ins may have one name
 	for _, s := range w.staged {
-		inUse[filepath.Base(s.temp)] = true
+		inUse[tempName(s.name)] = true
 	}
 	look := func(dir, suffix string) error {
 		entries, err := w.readDir(dir)
@@ -291,7 +296,7 @@ func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 			return err
 		}
 		for _, n := range entries {
-			leftover := strings.HasPrefix(n, "."+filePrefix) && strings.HasSuffix(n, suffix+".tmp") && !inUse[n]
+			leftover := strings.HasPrefix(n, "."+filePrefix) && strings.HasSuffix(n, suffix+".tmp") && !inUse[filepath.Join(dir, n)]
 			if leftover {
 				names = append(names, filepath.Join(dir, n))
 			} else if strings.HasPrefix(n, filePrefix) && strings.HasSuffix(n, suffix) {
@@ -316,7 +321,7 @@ func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 	}
 	for _, f := range []string{networkdConf, tablesFile} {
 		see(f)
-		if temp := filepath.Join(filepath.Dir(f), "."+filepath.Base(f)+".tmp"); !inUse[filepath.Base(temp)] && w.root.Exists(temp) {
+		if temp := tempName(f); !inUse[temp] && w.root.Exists(temp) {
 			names = append(names, temp)
 		}
 	}

@@ -156,6 +156,7 @@ func TestWhatIsRemovedAndWhatStays(t *testing.T) {
 		}, treeOf(run+"10-uplink-a.network", ours), []string{
 			run + ".10-uplink-z.network.tmp", run + "x.network.d/.10-uplink-z.conf.tmp", "/run/systemd/networkd.conf.d/.10-uplink.conf.tmp", "/run/uplink/.rt_tables.conf.tmp",
 		}, nil, run + "x.network.d"},
+		{"what a killed run has left of a drop-in of the same name", map[string]string{run + "x.network.d/.10-uplink-a.conf.tmp": "half"}, treeOf(run+"y.network.d/10-uplink-a.conf", ours), []string{run + "x.network.d/.10-uplink-a.conf.tmp"}, nil, run + "x.network.d"},
 		{"a leftover that is a link is removed, not followed", map[string]string{run + ".10-uplink-a.network.tmp": "-> /etc/passwd", "/etc/passwd": theirs}, treeOf(run+"10-uplink-a.network", ours), nil, []string{"/etc/passwd", run + "10-uplink-a.network"}, ""},
 		{"of a stale link the link goes, not what it points to", map[string]string{run + "10-uplink-b.network": "-> /srv/copy", "/srv/copy": ours}, nil, []string{run + "10-uplink-b.network"}, []string{"/srv/copy"}, ""},
 	}
@@ -283,6 +284,31 @@ func TestLinksInAnImageAreFollowedInsideIt(t *testing.T) {
 				t.Errorf("outside of the image: %q", left)
 			}
 		})
+	}
+}
+
+// TestALinkInPlaceOfOursIsReadInsideTheImage: what this machine has there says nothing.
+func TestALinkInPlaceOfOursIsReadInsideTheImage(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "copy")
+	if err := os.WriteFile(outside, []byte(ours), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tree := treeOf(run+"10-uplink-a.network", ours)
+	for name, c := range map[string]struct {
+		inside string // what the image has where the link leads
+		want   error
+	}{
+		"the same": {ours, nil}, "another's": {theirs, ErrForeign}, "nothing": {"", ErrForeign},
+	} {
+		dir := t.TempDir()
+		putFile(t, dir, run+"10-uplink-a.network", "-> "+outside)
+		if c.inside != "" {
+			putFile(t, dir, outside, c.inside)
+		}
+		done, err := tree.Write(dir)
+		if !errors.Is(err, c.want) || len(done.Written)+len(done.Removed) != 0 {
+			t.Errorf("%s: %v, %v", name, done, err)
+		}
 	}
 }
 

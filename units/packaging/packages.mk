@@ -21,7 +21,7 @@ PKGVERSION ?= $(shell v=$$(echo '$(VERSION)' | sed -E 's/-dirty$$/+dirty/'); \
   case $$v in ([0-9]*.*|v[0-9]*.*) ;; (*) v=0~git$$(git rev-list --count HEAD 2>/dev/null || echo 0).$$v ;; esac; \
   echo "$$v" | sed -E 's/^v//; s/-([0-9]+)-(g[0-9a-f]+)/+\1.\2/; s/-([a-z])/~\1/; s/-/./g')
 
-goarch = $(or $(GOARCH),$(shell $(GO) env GOARCH))
+goarch = $(or $(GOARCH),$(if $(filter command,$(origin GOARCH)),$(error GOARCH is empty: name an architecture, as in GOARCH=s390x)),$(shell $(GO) env GOARCH))
 # As nfpm takes it, and by the names of ConditionArchitecture= in systemd.unit(5).
 nfpm_arch    = $(patsubst arm,arm7,$(goarch))
 systemd_arch = $(or $(word 2,$(subst =, ,$(filter $(goarch)=%,amd64=x86-64 386=x86 ppc64le=ppc64-le loong64=loongarch64))),$(goarch))
@@ -38,17 +38,19 @@ mksquashfs = env -u SOURCE_DATE_EPOCH mksquashfs $(1) $(2) -all-root -no-xattrs 
 packages:
 	rm -rf $(DIST)/build $(DIST)/uplink-generator[-_]* $(DIST)/SHA256SUMS
 	@set -e; umask 022; mkdir -p $(DIST); for arch in $(ARCHES); do \
-	  $(MAKE) --no-print-directory package GOARCH=$$arch OUT=$(DIST)/build/$$arch/bin; \
+	  $(MAKE) --no-print-directory package GOARCH=$$arch; \
 	done
 	rm -rf $(DIST)/build
 	cd $(DIST) && LC_ALL=C sha256sum uplink-generator[-_]* > SHA256SUMS
 
-stage = $(dir $(OUT))
+# Nothing is staged beside the sources, nor where somebody else's OUT is.
+stage = $(DIST)/build/$(goarch)/
 file  = uplink-generator_$(PKGVERSION)_$(goarch)
 
 # For one architecture, in make's manner: GOARCH=s390x.
 .PHONY: package stage $(addprefix package-,deb rpm tar sysext sbom)
 package: $(addprefix package-,$(FORMATS))
+stage package-sysext package-sbom: OUT = $(stage)bin
 
 doc = usr/share/doc/uplink-generator
 lic = usr/share/licenses/uplink-generator
@@ -56,7 +58,7 @@ lic = usr/share/licenses/uplink-generator
 # The tree that all of them have, and beside it what differs between deb and rpm.
 stage:
 	rm -rf $(stage)tree $(stage)deb
-	$(MAKE) -s install DESTDIR=$(abspath $(stage)tree) PREFIX=/usr BINDIR=/usr/bin SYSCONFDIR=/etc $(usrlib)
+	$(MAKE) -s install OUT=$(OUT) DESTDIR=$(abspath $(stage)tree) PREFIX=/usr BINDIR=/usr/bin SYSCONFDIR=/etc $(usrlib)
 	install -m 0644 README.md CHANGELOG.md $(stage)tree/$(doc)/
 	$(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Dir}} {{.Path}} {{.Version}}{{end}}{{end}}' ./cmd/... | sort -u | \
 	  { echo "$$($(GO) env GOROOT) Go $$($(GO) env GOVERSION)"; cat; } | while read -r dir name; do \
@@ -109,7 +111,7 @@ package-tar: stage
 
 # To be named uplink-generator.raw where it is used: systemd compares the name with what is inside.
 package-sysext: stage
-	$(MAKE) -s sysext SYSEXT=$(stage)sysext/uplink-generator
+	$(MAKE) -s sysext OUT=$(OUT) SYSEXT=$(stage)sysext/uplink-generator
 	mv $(stage)sysext/uplink-generator.raw $(DIST)/$(file).sysext.raw
 
 # From what Go has written into the programs.
