@@ -8,12 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/check"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
@@ -157,6 +159,58 @@ func TestThePageHasTheCommandsAndOptionsOfTheUsage(t *testing.T) {
 		sameSet(t, c.name, "its flags", controlPage, known, options[c.name])
 		sameSet(t, c.name, "its flags", "its synopsis", known, option.FindAllString(synopses[c.name], -1))
 	}
+}
+
+// jsonMembers returns the names of all members of a type's JSON.
+func jsonMembers(v reflect.Type) (names []string) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		return jsonMembers(v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name != "" {
+				names = append(names, name)
+			}
+			if name != "" || f.Anonymous {
+				names = append(names, jsonMembers(f.Type)...)
+			}
+		}
+	}
+	return names
+}
+
+// TestThePageHasWhatProgramsRead wants every member of what is printed as JSON, every kind
+// of warning, and the exit status of every command.
+func TestThePageHasWhatProgramsRead(t *testing.T) {
+	page := readPage(t, controlPage)
+	word := regexp.MustCompile(`[a-z0-9_]+(-[a-z0-9_]+)*`)
+	has := func(what, text string, words []string) {
+		known := word.FindAllString(text, -1)
+		for _, w := range words {
+			if !slices.Contains(known, w) {
+				t.Errorf("%s: %s is not in %s", what, w, controlPage)
+			}
+		}
+	}
+	objects := strings.Split(below(page, "JSON OUTPUT")[0].text, "printsoneobject") // blanks are no part of a text
+	for i, v := range []any{jsonStatus{}, jsonVerification{}, jsonExplanation{}, exportedState{}} {
+		if len(objects) != 5 {
+			t.Fatalf("%d objects are described", len(objects)-1)
+		}
+		has(reflect.TypeOf(v).Name(), objects[i+1], jsonMembers(reflect.TypeOf(v)))
+	}
+	text := below(page, "COMMANDS/check")[0].text
+	has("check", text, jsonMembers(reflect.TypeFor[jsonFindings]()))
+	for _, k := range check.Kinds {
+		has("check", text, []string{string(k.ID)})
+	}
+	names := []string{"0", "1", "2"}
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	sameSet(t, "exit status", "the commands", controlPage, names, below(page, "EXIT STATUS")[0].tags)
 }
 
 func TestTheGeneratorsPageHasTheOptionsOfItsUsage(t *testing.T) {
