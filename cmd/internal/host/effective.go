@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,6 +66,15 @@ func (d Draft) Discard() {
 	if d.temp != "" {
 		_ = os.Remove(d.temp)
 	}
+}
+
+// TakeDown takes away what is ours, and notes that nothing is in effect any more. Whoever
+// keeps it there waits for the lock; where the kernel refuses, all is in effect still.
+func (h *Host) TakeDown(ctx context.Context) error {
+	if _, err := h.Down(ctx); err != nil {
+		return err
+	}
+	return errors.Join(h.MarkDown(), h.MarkApplied(fib.State{}))
 }
 
 // MarkDown notes that nothing is in effect any more.

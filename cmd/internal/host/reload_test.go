@@ -3,13 +3,16 @@ package host
 import (
 	"context"
 	"errors"
-	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
@@ -85,7 +88,7 @@ func TestIsHooked(t *testing.T) {
 	expect("no spec", false, "")
 }
 
-func TestActiveUnits(t *testing.T) {
+func TestUnitStates(t *testing.T) {
 	for _, c := range []struct {
 		what                 string
 		r                    reload
@@ -98,7 +101,7 @@ func TestActiveUnits(t *testing.T) {
 		{"no spec", reload{gone: true, networkd: true}, false, false, false},
 		{"a link learns", reload{backend: spec.Networkd, networkd: true, state: fib.State{Links: []fib.Link{{Learn: fib.Learn{RA: true}}}}}, true, false, true},
 	} {
-		if have := c.r.activeUnits(); !maps.Equal(have, map[string]bool{renderUnit: c.render, applyUnit: c.apply, watchUnit: c.watch}) {
+		if have := c.r.unitStates(); !slices.Equal(have, []unitState{{renderUnit, c.render}, {applyUnit, c.apply}, {watchUnit, c.watch}}) {
 			t.Errorf("%s: %v", c.what, have)
 		}
 	}
@@ -146,5 +149,28 @@ func TestPoll(t *testing.T) {
 	cancel(broken)
 	if _, err := poll(ctx, time.Minute, func() (bool, error) { return false, nil }); !errors.Is(err, broken) {
 		t.Error(err)
+	}
+}
+
+// TestTakeDown wants the note of what is in effect to go with it, and no sooner.
+func TestTakeDown(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "run/uplink/in-effect.json", "{}")
+	fake := kerneltest.NewFake("eth0")
+	h := &Host{Root: rootfs.At(root), Applier: apply.Applier{Kernel: fake}}
+	state := fib.State{
+		Links:     []fib.Link{{Name: "a", Match: fib.Match{Name: "eth0"}}},
+		Addresses: []fib.Address{{Link: "a", Prefix: netip.MustParsePrefix("192.0.2.10/24")}},
+	}
+	if _, err := h.Apply(t.Context(), state); err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range []kerneltest.Fault{kerneltest.Refuse, kerneltest.None} {
+		h.Kernel = &kerneltest.Faulty{Kernel: fake, At: 1, Fault: fault}
+		err := h.TakeDown(t.Context())
+		_, there, noteErr := h.Effective()
+		if refused := fault != kerneltest.None; (err != nil) != refused || there != refused || noteErr != nil {
+			t.Errorf("refused: %t: %v; the note is there: %t %v", refused, err, there, noteErr)
+		}
 	}
 }

@@ -87,7 +87,7 @@ _uplinkctl()
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--root --help' -- "$cur")
 			;;
 		down)
-			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--dry-run --root --help' -- "$cur")
+			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--dry-run --if-needed --root --help' -- "$cur")
 			;;
 		verify)
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--json --root --help' -- "$cur")

@@ -82,6 +82,7 @@ complete -c uplinkctl -n '__uplinkctl_command watch' -l root -x -a '(__fish_comp
 complete -c uplinkctl -n '__uplinkctl_command diff' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
 
 complete -c uplinkctl -n '__uplinkctl_command down' -l dry-run -d 'print what would be done, and do nothing'
+complete -c uplinkctl -n '__uplinkctl_command down' -l if-needed -d 'do nothing where what is in effect is systemd-networkd\'s alone'
 complete -c uplinkctl -n '__uplinkctl_command down' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory: where /run is (default /)'
 
 complete -c uplinkctl -n '__uplinkctl_command verify' -l json -d 'print one JSON object'
