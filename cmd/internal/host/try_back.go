@@ -134,7 +134,8 @@ func (w *wayBack) tellNetworkd(ctx context.Context) error {
 		return err
 	}
 	w.told = true
-	w.changed, w.oldHas = true, w.was.Tried.Contents()
+	w.changed = true
+	_, w.oldHas = w.was.differing()
 	w.state = networkdPart(w.was.Held)
 	if len(w.state.Links) == 0 {
 		return nil
@@ -216,11 +217,7 @@ func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 			// Nothing else changes anything: a second time is for what took others along.
 			return time.Since(start) > time.Second, nil
 		case still > leftTime && slices.ContainsFunc(extra, theirs):
-			left, err := w.leftovers(networkdPart(w.was.Held))
-			if err != nil {
-				return false, err
-			}
-			return false, w.takeAway(left)
+			return false, w.takeAwayTheTrys()
 		case still > patience && !again && slices.ContainsFunc(missing, theirs):
 			again, moved = true, time.Now()
 			lacking := effect{devices: map[string]bool{}}
@@ -254,6 +251,19 @@ func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 	return errors.Join(restored, fmt.Errorf("the kernel differs from what it held:\n%s", strings.Join(text, "\n")))
 }
 
+// takeAwayTheTrys removes what networkd has left of the try.
+func (w *wayBack) takeAwayTheTrys() error {
+	now, err := w.Held(apply.Scope{Foreign: true})
+	if err != nil {
+		return err
+	}
+	left, err := w.leftovers(networkdPart(w.was.mayHold(now)))
+	if err != nil {
+		return err
+	}
+	return w.takeAway(left)
+}
+
 // configured says whether networkd is done with its links.
 func (w *wayBack) configured() bool {
 	progress := units.LinkProgress(w.Root)
@@ -268,8 +278,8 @@ func (w *wayBack) differences() (missing, extra []line, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	had, have := lines(w.was.Held), lines(w.was.own(now))
-	missing, extra = lacks(had, have), lacks(have, had)
+	missing = lacks(lines(w.was.still(now)), lines(w.was.own(now)))
+	extra = lacks(lines(w.was.theTrys(now)), lines(w.was.mayHold(now)))
 	for _, l := range w.was.Held.Links {
 		if l.MTU != 0 && slices.ContainsFunc(now.Links, func(n apply.Link) bool { return n.Name == l.Name && n.MTU != l.MTU }) {
 			o := apply.Op{Verb: apply.LinkMTU, Link: l.Name, MTU: l.MTU}

@@ -224,35 +224,6 @@ func (r *reload) record() (record, error) {
 	return was, nil
 }
 
-// own leaves of a snapshot what is ours, and what networkd holds because the files say so
-// that were there before the try, or those of it.
-func (w *record) own(s apply.Snapshot) apply.Snapshot {
-	old, tried := w.Files.Contents(), w.Tried.Contents()
-	own := apply.Snapshot{Links: s.Links}
-	// asked says whether the files of before or those of the try ask for something.
-	asked := func(has func(units.Contents) (string, bool)) bool {
-		_, before := has(old)
-		_, now := has(tried)
-		return before || now
-	}
-	for _, a := range s.Addresses {
-		if a.Ours || asked(func(c units.Contents) (string, bool) { return c.Address(a.Address) }) {
-			own.Addresses = append(own.Addresses, a)
-		}
-	}
-	for _, r := range s.Routes {
-		if r.Ours() || r.MayBeNetworkds() && asked(func(c units.Contents) (string, bool) { return c.Route(r.Route) }) {
-			own.Routes = append(own.Routes, r)
-		}
-	}
-	for _, r := range s.Rules {
-		if r.Ours() || r.MayBeNetworkds() && asked(func(c units.Contents) (string, bool) { return c.Rule(r.Rule) }) {
-			own.Rules = append(own.Rules, r)
-		}
-	}
-	return own
-}
-
 // line is one thing of a snapshot.
 type line struct {
 	text   string // in the words of ip(8)
