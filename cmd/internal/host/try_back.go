@@ -90,7 +90,7 @@ func (w *wayBack) attempt() error {
 	defer cancel()
 	w.networkd = units.NetworkdRuns()
 	done, err := w.was.Files.Write(w.Root.String())
-	errs, limit := []error{err, w.marks()}, backTime
+	errs, limit := []error{err, w.putMarks(w.was.Marks)}, backTime
 	if w.networkd {
 		tell := w.attempts > 1 || slices.ContainsFunc(slices.Concat(done.Written, done.Removed), units.AffectsNetworkd)
 		if !tell {
@@ -105,26 +105,6 @@ func (w *wayBack) attempt() error {
 		}
 	}
 	return errors.Join(append(errs, w.settle(ctx, limit))...)
-}
-
-// marks brings the files back that are beside the rendered ones.
-func (w *wayBack) marks() error {
-	var errs []error
-	for _, m := range marks {
-		name, err := w.Root.Path(m)
-		data, was := w.was.Marks[m]
-		switch {
-		case err != nil:
-		case was:
-			err = writeFile(name, data, 0o644)
-		default:
-			if err = os.Remove(name); errors.Is(err, os.ErrNotExist) {
-				err = nil
-			}
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 // tellNetworkd has networkd read the old files. What it had before the try, and the try
