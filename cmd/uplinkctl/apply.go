@@ -118,6 +118,9 @@ func applyCommand() *command {
 				return err
 			}
 			whole := host.Effective{Backend: backend, State: state.Clone()}
+			if force {
+				whole.Backend = spec.Netlink // else the watch leaves networkd's links to networkd
+			}
 			var note host.Draft
 			if !dryRun {
 				run.WarnOfExposure(stderr, "uplinkctl", h.Root)

@@ -266,3 +266,15 @@ func TestDownIfNeeded(t *testing.T) {
 		}
 	}
 }
+
+// TestApplyForceIsKept wants the watch to keep what is applied where networkd has the links.
+func TestApplyForceIsKept(t *testing.T) {
+	s := newShower(t, "dual-stack")
+	for args, want := range map[string]string{"apply": `{"Backend":"auto",`, "apply --force": `{"Backend":"netlink",`} {
+		code, text := s.show(t, 0, nil, false, args)
+		note, err := os.ReadFile(filepath.Join(s.root, "run/uplink/in-effect.json"))
+		if code != 0 || err != nil || !strings.HasPrefix(string(note), want) {
+			t.Errorf("%s: exit status %d %s; noted %.40q, want %q: %v", args, code, text, note, want, err)
+		}
+	}
+}

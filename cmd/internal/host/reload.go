@@ -88,6 +88,7 @@ type reload struct {
 
 	tree, old units.Tree        // what is rendered, and what was
 	oldHas    units.Contents    // of old
+	oldOn     map[onLink]bool   // the addresses of the spec that was in effect
 	marks     map[string][]byte // that there were
 	done      units.Changes
 	changed   bool // of these, some that networkd reads again
@@ -161,6 +162,9 @@ func (r *reload) read() (err error) {
 		return err
 	}
 	r.oldHas = r.old.Contents()
+	if err = r.noteOld(); err != nil {
+		return err
+	}
 	if r.marks, err = r.readMarks(); err != nil {
 		return err
 	}

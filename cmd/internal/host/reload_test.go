@@ -16,6 +16,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
 )
 
 // put writes a file below a root directory.
@@ -171,6 +172,49 @@ func TestTakeDown(t *testing.T) {
 		_, there, noteErr := h.Effective()
 		if refused := fault != kerneltest.None; (err != nil) != refused || there != refused || noteErr != nil {
 			t.Errorf("refused: %t: %v; the note is there: %t %v", refused, err, there, noteErr)
+		}
+	}
+}
+
+// TestAnAddressThatMovedIsLeftBehind has networkd keep it on the old card, as 247 and 248 do.
+func TestAnAddressThatMovedIsLeftBehind(t *testing.T) {
+	prefix := netip.MustParsePrefix("192.0.2.10/24")
+	on := func(link string) fib.State {
+		return fib.State{
+			Tables:    []fib.Table{{ID: 7, Name: "a"}},
+			Links:     []fib.Link{{Name: "a", Uplinks: []fib.Named{{Name: "a"}}, Match: fib.Match{Name: link}}},
+			Addresses: []fib.Address{{Link: "a", Prefix: prefix}},
+		}
+	}
+	root := rootfs.At(t.TempDir())
+	old, _, err := units.Render(on("eth0"), units.Target{Root: root, Version: units.Oldest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := kerneltest.NewFake("eth0", "eth1", "tun0")
+	for _, l := range fake.Links[1:] { // on tun0 it is somebody else's
+		fake.Addresses = append(fake.Addresses, apply.Address{Address: fib.Address{Link: l.Name, Prefix: prefix}})
+	}
+	put(t, root.String(), "run/uplink/lock", "")
+	h := &Host{Root: root, Applier: apply.Applier{Kernel: fake}}
+	if err := h.MarkInEffect(Effective{spec.Auto, on("eth0")}); err != nil {
+		t.Fatal(err)
+	}
+	r := &reload{Host: h, networkd: true, changed: true, oldHas: old.Contents()}
+	if err := r.noteOld(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		now  string
+		want []string
+	}{{"eth0", nil}, {"eth1", []string{"eth0"}}} {
+		left, err := r.leftovers(on(c.now))
+		var have []string
+		for _, l := range left {
+			have = append(have, l.remove.Address.Link)
+		}
+		if err != nil || !slices.Equal(have, c.want) {
+			t.Errorf("on %s: left on %q, want %q: %v", c.now, have, c.want, err)
 		}
 	}
 }

@@ -61,6 +61,10 @@ func (h *Host) goBack(stderr io.Writer) error {
 	if w.was.Version != recordVersion {
 		return fmt.Errorf("%s: version %d, and this program reads %d: use the uplinkctl that wrote it", back, w.was.Version, recordVersion)
 	}
+	// The note is the try's still.
+	if err := w.noteOld(); err != nil {
+		return err
+	}
 	for pause := backPause; ; pause *= 2 {
 		w.attempts++
 		if err = w.attempt(); err == nil || w.attempts == backAttempts {
