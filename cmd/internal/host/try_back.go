@@ -264,8 +264,12 @@ func (w *wayBack) differences() (missing, extra []line, err error) {
 	}
 	missing = lacks(lines(w.was.still(now)), lines(w.was.own(now)))
 	extra = lacks(lines(w.was.theTrys(now)), lines(w.was.mayHold(now)))
+	mtus := make(map[string]uint32, len(now.Links))
+	for _, l := range now.Links {
+		mtus[l.Name] = l.MTU
+	}
 	for _, l := range w.was.Held.Links {
-		if l.MTU != 0 && slices.ContainsFunc(now.Links, func(n apply.Link) bool { return n.Name == l.Name && n.MTU != l.MTU }) {
+		if mtu, there := mtus[l.Name]; l.MTU != 0 && there && mtu != l.MTU {
 			o := apply.Op{Verb: apply.LinkMTU, Link: l.Name, MTU: l.MTU}
 			missing = append(missing, line{text: o.Batch(), device: l.Name})
 		}
