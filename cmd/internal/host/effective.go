@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
@@ -99,11 +98,11 @@ func (h *Host) Effective() (e Effective, ok bool, err error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return e, false, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &e)
-	}
 	if err != nil {
-		return e, false, fmt.Errorf("%s: %w: `uplinkctl reload` writes it anew", filepath.Base(name), err)
+		return e, false, err // which names it
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return e, false, fmt.Errorf("%s: %w: `uplinkctl reload` writes it anew", name, err)
 	}
 	return e, true, nil
 }

@@ -174,6 +174,11 @@ func TestTakeDown(t *testing.T) {
 			t.Errorf("refused: %t: %v; the note is there: %t %v", refused, err, there, noteErr)
 		}
 	}
+	put(t, root, "run/uplink/in-effect.json", "{")
+	want := filepath.Join(root, "run/uplink/in-effect.json") + ": unexpected end of JSON input: `uplinkctl reload` writes it anew"
+	if _, _, err := h.Effective(); err == nil || err.Error() != want {
+		t.Errorf("half a note: %v, want %s", err, want)
+	}
 }
 
 // TestAnAddressThatMovedIsLeftBehind has networkd keep it on the old card, as 247 and 248 do.
