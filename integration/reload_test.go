@@ -221,6 +221,7 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 	// networkd takes rules of others away while it configures links, but not the kernel's.
 	ip(h.ctx, t, h.Host, "rule add priority 5 from 198.51.100.20 lookup 10000 protocol kernel")
 	before, files, told := sorted(dump(h.ctx, t, h.Host)), h.rendered(), h.reloads()
+	note := h.noted()
 
 	h.spec(twoUplinks + "nonsense = 1\n")
 	h.run("reload").expect(t, "a bad spec", 1, "", `uplink\.toml:\d+:1: unknown key "nonsense".*1 error; nothing was changed\n$`)
@@ -236,6 +237,9 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 	if now := h.rendered(); now != files {
 		t.Errorf("the files are\n%s, were\n%s", now, files)
 	}
+	if now := h.noted(); now != note {
+		t.Errorf("noted as in effect:\n%s, was\n%s", now, note)
+	}
 	// networkd adds rules in any order.
 	if now := sorted(dump(h.ctx, t, h.Host)); now != before {
 		t.Errorf("the kernel holds\n%s, held\n%s", now, before)
@@ -250,6 +254,16 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 	if now := h.rendered(); now != files {
 		t.Errorf("the files are\n%s, were\n%s", now, files)
 	}
+}
+
+// noted returns what the watch would keep.
+func (h *networkdHost) noted() string {
+	h.t.Helper()
+	data, err := os.ReadFile(h.networkd.Root() + "/run/uplink/in-effect.json")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(data)
 }
 
 // rendered returns the files that networkd has of us.

@@ -139,6 +139,13 @@ var tries = map[string]func(t *testing.T, r *trial, uplinkctl func(args ...strin
 		}
 		return false
 	},
+	"told to end": func(t *testing.T, r *trial, _ func(...string) answer) bool {
+		r.signal(syscall.SIGTERM).expect(t, "told to end", 1, inEffect+"$", "told to end: it goes back by itself")
+		if !r.isPending() {
+			t.Error("it has gone back at once")
+		}
+		return false
+	},
 	"the session is lost and it is kept from another": func(t *testing.T, r *trial, uplinkctl func(...string) answer) bool {
 		r.signal(syscall.SIGHUP)
 		uplinkctl("try", "--confirm").expect(t, "--confirm", 0, "^kept\n$", "")

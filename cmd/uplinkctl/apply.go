@@ -64,14 +64,16 @@ Examples:
   uplinkctl diff
 `
 
-const downUsage = `Usage: uplinkctl down [--root DIR] [--dry-run]
+const downUsage = `Usage: uplinkctl down [--root DIR] [--dry-run] [--if-needed]
 
 Take away all routes, rules and addresses that uplinkctl apply brought about,
 and nothing of anybody else's. Links stay up.
 
 Options:
-  --root DIR   the host's root directory: where /run is (default /)
-  --dry-run    print what would be done, and do nothing
+  --root DIR    the host's root directory: where /run is (default /)
+  --dry-run     print what would be done, and do nothing
+  --if-needed   do nothing where what is in effect is systemd-networkd's alone;
+                what uplink-apply.service uses when it stops
 
 Exit status: 0 done, or nothing to do; 1 an error, and nothing was changed; 2
 wrong usage.
@@ -116,6 +118,9 @@ func applyCommand() *command {
 				return err
 			}
 			whole := host.Effective{Backend: backend, State: state.Clone()}
+			if force {
+				whole.Backend = spec.Netlink // else the watch leaves networkd's links to networkd
+			}
 			var note host.Draft
 			if !dryRun {
 				run.WarnOfExposure(stderr, "uplinkctl", h.Root)
@@ -226,12 +231,13 @@ func diffCommand() *command {
 
 func downCommand() *command {
 	var root string
-	var dryRun bool
+	var dryRun, ifNeeded bool
 	return &command{
 		name: "down", usage: downUsage,
 		flags: func(f *flag.FlagSet) {
 			f.StringVar(&root, "root", "", "")
 			f.BoolVar(&dryRun, "dry-run", false, "")
+			f.BoolVar(&ifNeeded, "if-needed", false, "")
 		},
 		run: noArguments(downUsage, func(stdout, stderr io.Writer) error {
 			h, err := host.Open(context.Background(), root, 0, !dryRun)
@@ -239,6 +245,12 @@ func downCommand() *command {
 				return err
 			}
 			defer h.Close()
+			if ifNeeded {
+				// A note that cannot be read says nothing of networkd.
+				if now, there, err := h.Effective(); err == nil && there && now.Backend == spec.Networkd {
+					return nil
+				}
+			}
 			if dryRun {
 				_, err := printPlan(&h.Applier, fib.State{}, stdout, stderr)
 				return err
@@ -248,14 +260,7 @@ func downCommand() *command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			// Before: what keeps it there must not bring it back.
-			if err := h.MarkDown(); err != nil {
-				return err
-			}
-			if _, err = h.Down(ctx); err == nil {
-				err = h.MarkApplied(fib.State{})
-			}
-			return err
+			return h.TakeDown(ctx)
 		}),
 	}
 }

@@ -18,7 +18,7 @@ import (
 // completed is a command as the shells complete it: made of its flags and its usage.
 type completed struct {
 	name, summary string
-	arguments     string // "FILE", "UPLINK", "COMMAND" or ""
+	arguments     string // "SPEC", "FILE", "UPLINK", "COMMAND" or ""
 	options       []completedOption
 }
 
@@ -44,10 +44,12 @@ func completions(t *testing.T) (list []completed) {
 	}
 	for _, c := range commands() {
 		done := completed{name: c.name, summary: summary[c.name]}
-		first, _, _ := strings.Cut(c.usage, "\n")
+		first, _, _ := strings.Cut(c.usage, "\n\n")
 		switch {
+		case strings.Contains(first, "[FILE…]") && strings.Contains(first, "--from"):
+			done.arguments = "FILE" // of any kind
 		case strings.Contains(first, "FILE…"):
-			done.arguments = "FILE"
+			done.arguments = "SPEC"
 		case strings.Contains(first, " SRC ") || strings.Contains(first, "UPLINK"):
 			done.arguments = "UPLINK"
 		}
@@ -126,6 +128,8 @@ func bashCompletion(list []completed) string {
 				p("\t%s--%s) mapfile -t COMPREPLY < <(compgen -W '%s' -- \"$cur\") ;;", c.name, o.name, strings.Join(o.choices, " "))
 			case o.value == "DIR":
 				p("\t%s--%s) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- \"$cur\") ;;", c.name, o.name)
+			case o.value == "FILE":
+				p("\t%s--%s) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\") ;;", c.name, o.name)
 			case o.value == "LINK": // not -W, which expands what a name may hold
 				p("\t%s--%s) mapfile -t COMPREPLY < <(cd /sys/class/net 2>/dev/null && compgen -f -- \"$cur\") ;;", c.name, o.name)
 			case o.value != "":
@@ -144,8 +148,10 @@ func bashCompletion(list []completed) string {
 			p("\t\t\t[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '%s --help' -- \"$cur\")", strings.Join(words, " "))
 		}
 		switch c.arguments {
-		case "FILE":
+		case "SPEC":
 			p("\t\t\tif [[ $cur != -* ]]; then\n\t\t\t\tcompopt -o filenames 2>/dev/null\n\t\t\t\tmapfile -t COMPREPLY < <(compgen -f -X '!*.toml' -- \"$cur\"; compgen -d -- \"$cur\")\n\t\t\tfi")
+		case "FILE":
+			p("\t\t\tif [[ $cur != -* ]]; then\n\t\t\t\tcompopt -o filenames 2>/dev/null\n\t\t\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n\t\t\tfi")
 		case "UPLINK":
 			p("\t\t\t[[ $cur != -* ]] && mapfile -t COMPREPLY < <(compgen -W \"$(uplinkctl names ${root:+--root \"$root\"} 2>/dev/null)\" -- \"$cur\")")
 		case "COMMAND":
@@ -203,6 +209,8 @@ _uplinkctl() {
 				s += ":" + o.name + ":(" + strings.Join(o.choices, " ") + ")"
 			case o.value == "DIR":
 				s += ":directory:_directories"
+			case o.value == "FILE":
+				s += ":file:_files"
 			case o.value == "LINK":
 				s += ":link:_uplinkctl_links"
 			case o.value != "":
@@ -211,8 +219,10 @@ _uplinkctl() {
 			specs = append(specs, quoted(s))
 		}
 		switch c.arguments {
-		case "FILE":
+		case "SPEC":
 			specs = append(specs, quoted(`*:file:_files -g "*.toml"`))
+		case "FILE":
+			specs = append(specs, quoted("*:file:_files"))
 		case "UPLINK":
 			specs = append(specs, quoted("1:uplink:_uplinkctl_uplinks"))
 		case "COMMAND":
@@ -272,6 +282,8 @@ complete -c uplinkctl -f`)
 				s += " -x -a " + text(strings.Join(o.choices, " "))
 			case o.value == "DIR":
 				s += " -x -a '(__fish_complete_directories)'"
+			case o.value == "FILE":
+				s += " -r -F"
 			case o.value == "LINK":
 				s += " -x -a '(command ls /sys/class/net 2>/dev/null)'"
 			case o.value != "":
@@ -280,8 +292,10 @@ complete -c uplinkctl -f`)
 			p("%s -d %s", s, text(o.help))
 		}
 		switch c.arguments {
-		case "FILE":
+		case "SPEC":
 			p("%s -k -a '(__fish_complete_suffix .toml)'", on)
+		case "FILE":
+			p("%s -F", on)
 		case "UPLINK":
 			p("%s -a '(__uplinkctl_uplinks)' -d uplink", on)
 		case "COMMAND":
@@ -452,6 +466,8 @@ func TestShellsComplete(t *testing.T) {
 		{"uplinkctl explain --root host ", []string{"isp1", "rt2"}, []string{"my.toml"}},
 		{"uplinkctl explain --root=host r", []string{"rt2"}, []string{"isp1"}},
 		{"uplinkctl explain --iif l", []string{"lo"}, []string{"isp1"}},
+		{"uplinkctl import o", []string{"other.txt"}, []string{"my.toml"}},
+		{"uplinkctl import --output m", []string{"my.toml"}, []string{"other.txt"}},
 		{"uplinkctl help re", []string{"reload", "render"}, []string{"check"}},
 	}
 	for name, ask := range shells {
@@ -468,7 +484,7 @@ func TestShellsComplete(t *testing.T) {
 			for i, c := range cases {
 				got := answers[i]
 				for i, w := range got {
-					if strings.Contains(c.line, "--output") && !strings.HasSuffix(w, "/") {
+					if strings.Contains(c.line, "render --output") && !strings.HasSuffix(w, "/") {
 						got[i] += "/"
 					}
 				}

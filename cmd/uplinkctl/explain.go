@@ -32,7 +32,7 @@ Options:
   --iif LINK     it comes in by this link; without, it is the host's own
   --oif LINK     its socket is bound to this link
   --uid N        its user (default: root)
-  --proto P      tcp, udp, icmp, or a number
+  --proto P      tcp, udp, icmp or icmpv6
   --sport N      its source port, with --proto
   --dport N      its destination port, with --proto
   --all          show the rules that do not select it as well

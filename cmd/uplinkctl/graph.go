@@ -50,19 +50,31 @@ type drawing struct {
 	b      strings.Builder
 	state  *fib.State
 	syntax fib.Syntax
-	links  map[string]int // by name, the number of the node
-	ways   []way          // gateways, the number being that of the node
+	links  map[string]int    // by name, the number of the node
+	names  map[uint32]string // of tables
+	ways   []way             // gateways, the number being that of the node
+	wayOf  map[way]int       // in ways
 	edges  []string
+
+	routes map[tableKey][]fib.Route
+	learns map[tableKey][]fib.Link // where a table has a gateway that is learned
+}
+
+// tableKey is a table of one family.
+type tableKey struct {
+	family fib.Family
+	id     uint32
 }
 
 type way struct{ link, via string }
 
 func drawState(state *fib.State) string {
-	d := &drawing{state: state, syntax: state.Syntax(), links: map[string]int{}}
+	d := &drawing{state: state, syntax: state.Syntax(), links: map[string]int{}, names: map[uint32]string{}, wayOf: map[way]int{}}
 	d.syntax.Protocol = fib.Some[uint8](0) // all are ours
 	for i, l := range state.Links {
 		d.links[l.Name] = i
 	}
+	d.index()
 	d.line("digraph uplinks {")
 	d.line("\trankdir=LR;")
 	d.line("\tranksep=1;")
@@ -92,6 +104,32 @@ func drawState(state *fib.State) string {
 	}
 	d.line("}")
 	return d.b.String()
+}
+
+// index finds the tables' names, and what is in each, once: there may be thousands.
+func (d *drawing) index() {
+	for _, t := range d.state.Tables {
+		if _, twice := d.names[t.ID]; !twice {
+			d.names[t.ID] = t.Name
+		}
+	}
+	d.routes, d.learns = map[tableKey][]fib.Route{}, map[tableKey][]fib.Link{}
+	for _, r := range d.state.Routes {
+		key := tableKey{r.Family, r.Table}
+		d.routes[key] = append(d.routes[key], r)
+	}
+	for _, l := range d.state.Links {
+		for _, f := range fib.Families {
+			if !l.Learn.Learns(f) {
+				continue
+			}
+			own, main := tableKey{f, l.Learn.Table}, tableKey{f, fib.TableMain}
+			d.learns[own] = append(d.learns[own], l)
+			if l.Learn.DefaultRoute && own != main {
+				d.learns[main] = append(d.learns[main], l)
+			}
+		}
+	}
 }
 
 func (d *drawing) line(s string) { d.b.WriteString(s + "\n") }
@@ -233,10 +271,7 @@ func (d *drawing) tables(f fib.Family) (ids []uint32) {
 // table draws a table with a line for each route, from which edges go on.
 func (d *drawing) table(f fib.Family, id uint32) {
 	g := grid{id: tableID(f, id)}
-	for _, r := range d.state.Routes {
-		if r.Family != f || r.Table != id {
-			continue
-		}
+	for _, r := range d.routes[tableKey{f, id}] {
 		port := g.add(routeText(r))
 		for _, hop := range r.Nexthops {
 			attributes := ""
@@ -246,10 +281,7 @@ func (d *drawing) table(f fib.Family, id uint32) {
 			d.edge(port, d.way(hop), attributes)
 		}
 	}
-	for _, l := range d.state.Links {
-		if !l.Learn.Learns(f) {
-			continue
-		}
+	for _, l := range d.learns[tableKey{f, id}] {
 		if l.Learn.Table == id {
 			d.edge(g.add("default, learned"), d.link(l.Name), "style=dashed")
 		}
@@ -278,10 +310,8 @@ func (d *drawing) tableName(id uint32) string {
 	case fib.TableDefault:
 		return "default"
 	}
-	for _, t := range d.state.Tables {
-		if t.ID == id {
-			return t.Name
-		}
+	if name, there := d.names[id]; there {
+		return name
 	}
 	return strconv.FormatUint(uint64(id), 10)
 }
@@ -292,10 +322,10 @@ func (d *drawing) way(hop fib.Nexthop) string {
 		return d.link(hop.Link)
 	}
 	w := way{hop.Link, hop.Via.String()}
-	i := slices.Index(d.ways, w)
-	if i < 0 {
+	i, there := d.wayOf[w]
+	if !there {
 		i = len(d.ways)
-		d.ways = append(d.ways, w)
+		d.ways, d.wayOf[w] = append(d.ways, w), i
 	}
 	return fmt.Sprintf("gateway%d", i)
 }

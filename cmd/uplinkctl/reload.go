@@ -16,9 +16,9 @@ const reloadUsage = `Usage: uplinkctl reload [--root DIR] [--wait SECONDS] [--if
 Bring a changed spec into effect, now and for the boots to come: check it, give
 the links that systemd-networkd has to it and the others to netlink, wait until
 the kernel holds all of it, and verify. What has not changed is not touched.
-Where anything goes wrong, networkd has its old files back, and what networkd
-does not have is as it was. Without a spec, all that an earlier one brought
-about is taken away.
+Where anything goes wrong, networkd has its old files back. What the kernel
+refuses through netlink is undone; what only verify finds wrong stays. Without
+a spec, all that an earlier one brought about is taken away.
 
 Options:
   --root DIR        the host's root directory: where the spec and /run are

@@ -176,6 +176,18 @@ func TestStatusFitsTheScreen(t *testing.T) {
 // returned (pts(4)).
 func terminal(t *testing.T, columns uint16) (tty *os.File, shown func() string) {
 	t.Helper()
+	master, tty := openTerminal(t, columns)
+	return tty, func() string {
+		var b bytes.Buffer
+		tty.Close()
+		_, _ = b.ReadFrom(master) // which ends with EIO
+		return strings.ReplaceAll(b.String(), "\r\n", "\n")
+	}
+}
+
+// openTerminal returns a terminal, and the end of whoever sits at it.
+func openTerminal(t *testing.T, columns uint16) (master, tty *os.File) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Skip("NOT TESTED: ", err)
@@ -195,12 +207,7 @@ func terminal(t *testing.T, columns uint16) (tty *os.File, shown func() string) 
 	if tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
 		t.Fatal(err)
 	}
-	return tty, func() string {
-		var b bytes.Buffer
-		tty.Close()
-		_, _ = b.ReadFrom(master) // which ends with EIO
-		return strings.ReplaceAll(b.String(), "\r\n", "\n")
-	}
+	return master, tty
 }
 
 func TestStatusHasColoursOnATerminalOnly(t *testing.T) {

@@ -240,3 +240,41 @@ func TestStatusOfALinkWithoutIPv6(t *testing.T) {
 		t.Errorf("diff: exit status %d\n%s", code, text)
 	}
 }
+
+// TestDownIfNeeded stops the oneshot with each back end in effect.
+func TestDownIfNeeded(t *testing.T) {
+	s := newShower(t, "dual-stack")
+	note := filepath.Join(s.root, "run/uplink/in-effect.json")
+	if err := os.MkdirAll(filepath.Dir(note), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	before := s.n.Dump()
+	for _, c := range []struct {
+		what, note string
+		stays      bool
+	}{
+		{"networkd has it all", `{"Backend":"networkd"}`, true},
+		{"networkd may have some", `{"Backend":"auto"}`, false},
+	} {
+		if err := os.WriteFile(note, []byte(c.note), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		code, text := s.show(t, 0, nil, false, "down --if-needed")
+		_, err := os.Stat(note)
+		if code != 0 || text != "" || (err == nil) != c.stays || (s.n.Dump() == before) != c.stays {
+			t.Errorf("%s: exit status %d %s; the note: %v\n%s", c.what, code, text, err, kerneltest.Diff(before, s.n.Dump()))
+		}
+	}
+}
+
+// TestApplyForceIsKept wants the watch to keep what is applied where networkd has the links.
+func TestApplyForceIsKept(t *testing.T) {
+	s := newShower(t, "dual-stack")
+	for args, want := range map[string]string{"apply": `{"Backend":"auto",`, "apply --force": `{"Backend":"netlink",`} {
+		code, text := s.show(t, 0, nil, false, args)
+		note, err := os.ReadFile(filepath.Join(s.root, "run/uplink/in-effect.json"))
+		if code != 0 || err != nil || !strings.HasPrefix(string(note), want) {
+			t.Errorf("%s: exit status %d %s; noted %.40q, want %q: %v", args, code, text, note, want, err)
+		}
+	}
+}

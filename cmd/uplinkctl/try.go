@@ -130,8 +130,9 @@ func try(root string, o host.TryOptions, stdout io.Writer) error {
 	ctx, stop := interruptible()
 	defer stop()
 	// Not heeded before it is in effect: a session that is lost must not leave half of it.
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
+	interrupt, ends := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(interrupt, os.Interrupt)
+	signal.Notify(ends, syscall.SIGHUP, syscall.SIGTERM)
 	t, err := host.Try(ctx, root, o)
 	var wrong *host.WrongWayError
 	if errors.As(err, &wrong) {
@@ -144,11 +145,15 @@ func try(root string, o host.TryOptions, stdout io.Writer) error {
 		return err
 	}
 	defer t.Close()
-	return decide(ctx, t, hangup, stdout)
+	return decide(t, interrupt, ends, stdout)
 }
 
-// errHungUp ends the process that waits: the dead-man does the rest.
-var errHungUp = errors.New("the session has ended: it goes back by itself, unless it is kept with `uplinkctl try --confirm`")
+// What ends the process that waits: the dead-man does the rest, or a reboot. Going back
+// takes time, which a shutdown (SIGTERM) would wait for.
+var (
+	errHungUp    = errors.New("the session has ended: it goes back by itself, unless it is kept with `uplinkctl try --confirm`")
+	errToldToEnd = errors.New("told to end: it goes back by itself, unless it is kept with `uplinkctl try --confirm`, or the host reboots")
+)
 
 // verified sums up what has no wrong way.
 func verified(v apply.Verification) string {
@@ -163,7 +168,7 @@ func verified(v apply.Verification) string {
 }
 
 // decide waits until a try is kept or has gone back, and asks where there is a terminal.
-func decide(ctx context.Context, t *host.Trial, hangup <-chan os.Signal, stdout io.Writer) error {
+func decide(t *host.Trial, interrupt, ends <-chan os.Signal, stdout io.Writer) error {
 	for _, f := range t.Changes.Written {
 		fmt.Fprintf(stdout, "written %s\n", f)
 	}
@@ -171,7 +176,7 @@ func decide(ctx context.Context, t *host.Trial, hangup <-chan os.Signal, stdout 
 		fmt.Fprintf(stdout, "removed %s\n", f)
 	}
 	fmt.Fprintln(stdout, verified(t.Verification))
-	var answers <-chan bool
+	var answers <-chan answer
 	if isTerminal(os.Stdin) {
 		answers = ask(os.Stdin)
 	} else {
@@ -193,17 +198,23 @@ func decide(ctx context.Context, t *host.Trial, hangup <-chan os.Signal, stdout 
 			shown = now
 		}
 		decided, err := t.Decided()
-		keep := false
+		var said answer
 		select {
-		case <-hangup:
+		case s := <-ends:
+			if s == syscall.SIGTERM {
+				return errToldToEnd
+			}
 			return errHungUp
-		case <-ctx.Done():
+		case <-interrupt:
 			decided, err = true, t.Back()
-		case keep = <-answers:
+		case said = <-answers:
 			decided = true
-			if keep {
+			switch said {
+			case keepIt:
 				err = t.Keep(context.Background())
-			} else {
+			case hungUp:
+				return errHungUp
+			default:
 				err = t.Back()
 			}
 		case <-tick.C:
@@ -214,7 +225,7 @@ func decide(ctx context.Context, t *host.Trial, hangup <-chan os.Signal, stdout 
 		if !decided {
 			continue
 		}
-		if counts && !keep {
+		if counts && said != keepIt {
 			fmt.Fprintln(stdout)
 		}
 		return say(stdout, host.Kept, err)
@@ -230,27 +241,47 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// ask returns a channel that has one answer: whether to keep it. What was typed before the
-// question is none.
-func ask(terminal *os.File) <-chan bool {
+// answer is what comes of the question.
+type answer int
+
+const (
+	goBack answer = iota
+	keepIt
+	hungUp // there is nobody to answer any more
+)
+
+// ask returns a channel that has one answer. What was typed before the question is none.
+func ask(terminal *os.File) <-chan answer {
 	_ = unix.IoctlSetInt(int(terminal.Fd()), unix.TCFLSH, unix.TCIFLUSH)
-	answers := make(chan bool, 1)
+	answers := make(chan answer, 1)
 	go func() {
 		for lines := bufio.NewReader(terminal); ; {
 			text, err := lines.ReadString('\n')
-			switch strings.ToLower(strings.TrimSpace(text)) {
-			case "", "y", "yes":
-				answers <- err == nil
-				return
-			case "q", "quit", "n", "no":
-				answers <- false
+			if err != nil {
+				// An end of input that somebody has typed is an answer.
+				if isHungUp(terminal) {
+					answers <- hungUp
+				} else {
+					answers <- goBack
+				}
 				return
 			}
-			if err != nil {
-				answers <- false
+			switch strings.ToLower(strings.TrimSpace(text)) {
+			case "", "y", "yes":
+				answers <- keepIt
+				return
+			case "q", "quit", "n", "no":
+				answers <- goBack
 				return
 			}
 		}
 	}()
 	return answers
+}
+
+// isHungUp says whether the other end of a terminal is gone, as that of a lost ssh session.
+func isHungUp(terminal *os.File) bool {
+	fds := []unix.PollFd{{Fd: int32(terminal.Fd())}}
+	_, err := unix.Poll(fds, 0)
+	return err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
 }

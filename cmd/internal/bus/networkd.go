@@ -36,7 +36,15 @@ func ReconfigureLink(ctx context.Context, root rootfs.Root, index int) error {
 // and may not be there yet.
 const attempts = 20
 
+// CallTime bounds one call, in which networkd may have to be found first. It answers at once,
+// unless it hangs: the bus waits for that without end.
+const CallTime = 10 * time.Second
+
+var callTime = CallTime
+
 func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	conn, err := dial(ctx, root)
 	if err != nil {
 		return fmt.Errorf("systemd-networkd is told of new files through the message bus, which does not answer: %w: see `systemctl status dbus`", err)
@@ -49,6 +57,9 @@ func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...
 		absent := errors.As(err, &refused) && (refused.Name == busError+"ServiceUnknown" || refused.Name == busError+"NameHasNoOwner")
 		if err == nil {
 			return nil
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("systemd-networkd does not answer %s within %v: %w: see `systemctl status systemd-networkd`", method, callTime, err)
 		}
 		if !absent || i == attempts || ctx.Err() != nil {
 			return fmt.Errorf("systemd-networkd refuses %s: %w: see `journalctl -u systemd-networkd`", method, err)

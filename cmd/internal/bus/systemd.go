@@ -3,27 +3,53 @@ package bus
 import (
 	"context"
 	"fmt"
+	"time"
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
 )
 
 // Systemd is a connection to the service manager.
-type Systemd struct{ conn *sd.Conn }
+type Systemd struct {
+	conn  *sd.Conn
+	close context.CancelFunc
+}
 
-// DialSystemd connects to the service manager itself, which needs no message bus.
+const (
+	// dialTime bounds how long systemd, or the message bus, may take to take a connection.
+	dialTime = 5 * time.Second
+
+	// reloadTime bounds a daemon-reload: systemd gives its generators 90 seconds, and they
+	// take a few milliseconds each.
+	reloadTime = 10 * time.Second
+)
+
+// DialSystemd connects to the service manager itself, which needs no message bus. The
+// connection ends with ctx.
 func DialSystemd(ctx context.Context) (*Systemd, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(dialTime, cancel)
 	conn, err := sd.NewSystemdConnectionContext(ctx)
+	if !late.Stop() && err == nil {
+		conn.Close()
+		err = context.DeadlineExceeded
+	}
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("systemd does not answer: %w: see `systemctl status`, and run this again", err)
 	}
-	return &Systemd{conn}, nil
+	return &Systemd{conn, cancel}, nil
 }
 
 // Close ends the connection.
-func (s *Systemd) Close() { s.conn.Close() }
+func (s *Systemd) Close() {
+	s.conn.Close()
+	s.close()
+}
 
 // Reload has the generators run again, and the units read: `systemctl daemon-reload`.
 func (s *Systemd) Reload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reloadTime)
+	defer cancel()
 	if err := s.conn.ReloadContext(ctx); err != nil {
 		return fmt.Errorf("systemctl daemon-reload: %w", err)
 	}

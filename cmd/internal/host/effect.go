@@ -204,7 +204,11 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 	if !r.networkd || !r.changed || r.oldHas.Empty() {
 		return nil, nil
 	}
-	have, err := r.kernel.Observe(apply.Scope{Foreign: true})
+	have, err := r.Kernel.Observe(apply.Scope{Foreign: true})
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := addressesOn(state, have, r.Hardware)
 	if err != nil {
 		return nil, err
 	}
@@ -233,13 +237,47 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 		}
 	}
 	for _, h := range have.Addresses {
-		if !addresses[h.Prefix] {
+		// One that another link has now is left here, if it was the old spec's here: of several
+		// links with one address the others may be somebody else's.
+		here := onLink{h.Link, h.Prefix}
+		if !addresses[h.Prefix] || r.oldOn[here] && !wanted[here] {
 			if file, ok := r.oldHas.Address(h.Address); ok {
 				left = append(left, leftover{apply.Op{Verb: apply.AddressDel, Address: &h.Address}, file})
 			}
 		}
 	}
 	return left, nil
+}
+
+// onLink is an address on an interface.
+type onLink struct {
+	device string
+	prefix netip.Prefix
+}
+
+// addressesOn returns where a State's addresses belong.
+func addressesOn(s fib.State, have apply.Snapshot, hw apply.Hardware) (map[onLink]bool, error) {
+	want, err := apply.Resolve(s, have, hw)
+	on := map[onLink]bool{}
+	for _, a := range slices.Concat(want.Addresses, want.Later.Addresses) {
+		on[onLink{a.Link, a.Prefix}] = true
+	}
+	return on, err
+}
+
+// noteOld notes where the addresses are that are in effect.
+func (r *reload) noteOld() error {
+	was, there, err := r.Effective()
+	if err != nil || !there {
+		return nil //nolint:nilerror // it is written anew
+	}
+	have, err := r.Kernel.Observe(apply.Scope{Only: apply.Links | apply.Addresses})
+	if err != nil {
+		return err
+	}
+	// A match that has become ambiguous is of the old spec alone.
+	r.oldOn, _ = addressesOn(was.State, have, r.Hardware)
+	return nil
 }
 
 // takeAway removes what networkd has left behind. It was brought about by files of ours

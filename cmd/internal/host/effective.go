@@ -1,11 +1,11 @@
 package host
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
@@ -67,6 +67,15 @@ func (d Draft) Discard() {
 	}
 }
 
+// TakeDown takes away what is ours, and notes that nothing is in effect any more. Whoever
+// keeps it there waits for the lock; where the kernel refuses, all is in effect still.
+func (h *Host) TakeDown(ctx context.Context) error {
+	if _, err := h.Down(ctx); err != nil {
+		return err
+	}
+	return errors.Join(h.MarkDown(), h.MarkApplied(fib.State{}))
+}
+
 // MarkDown notes that nothing is in effect any more.
 func (h *Host) MarkDown() error {
 	name, err := h.Root.Path(inEffectFile)
@@ -89,11 +98,11 @@ func (h *Host) Effective() (e Effective, ok bool, err error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return e, false, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &e)
-	}
 	if err != nil {
-		return e, false, fmt.Errorf("%s: %w: `uplinkctl reload` writes it anew", filepath.Base(name), err)
+		return e, false, err // which names it
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return e, false, fmt.Errorf("%s: %w: `uplinkctl reload` writes it anew", name, err)
 	}
 	return e, true, nil
 }

@@ -55,7 +55,7 @@ func hooks(dir string) map[string]string {
 	return links
 }
 
-// jobTime bounds the wait for units. They find nothing to do; one that depends on
+// jobTime bounds the wait for one unit. It finds nothing to do; one that depends on
 // the unit which calls would never end.
 const jobTime = 5 * time.Second
 
@@ -66,13 +66,20 @@ const (
 	watchUnit  = "uplink-watch.service"
 )
 
-// activeUnits says which of the units are to be active with the spec in effect. The one
-// that renders runs before networkd starts, so it must not be where networkd does not run.
-func (r *reload) activeUnits() map[string]bool {
-	return map[string]bool{
-		renderUnit: !r.gone && r.networkd,
-		applyUnit:  !r.gone && r.backend != spec.Networkd,
-		watchUnit:  r.state.NeedsWatch(),
+// unitState is a unit, and whether it is to be active.
+type unitState struct {
+	unit   string
+	active bool
+}
+
+// unitStates says which of the units are to be active with the spec in effect, in the order
+// in which they start at boot. The one that renders runs before networkd starts, so it must
+// not be where networkd does not run.
+func (r *reload) unitStates() []unitState {
+	return []unitState{
+		{renderUnit, !r.gone && r.networkd},
+		{applyUnit, !r.gone && r.backend != spec.Networkd},
+		{watchUnit, r.state.NeedsWatch()},
 	}
 }
 
@@ -87,8 +94,6 @@ func (r *reload) tellSystemd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, jobTime)
-	defer cancel()
 	systemd, err := bus.DialSystemd(ctx)
 	if err != nil {
 		return err
@@ -100,21 +105,28 @@ func (r *reload) tellSystemd(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	for unit, active := range r.activeUnits() {
-		state, err := systemd.State(ctx, unit)
-		running := state == "active" || state == "activating" || state == "reloading"
-		switch {
-		case err != nil:
-		case active && !running:
-			err = systemd.Start(ctx, unit)
-		case !active && running:
-			err = systemd.Stop(ctx, unit)
-		case !active && state == "failed":
-			err = systemd.ResetFailed(ctx, unit)
-		}
-		errs = append(errs, err)
+	for _, u := range r.unitStates() {
+		errs = append(errs, u.tell(ctx, systemd))
 	}
 	return errors.Join(errs...)
+}
+
+// tell starts or stops the unit, where it is not as it is to be.
+func (u unitState) tell(ctx context.Context, systemd *bus.Systemd) error {
+	ctx, cancel := context.WithTimeout(ctx, jobTime)
+	defer cancel()
+	state, err := systemd.State(ctx, u.unit)
+	running := state == "active" || state == "activating" || state == "reloading"
+	switch {
+	case err != nil:
+	case u.active && !running:
+		err = systemd.Start(ctx, u.unit)
+	case !u.active && running:
+		err = systemd.Stop(ctx, u.unit)
+	case !u.active && state == "failed":
+		err = systemd.ResetFailed(ctx, u.unit)
+	}
+	return err
 }
 
 // MarkApplied notes whether the oneshot has brought anything about, for the files that are

@@ -72,40 +72,47 @@ func (p *prober) tasks(s fib.State) ([]probe.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	links, addresses := make(map[string]apply.ResolvedLink, len(want.Links)), map[string][]apply.Address{}
+	for _, l := range want.Links {
+		links[l.Name] = l
+	}
+	for _, a := range have.Addresses {
+		addresses[a.Link] = append(addresses[a.Link], a)
+	}
 	tasks := make([]probe.Task, 0, len(s.Probes))
 	for _, e := range s.Probes {
-		tasks = append(tasks, probe.Task{Probe: e, Path: pathOf(e, want, have)})
+		path := probe.Path{None: "its link is not there"}
+		if l, there := links[e.Link]; there {
+			path = pathOf(e, l, addresses[l.Device.Name])
+		}
+		tasks = append(tasks, probe.Task{Probe: e, Path: path})
 	}
 	return tasks, nil
 }
 
-// pathOf returns the way by which a probe leaves: its uplink's link, and an address there.
-func pathOf(p fib.Probe, want apply.Resolved, have apply.Snapshot) probe.Path {
-	i := slices.IndexFunc(want.Links, func(l apply.ResolvedLink) bool { return l.Name == p.Link })
-	if i < 0 {
-		return probe.Path{None: "its link is not there"}
-	}
-	link := want.Links[i]
+// pathOf returns the way by which a probe leaves: its uplink's link, and an address of those
+// that are there.
+func pathOf(p fib.Probe, link apply.ResolvedLink, there []apply.Address) probe.Path {
 	switch d := link.Device; {
 	case !d.Up:
 		return probe.Path{None: d.Name + " is down"}
 	case !d.Carrier:
 		return probe.Path{None: d.Name + " has no carrier"}
 	}
-	if from := usable(p, link, have); len(from) > 0 {
+	if from := usable(p, link, there); len(from) > 0 {
 		return probe.Path{Device: link.Device.Name, Source: from[0]}
 	}
 	return probe.Path{None: link.Device.Name + " has no " + p.Family.String() + " address of the uplink"}
 }
 
-// usable returns the addresses that a probe may be sent from: those of the spec, in its
+// usable returns the addresses of a link that a probe may be sent from: those of the spec, in its
 // order, then those that were learned.
-func usable(p fib.Probe, link apply.ResolvedLink, have apply.Snapshot) (list []netip.Addr) {
+func usable(p fib.Probe, link apply.ResolvedLink, there []apply.Address) (list []netip.Addr) {
 	var learned []apply.Address
-	for _, a := range have.Addresses {
+	for _, a := range there {
 		addr := a.Prefix.Addr()
 		switch {
-		case a.Link != link.Device.Name || a.Family() != p.Family || a.Tentative || a.Duplicate:
+		case a.Family() != p.Family || a.Tentative || a.Duplicate:
 		case slices.Contains(p.Sources, addr):
 			list = append(list, addr)
 		case link.Learn.Learns(p.Family) && !slices.Contains(link.Learn.Fixed, addr) && addr.IsGlobalUnicast() && !a.Deprecated && !a.Temporary:

@@ -86,8 +86,10 @@ type reload struct {
 	gone     bool      // there is no spec
 	networkd bool      // runs here
 
-	tree, old units.Tree     // what is rendered, and what was
-	oldHas    units.Contents // of old
+	tree, old units.Tree        // what is rendered, and what was
+	oldHas    units.Contents    // of old
+	oldOn     map[onLink]bool   // the addresses of the spec that was in effect
+	marks     map[string][]byte // that there were
 	done      units.Changes
 	changed   bool // of these, some that networkd reads again
 
@@ -160,6 +162,12 @@ func (r *reload) read() (err error) {
 		return err
 	}
 	r.oldHas = r.old.Contents()
+	if err = r.noteOld(); err != nil {
+		return err
+	}
+	if r.marks, err = r.readMarks(); err != nil {
+		return err
+	}
 	if r.before, err = r.kernel.Observe(apply.Scope{Foreign: true}); err != nil {
 		return err
 	}
@@ -243,9 +251,6 @@ func (r *reload) bringAbout(ctx context.Context) error {
 			}
 		}
 	}
-	if err := r.MarkMatches(r.state, r.backend); err != nil {
-		return err
-	}
 	if r.networkd && r.backend != spec.Netlink {
 		if err := r.relieve(ctx); err != nil {
 			return err
@@ -263,7 +268,8 @@ func (r *reload) bringAbout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.MarkApplied(rest); err != nil {
+	// What fails before leaves the marks of what was in effect.
+	if err := errors.Join(r.MarkMatches(r.state, r.backend), r.MarkApplied(rest)); err != nil {
 		return err
 	}
 	if err := r.markInEffect(); err != nil {
@@ -320,6 +326,13 @@ func (r *reload) restore(cause error) error {
 		defer cancel()
 		if err := bus.ReloadNetworkd(ctx, r.Root); err != nil {
 			return errors.Join(cause, fmt.Errorf("the old files are back in place, but not in effect: %w", err))
+		}
+		// What is in effect is the old. Through netlink the watch brings it back.
+		if r.throughNet > 0 && r.Root.Exists(run.AppliedFile) {
+			r.marks[run.AppliedFile] = nil
+		}
+		if err := r.putMarks(r.marks); err != nil {
+			cause = errors.Join(cause, err)
 		}
 		if !r.isAsBefore(ctx) {
 			return errors.Join(cause, errors.New("the old files are back in place, and networkd has read them, but the kernel is not as it was before: see `networkctl` and `journalctl -u systemd-networkd`"))

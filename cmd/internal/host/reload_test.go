@@ -3,16 +3,20 @@ package host
 import (
 	"context"
 	"errors"
-	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
 )
 
 // put writes a file below a root directory.
@@ -85,7 +89,7 @@ func TestIsHooked(t *testing.T) {
 	expect("no spec", false, "")
 }
 
-func TestActiveUnits(t *testing.T) {
+func TestUnitStates(t *testing.T) {
 	for _, c := range []struct {
 		what                 string
 		r                    reload
@@ -98,7 +102,7 @@ func TestActiveUnits(t *testing.T) {
 		{"no spec", reload{gone: true, networkd: true}, false, false, false},
 		{"a link learns", reload{backend: spec.Networkd, networkd: true, state: fib.State{Links: []fib.Link{{Learn: fib.Learn{RA: true}}}}}, true, false, true},
 	} {
-		if have := c.r.activeUnits(); !maps.Equal(have, map[string]bool{renderUnit: c.render, applyUnit: c.apply, watchUnit: c.watch}) {
+		if have := c.r.unitStates(); !slices.Equal(have, []unitState{{renderUnit, c.render}, {applyUnit, c.apply}, {watchUnit, c.watch}}) {
 			t.Errorf("%s: %v", c.what, have)
 		}
 	}
@@ -146,5 +150,76 @@ func TestPoll(t *testing.T) {
 	cancel(broken)
 	if _, err := poll(ctx, time.Minute, func() (bool, error) { return false, nil }); !errors.Is(err, broken) {
 		t.Error(err)
+	}
+}
+
+// TestTakeDown wants the note of what is in effect to go with it, and no sooner.
+func TestTakeDown(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "run/uplink/in-effect.json", "{}")
+	fake := kerneltest.NewFake("eth0")
+	h := &Host{Root: rootfs.At(root), Applier: apply.Applier{Kernel: fake}}
+	state := fib.State{
+		Links:     []fib.Link{{Name: "a", Match: fib.Match{Name: "eth0"}}},
+		Addresses: []fib.Address{{Link: "a", Prefix: netip.MustParsePrefix("192.0.2.10/24")}},
+	}
+	if _, err := h.Apply(t.Context(), state); err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range []kerneltest.Fault{kerneltest.Refuse, kerneltest.None} {
+		h.Kernel = &kerneltest.Faulty{Kernel: fake, At: 1, Fault: fault}
+		err := h.TakeDown(t.Context())
+		_, there, noteErr := h.Effective()
+		if refused := fault != kerneltest.None; (err != nil) != refused || there != refused || noteErr != nil {
+			t.Errorf("refused: %t: %v; the note is there: %t %v", refused, err, there, noteErr)
+		}
+	}
+	put(t, root, "run/uplink/in-effect.json", "{")
+	want := filepath.Join(root, "run/uplink/in-effect.json") + ": unexpected end of JSON input: `uplinkctl reload` writes it anew"
+	if _, _, err := h.Effective(); err == nil || err.Error() != want {
+		t.Errorf("half a note: %v, want %s", err, want)
+	}
+}
+
+// TestAnAddressThatMovedIsLeftBehind has networkd keep it on the old card, as 247 and 248 do.
+func TestAnAddressThatMovedIsLeftBehind(t *testing.T) {
+	prefix := netip.MustParsePrefix("192.0.2.10/24")
+	on := func(link string) fib.State {
+		return fib.State{
+			Tables:    []fib.Table{{ID: 7, Name: "a"}},
+			Links:     []fib.Link{{Name: "a", Uplinks: []fib.Named{{Name: "a"}}, Match: fib.Match{Name: link}}},
+			Addresses: []fib.Address{{Link: "a", Prefix: prefix}},
+		}
+	}
+	root := rootfs.At(t.TempDir())
+	old, _, err := units.Render(on("eth0"), units.Target{Root: root, Version: units.Oldest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := kerneltest.NewFake("eth0", "eth1", "tun0")
+	for _, l := range fake.Links[1:] { // on tun0 it is somebody else's
+		fake.Addresses = append(fake.Addresses, apply.Address{Address: fib.Address{Link: l.Name, Prefix: prefix}})
+	}
+	put(t, root.String(), "run/uplink/lock", "")
+	h := &Host{Root: root, Applier: apply.Applier{Kernel: fake}}
+	if err := h.MarkInEffect(Effective{spec.Auto, on("eth0")}); err != nil {
+		t.Fatal(err)
+	}
+	r := &reload{Host: h, networkd: true, changed: true, oldHas: old.Contents()}
+	if err := r.noteOld(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		now  string
+		want []string
+	}{{"eth0", nil}, {"eth1", []string{"eth0"}}} {
+		left, err := r.leftovers(on(c.now))
+		var have []string
+		for _, l := range left {
+			have = append(have, l.remove.Address.Link)
+		}
+		if err != nil || !slices.Equal(have, c.want) {
+			t.Errorf("on %s: left on %q, want %q: %v", c.now, have, c.want, err)
+		}
 	}
 }

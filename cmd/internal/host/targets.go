@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply/probe"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/bus"
@@ -24,20 +25,32 @@ type targets struct {
 	more chan struct{}
 }
 
+// againTime is after how long a switch that has failed is tried again.
+const againTime = 10 * time.Second
+
 // follow works until ctx is done.
 func (t *targets) follow(ctx context.Context) {
-	have := map[string]string{}
+	have, said := map[string]string{}, ""
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.more:
+		case <-again:
 		}
 		t.mu.Lock()
 		want := maps.Clone(t.want)
 		t.mu.Unlock()
-		if err := change(ctx, have, want); err != nil {
-			t.log(err.Error())
+		err := change(ctx, have, want)
+		if again = nil; err == nil {
+			said = ""
+			continue
+		}
+		again = time.After(againTime)
+		if text := err.Error(); text != said && ctx.Err() == nil {
+			said = text
+			t.log(text)
 		}
 	}
 }
@@ -47,29 +60,45 @@ func change(ctx context.Context, have, want map[string]string) error {
 	if maps.Equal(have, want) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, jobTime)
-	defer cancel()
 	conn, err := bus.DialSystemd(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	return changeEach(have, want, func(unit string, start bool) error {
+		ctx, cancel := context.WithTimeout(ctx, jobTime)
+		defer cancel()
+		if start {
+			return conn.Start(ctx, unit)
+		}
+		return conn.Stop(ctx, unit)
+	})
+}
+
+// changeEach is change by a function that starts or stops a unit.
+func changeEach(have, want map[string]string, tell func(unit string, start bool) error) error {
 	var errs []error
 	for _, uplink := range slices.Sorted(maps.Keys(want)) {
 		now := want[uplink]
 		if was, told := have[uplink]; told && was == now {
 			continue
 		}
-		have[uplink] = now
+		var err error
 		// What is active from an earlier run of ours stops too.
 		for _, other := range []string{"up", "down"} {
 			if other != now {
-				errs = append(errs, conn.Stop(ctx, targetOf(uplink, other)))
+				err = errors.Join(err, tell(targetOf(uplink, other), false))
 			}
 		}
 		if now != "" {
-			errs = append(errs, conn.Start(ctx, targetOf(uplink, now)))
+			err = errors.Join(err, tell(targetOf(uplink, now), true))
 		}
+		if err == nil {
+			have[uplink] = now
+		} else {
+			delete(have, uplink)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -99,10 +128,10 @@ func (t *targets) tell(all map[fib.Verdict]probe.Judgement) {
 	}
 }
 
-// followTargets begins to follow, where systemd runs.
+// followTargets begins to follow, where systemd runs, and is the one of this root.
 func (h *Host) followTargets(ctx context.Context, log func(string)) *targets {
 	t := &targets{log: log, want: map[string]string{}, more: make(chan struct{}, 1)}
-	if h.Root.Exists("/run/systemd/system") {
+	if h.Root.IsHost() && h.Root.Exists("/run/systemd/system") {
 		go t.follow(ctx)
 	}
 	return t

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/bus"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
@@ -153,9 +154,9 @@ func (r *reload) begin(root string, o TryOptions) (*Trial, string, error) {
 	if err := writeJSON(filepath.Join(fresh, recordFile), was); err != nil {
 		return nil, "", err
 	}
-	// Twice the wait, for the links and for all of it, and what networkd has to take links
-	// over or to bring them back: nothing that goes on takes longer.
-	if err := writeProgress(fresh, o.Timeout+2*o.Wait+handOverTime+restoreTime, false); err != nil {
+	// Twice the wait, for the links and for all of it, and what networkd has to answer, to
+	// take links over or to bring them back: nothing that goes on takes longer.
+	if err := writeProgress(fresh, o.Timeout+2*o.Wait+bus.CallTime+handOverTime+restoreTime, false); err != nil {
 		return nil, "", err
 	}
 	t := &Trial{root: root, stderr: o.Stderr}

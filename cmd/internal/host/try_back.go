@@ -61,6 +61,10 @@ func (h *Host) goBack(stderr io.Writer) error {
 	if w.was.Version != recordVersion {
 		return fmt.Errorf("%s: version %d, and this program reads %d: use the uplinkctl that wrote it", back, w.was.Version, recordVersion)
 	}
+	// The note is the try's still.
+	if err := w.noteOld(); err != nil {
+		return err
+	}
 	for pause := backPause; ; pause *= 2 {
 		w.attempts++
 		if err = w.attempt(); err == nil || w.attempts == backAttempts {
@@ -90,7 +94,7 @@ func (w *wayBack) attempt() error {
 	defer cancel()
 	w.networkd = units.NetworkdRuns()
 	done, err := w.was.Files.Write(w.Root.String())
-	errs, limit := []error{err, w.marks()}, backTime
+	errs, limit := []error{err, w.putMarks(w.was.Marks)}, backTime
 	if w.networkd {
 		tell := w.attempts > 1 || slices.ContainsFunc(slices.Concat(done.Written, done.Removed), units.AffectsNetworkd)
 		if !tell {
@@ -107,26 +111,6 @@ func (w *wayBack) attempt() error {
 	return errors.Join(append(errs, w.settle(ctx, limit))...)
 }
 
-// marks brings the files back that are beside the rendered ones.
-func (w *wayBack) marks() error {
-	var errs []error
-	for _, m := range marks {
-		name, err := w.Root.Path(m)
-		data, was := w.was.Marks[m]
-		switch {
-		case err != nil:
-		case was:
-			err = writeFile(name, data, 0o644)
-		default:
-			if err = os.Remove(name); errors.Is(err, os.ErrNotExist) {
-				err = nil
-			}
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
 // tellNetworkd has networkd read the old files. What it had before the try, and the try
 // brought about through netlink, is handed over as Reload does.
 func (w *wayBack) tellNetworkd(ctx context.Context) error {
@@ -134,7 +118,8 @@ func (w *wayBack) tellNetworkd(ctx context.Context) error {
 		return err
 	}
 	w.told = true
-	w.changed, w.oldHas = true, w.was.Tried.Contents()
+	w.changed = true
+	_, w.oldHas = w.was.differing()
 	w.state = networkdPart(w.was.Held)
 	if len(w.state.Links) == 0 {
 		return nil
@@ -216,11 +201,7 @@ func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 			// Nothing else changes anything: a second time is for what took others along.
 			return time.Since(start) > time.Second, nil
 		case still > leftTime && slices.ContainsFunc(extra, theirs):
-			left, err := w.leftovers(networkdPart(w.was.Held))
-			if err != nil {
-				return false, err
-			}
-			return false, w.takeAway(left)
+			return false, w.takeAwayTheTrys()
 		case still > patience && !again && slices.ContainsFunc(missing, theirs):
 			again, moved = true, time.Now()
 			lacking := effect{devices: map[string]bool{}}
@@ -254,6 +235,19 @@ func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 	return errors.Join(restored, fmt.Errorf("the kernel differs from what it held:\n%s", strings.Join(text, "\n")))
 }
 
+// takeAwayTheTrys removes what networkd has left of the try.
+func (w *wayBack) takeAwayTheTrys() error {
+	now, err := w.Held(apply.Scope{Foreign: true})
+	if err != nil {
+		return err
+	}
+	left, err := w.leftovers(networkdPart(w.was.mayHold(now)))
+	if err != nil {
+		return err
+	}
+	return w.takeAway(left)
+}
+
 // configured says whether networkd is done with its links.
 func (w *wayBack) configured() bool {
 	progress := units.LinkProgress(w.Root)
@@ -268,10 +262,14 @@ func (w *wayBack) differences() (missing, extra []line, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	had, have := lines(w.was.Held), lines(w.was.own(now))
-	missing, extra = lacks(had, have), lacks(have, had)
+	missing = lacks(lines(w.was.still(now)), lines(w.was.own(now)))
+	extra = lacks(lines(w.was.theTrys(now)), lines(w.was.mayHold(now)))
+	mtus := make(map[string]uint32, len(now.Links))
+	for _, l := range now.Links {
+		mtus[l.Name] = l.MTU
+	}
 	for _, l := range w.was.Held.Links {
-		if l.MTU != 0 && slices.ContainsFunc(now.Links, func(n apply.Link) bool { return n.Name == l.Name && n.MTU != l.MTU }) {
+		if mtu, there := mtus[l.Name]; l.MTU != 0 && there && mtu != l.MTU {
 			o := apply.Op{Verb: apply.LinkMTU, Link: l.Name, MTU: l.MTU}
 			missing = append(missing, line{text: o.Batch(), device: l.Name})
 		}

@@ -57,6 +57,45 @@ type record struct {
 // marks are the files beside the rendered ones that a reload writes.
 var marks = []string{run.AppliedFile, matchFile, inEffectFile}
 
+// readMarks returns those that there are.
+func (h *Host) readMarks() (map[string][]byte, error) {
+	there := map[string][]byte{}
+	for _, m := range marks {
+		name, err := h.Root.Path(m)
+		if err != nil {
+			return nil, err
+		}
+		data, err := os.ReadFile(name)
+		switch {
+		case err == nil:
+			there[m] = append([]byte{}, data...)
+		case !errors.Is(err, os.ErrNotExist):
+			return nil, err
+		}
+	}
+	return there, nil
+}
+
+// putMarks makes the marks those that there were.
+func (h *Host) putMarks(were map[string][]byte) error {
+	var errs []error
+	for _, m := range marks {
+		name, err := h.Root.Path(m)
+		data, was := were[m]
+		switch {
+		case err != nil:
+		case was:
+			err = writeFile(name, data, 0o644)
+		default:
+			if err = os.Remove(name); errors.Is(err, os.ErrNotExist) {
+				err = nil
+			}
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // progress is how far a try is.
 type progress struct {
 	Version  int    `json:"version"`
@@ -191,18 +230,7 @@ func (h *Host) NotTrying() error {
 
 // record writes down how all is, before anything is changed.
 func (r *reload) record() (record, error) {
-	was := record{Version: recordVersion, Backend: r.backend, Gone: r.gone, Files: r.old, Tried: r.tree, Marks: map[string][]byte{}}
-	for _, m := range marks {
-		name, err := r.Root.Path(m)
-		if err != nil {
-			return was, err
-		}
-		if data, err := os.ReadFile(name); err == nil {
-			was.Marks[m] = append([]byte{}, data...)
-		} else if !errors.Is(err, os.ErrNotExist) {
-			return was, err
-		}
-	}
+	was := record{Version: recordVersion, Backend: r.backend, Gone: r.gone, Files: r.old, Tried: r.tree, Marks: r.marks}
 	held, err := r.Held(apply.Scope{Foreign: true})
 	if err != nil {
 		return was, err
@@ -222,35 +250,6 @@ func (r *reload) record() (record, error) {
 		}
 	}
 	return was, nil
-}
-
-// own leaves of a snapshot what is ours, and what networkd holds because the files say so
-// that were there before the try, or those of it.
-func (w *record) own(s apply.Snapshot) apply.Snapshot {
-	old, tried := w.Files.Contents(), w.Tried.Contents()
-	own := apply.Snapshot{Links: s.Links}
-	// asked says whether the files of before or those of the try ask for something.
-	asked := func(has func(units.Contents) (string, bool)) bool {
-		_, before := has(old)
-		_, now := has(tried)
-		return before || now
-	}
-	for _, a := range s.Addresses {
-		if a.Ours || asked(func(c units.Contents) (string, bool) { return c.Address(a.Address) }) {
-			own.Addresses = append(own.Addresses, a)
-		}
-	}
-	for _, r := range s.Routes {
-		if r.Ours() || r.MayBeNetworkds() && asked(func(c units.Contents) (string, bool) { return c.Route(r.Route) }) {
-			own.Routes = append(own.Routes, r)
-		}
-	}
-	for _, r := range s.Rules {
-		if r.Ours() || r.MayBeNetworkds() && asked(func(c units.Contents) (string, bool) { return c.Rule(r.Rule) }) {
-			own.Rules = append(own.Rules, r)
-		}
-	}
-	return own
 }
 
 // line is one thing of a snapshot.

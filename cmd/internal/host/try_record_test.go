@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,71 @@ func TestOwnIsWhatOurFilesAskFor(t *testing.T) {
 	const want = "192.0.2.10/24, 192.0.2.20/24, 192.0.2.40/24, 192.0.2.10/32 5 4, 192.0.2.20/32 6 4, 192.0.2.20/32 6 0, 192.0.2.99/32 9 118"
 	if text := strings.Join(have, ", "); text != want {
 		t.Errorf("%s\nwant\n%s", text, want)
+	}
+}
+
+// TestLinksThatComeAndGoDuringATry goes back where networkd has configured a link meanwhile,
+// or cannot any more.
+func TestLinksThatComeAndGoDuringATry(t *testing.T) {
+	address := func(link, a string) apply.Address {
+		return apply.Address{Address: fib.Address{Link: link, Prefix: netip.MustParsePrefix(a + "/24")}}
+	}
+	rule := func(from string) apply.Rule {
+		return apply.Rule{Rule: fib.Rule{Family: fib.Inet, Priority: 10000, From: netip.MustParsePrefix(from + "/32"), Action: fib.Lookup, Table: 7}, Protocol: 4}
+	}
+	// file is what an uplink of this name and interface has.
+	file := func(name, link, a string) units.Tree {
+		state := fib.State{
+			Tables:    []fib.Table{{ID: 7, Name: name}},
+			Links:     []fib.Link{{Name: name, Uplinks: []fib.Named{{Name: name}}, Match: fib.Match{Name: link}}},
+			Addresses: []fib.Address{address(name, a).Address},
+			Rules:     []fib.Rule{rule(a).Rule},
+		}
+		state.Rules[0].Link = name
+		tree, _, err := units.Render(state, units.Target{Root: rootfs.At(t.TempDir()), Version: units.Oldest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.DeleteFunc(tree, func(f units.File) bool { return !units.AffectsNetworkd(f.Path) })
+	}
+	eth0 := apply.Link{Index: 2, Name: "eth0", Up: true, Carrier: true}
+	eth1 := apply.Link{Index: 3, Name: "eth1", Up: true, Carrier: true}
+	unplugged := eth1
+	unplugged.Carrier = false
+	const ours, others, tried = "192.0.2.10", "198.51.100.10", "198.51.100.20"
+	snapshot := func(links []apply.Link, of ...apply.Address) apply.Snapshot {
+		s := apply.Snapshot{Links: links}
+		for _, a := range of {
+			s.Addresses, s.Rules = append(s.Addresses, a), append(s.Rules, rule(a.Prefix.Addr().String()))
+		}
+		return s
+	}
+	both, one := []apply.Link{eth0, eth1}, []apply.Link{eth0}
+	a, b, changed := file("a", "eth0", ours), file("b", "eth1", others), file("b", "eth1", tried)
+	for _, c := range []struct {
+		what           string
+		files, tried   units.Tree
+		held, now      apply.Snapshot
+		missing, extra int
+	}{
+		{"nothing happens", slices.Concat(a, b), slices.Concat(a, changed), snapshot(both, address("eth0", ours), address("eth1", others)), snapshot(both, address("eth0", ours), address("eth1", others)), 0, 0},
+		{"plugged in, and no part of the try", slices.Concat(file("a", "eth0", "192.0.2.99"), b), slices.Concat(a, b), snapshot(one), snapshot(both, address("eth1", others)), 0, 0},
+		{"plugged in, and as before the try", slices.Concat(a, b), slices.Concat(a, changed), snapshot(one, address("eth0", ours)), snapshot(both, address("eth0", ours), address("eth1", others)), 0, 0},
+		{"plugged in, and as in the try", slices.Concat(a, b), slices.Concat(a, changed), snapshot(one, address("eth0", ours)), snapshot(both, address("eth0", ours), address("eth1", tried)), 0, 2},
+		{"its cable plugged in", slices.Concat(a, b), slices.Concat(a, changed), snapshot([]apply.Link{eth0, unplugged}), snapshot(both, address("eth1", others)), 0, 0},
+		{"pulled out", slices.Concat(a, b), slices.Concat(a, changed), snapshot(both, address("eth0", ours), address("eth1", others)), snapshot(one, address("eth0", ours)), 0, 0},
+		{"its cable pulled out", slices.Concat(a, b), slices.Concat(a, changed), snapshot(both, address("eth1", others)), snapshot([]apply.Link{eth0, unplugged}), 0, 0},
+		{"not yet back", slices.Concat(a, b), slices.Concat(a, changed), snapshot(both, address("eth1", others)), snapshot(both, address("eth1", tried)), 2, 2},
+		{"left on another card", b, file("b", "eth0", others), snapshot(both, address("eth1", others)), snapshot(both, address("eth1", others), address("eth0", others)), 0, 1},
+	} {
+		w := wayBack{was: record{Files: c.files, Tried: c.tried}}
+		w.was.Held = w.was.own(c.held)
+		fake := kerneltest.NewFake()
+		fake.Snapshot = c.now
+		w.reload = &reload{Host: &Host{Applier: apply.Applier{Kernel: fake}}}
+		if missing, extra, err := w.differences(); err != nil || len(missing) != c.missing || len(extra) != c.extra {
+			t.Errorf("%s: missing %v, extra %v, want %d and %d: %v", c.what, missing, extra, c.missing, c.extra, err)
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ _uplinkctl()
 	export--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	import--from) mapfile -t COMPREPLY < <(compgen -W 'kernel interfaces netplan networkd script' -- "$cur") ;;
 	import--manage) mapfile -t COMPREPLY < <(compgen -W 'link policy' -- "$cur") ;;
-	import--output) ;;
+	import--output) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	import--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	graph--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	names--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
@@ -87,7 +87,7 @@ _uplinkctl()
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--root --help' -- "$cur")
 			;;
 		down)
-			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--dry-run --root --help' -- "$cur")
+			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--dry-run --if-needed --root --help' -- "$cur")
 			;;
 		verify)
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--json --root --help' -- "$cur")
@@ -105,6 +105,10 @@ _uplinkctl()
 			;;
 		import)
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--force --from --manage --output --root --help' -- "$cur")
+			if [[ $cur != -* ]]; then
+				compopt -o filenames 2>/dev/null
+				mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			fi
 			;;
 		graph)
 			[[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '--root --help' -- "$cur")

@@ -82,6 +82,7 @@ complete -c uplinkctl -n '__uplinkctl_command watch' -l root -x -a '(__fish_comp
 complete -c uplinkctl -n '__uplinkctl_command diff' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
 
 complete -c uplinkctl -n '__uplinkctl_command down' -l dry-run -d 'print what would be done, and do nothing'
+complete -c uplinkctl -n '__uplinkctl_command down' -l if-needed -d 'do nothing where what is in effect is systemd-networkd\'s alone'
 complete -c uplinkctl -n '__uplinkctl_command down' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory: where /run is (default /)'
 
 complete -c uplinkctl -n '__uplinkctl_command verify' -l json -d 'print one JSON object'
@@ -94,7 +95,7 @@ complete -c uplinkctl -n '__uplinkctl_command explain' -l json -d 'print one JSO
 complete -c uplinkctl -n '__uplinkctl_command explain' -l mark -x -d 'the packet\'s firewall mark, like 0x10'
 complete -c uplinkctl -n '__uplinkctl_command explain' -l offline -d 'ask no kernel: what it would do once the spec is in effect'
 complete -c uplinkctl -n '__uplinkctl_command explain' -l oif -x -a '(command ls /sys/class/net 2>/dev/null)' -d 'its socket is bound to this link'
-complete -c uplinkctl -n '__uplinkctl_command explain' -l proto -x -d 'tcp, udp, icmp, or a number'
+complete -c uplinkctl -n '__uplinkctl_command explain' -l proto -x -d 'tcp, udp, icmp or icmpv6'
 complete -c uplinkctl -n '__uplinkctl_command explain' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
 complete -c uplinkctl -n '__uplinkctl_command explain' -l sport -x -d 'its source port, with --proto'
 complete -c uplinkctl -n '__uplinkctl_command explain' -l uid -x -d 'its user (default: root)'
@@ -107,8 +108,9 @@ complete -c uplinkctl -n '__uplinkctl_command export' -k -a '(__fish_complete_su
 complete -c uplinkctl -n '__uplinkctl_command import' -l force -d 'replace FILE if it is there'
 complete -c uplinkctl -n '__uplinkctl_command import' -l from -x -a 'kernel interfaces netplan networkd script' -d 'kernel, interfaces, netplan, networkd, script'
 complete -c uplinkctl -n '__uplinkctl_command import' -l manage -x -a 'link policy' -d 'link, policy'
-complete -c uplinkctl -n '__uplinkctl_command import' -l output -x -d 'write to FILE and not to standard output'
+complete -c uplinkctl -n '__uplinkctl_command import' -l output -r -F -d 'write to FILE and not to standard output'
 complete -c uplinkctl -n '__uplinkctl_command import' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
+complete -c uplinkctl -n '__uplinkctl_command import' -F
 
 complete -c uplinkctl -n '__uplinkctl_command graph' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
 complete -c uplinkctl -n '__uplinkctl_command graph' -k -a '(__fish_complete_suffix .toml)'

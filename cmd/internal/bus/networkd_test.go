@@ -1,0 +1,97 @@
+package bus
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+)
+
+// serve is a message bus for one connection. It answers nothing but the login where it is
+// to take part, and not even that otherwise.
+func serve(conn net.Conn, takesPart bool) {
+	in := bufio.NewReader(conn)
+	for takesPart {
+		line, err := in.ReadString('\n')
+		answer := map[string]string{"\x00AUTH": "REJECTED EXTERNAL", "AUTH": "OK 0", "NEGOTIATE_UNIX_FD": "ERROR"}
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if err != nil || word == "BEGIN" {
+			break
+		}
+		if rest != "" {
+			word = strings.TrimPrefix(word, "\x00")
+		}
+		_, _ = conn.Write([]byte(answer[word] + "\r\n"))
+	}
+	for takesPart {
+		call, err := dbus.DecodeMessage(in)
+		if err != nil {
+			return
+		}
+		if call.Headers[dbus.FieldMember].Value() != "Hello" {
+			continue
+		}
+		reply := dbus.Message{
+			Type: dbus.TypeMethodReply, Body: []any{":1.1"},
+			Headers: map[dbus.HeaderField]dbus.Variant{
+				dbus.FieldReplySerial: dbus.MakeVariant(call.Serial()), dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf("")),
+			},
+		}
+		var b bytes.Buffer
+		_ = reply.EncodeTo(&b, binary.LittleEndian)
+		binary.LittleEndian.PutUint32(b.Bytes()[8:], 1) // its own serial number
+		_, _ = conn.Write(b.Bytes())
+	}
+}
+
+// TestNobodyIsWaitedForWithoutEnd has a networkd, and a bus, that hang.
+func TestNobodyIsWaitedForWithoutEnd(t *testing.T) {
+	callTime = 300 * time.Millisecond
+	for _, c := range []struct {
+		what, says string
+		busAnswers bool
+	}{
+		{"networkd hangs", "systemd-networkd does not answer Reload within 300ms: context deadline exceeded: see `systemctl status systemd-networkd`", true},
+		{"the bus hangs", "the message bus, which does not answer", false},
+	} {
+		root := t.TempDir()
+		socket := filepath.Join(root, "run/dbus/system_bus_socket")
+		if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		listener, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go serve(conn, c.busAnswers)
+			}
+		}()
+		done := make(chan error, 1)
+		go func() { done <- ReloadNetworkd(context.Background(), rootfs.At(root)) }()
+		select {
+		case err := <-done:
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: %v", c.what, err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: it waits", c.what)
+		}
+		listener.Close()
+	}
+}

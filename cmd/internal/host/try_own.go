@@ -1,0 +1,165 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+// own leaves of a snapshot what is ours, and what networkd holds because the files say so
+// that were there before the try, or those of it.
+func (w *record) own(s apply.Snapshot) apply.Snapshot {
+	return ownOf(s, w.Files.Contents(), w.Tried.Contents())
+}
+
+// theTrys is own without what both have alike: networkd does not touch a link whose file
+// stays.
+func (w *record) theTrys(s apply.Snapshot) apply.Snapshot {
+	old, tried := w.differing()
+	return ownOf(s, old, tried)
+}
+
+func ownOf(s apply.Snapshot, old, tried units.Contents) apply.Snapshot {
+	return pick(s,
+		func(a apply.Address) bool { return a.Ours || hasAddress(old, a) || hasAddress(tried, a) },
+		func(r apply.Route) bool { return r.Ours() || hasRoute(old, r) || hasRoute(tried, r) },
+		func(r apply.Rule) bool { return r.Ours() || hasRule(old, r) || hasRule(tried, r) })
+}
+
+// caughtUp leaves of a snapshot what networkd has brought about since the record, and not
+// because of the try: the old files ask for it, on a link that was not there or had no
+// carrier. A rule has no link.
+func (w *record) caughtUp(now apply.Snapshot) apply.Snapshot {
+	old, _ := w.differing()
+	was := map[string]bool{} // the links that networkd could configure
+	for _, l := range w.Held.Links {
+		was[linkKey(l)] = l.Carrier
+	}
+	late := map[string]bool{}
+	for _, l := range now.Links {
+		late[l.Name] = !was[linkKey(l)]
+	}
+	return pick(now,
+		func(a apply.Address) bool { return late[a.Link] && !a.Ours && hasAddress(old, a) },
+		func(r apply.Route) bool {
+			return !slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !late[n.Link] }) && hasRoute(old, r)
+		},
+		func(r apply.Rule) bool { return hasRule(old, r) })
+}
+
+// mayHold is the record, with what has been caught up on since.
+func (w *record) mayHold(now apply.Snapshot) apply.Snapshot {
+	s, more := w.Held, w.caughtUp(now)
+	s.Links = now.Links
+	s.Addresses = slices.Concat(s.Addresses, more.Addresses)
+	s.Routes = slices.Concat(s.Routes, more.Routes)
+	s.Rules = slices.Concat(s.Rules, more.Rules)
+	return s
+}
+
+// still leaves of the record what can be there now: what belongs to a link that is gone
+// cannot, nor what networkd takes away with a carrier.
+func (w *record) still(now apply.Snapshot) apply.Snapshot {
+	old := w.Files.Contents()
+	there, carrier := map[string]bool{"": true}, map[string]bool{"": true}
+	for _, l := range now.Links {
+		there[l.Name], carrier[l.Name] = true, l.Carrier
+	}
+	for _, l := range w.Held.Links {
+		carrier[l.Name] = carrier[l.Name] || there[l.Name] && !l.Carrier
+	}
+	can := func(link string, ours bool) bool { return there[link] && (ours || carrier[link]) }
+	// A rule goes with the links of its file.
+	serves := map[string]bool{}
+	note := func(file string, link string) { serves[file] = serves[file] || can(link, false) }
+	for _, a := range w.Held.Addresses {
+		if file, ok := old.Address(a.Address); ok && !a.Ours {
+			note(file, a.Link)
+		}
+	}
+	for _, r := range w.Held.Routes {
+		if file, ok := old.Route(r.Route); ok && hasRoute(old, r) {
+			for _, n := range r.Nexthops {
+				note(file, n.Link)
+			}
+		}
+	}
+	return pick(w.Held,
+		func(a apply.Address) bool { return can(a.Link, a.Ours) },
+		func(r apply.Route) bool {
+			return !slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !can(n.Link, r.Ours()) })
+		},
+		func(r apply.Rule) bool {
+			file, ok := old.Rule(r.Rule)
+			serving, known := serves[file]
+			return r.Ours() || !ok || !known || serving
+		})
+}
+
+// linkKey tells a link from one that has its name later.
+func linkKey(l apply.Link) string { return fmt.Sprint(l.Index, " ", l.Name) }
+
+// differing returns what the files of before and those of the try ask networkd for, without
+// the files that both have.
+func (w *record) differing() (old, tried units.Contents) {
+	return without(w.Files, w.Tried).Contents(), without(w.Tried, w.Files).Contents()
+}
+
+// without returns the files of a tree that another one does not have alike.
+func without(tree, other units.Tree) (list units.Tree) {
+	alike := map[string]string{}
+	for _, f := range other {
+		alike[f.Path] = string(f.Data)
+	}
+	for _, f := range tree {
+		if data, there := alike[f.Path]; !there || data != string(f.Data) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+func hasAddress(c units.Contents, a apply.Address) bool {
+	_, ok := c.Address(a.Address)
+	return ok
+}
+
+func hasRoute(c units.Contents, r apply.Route) bool {
+	if !r.MayBeNetworkds() {
+		return false
+	}
+	_, ok := c.Route(r.Route)
+	return ok
+}
+
+func hasRule(c units.Contents, r apply.Rule) bool {
+	if !r.MayBeNetworkds() {
+		return false
+	}
+	_, ok := c.Rule(r.Rule)
+	return ok
+}
+
+// pick leaves of a snapshot what the functions say, and the links.
+func pick(s apply.Snapshot, address func(apply.Address) bool, route func(apply.Route) bool, rule func(apply.Rule) bool) apply.Snapshot {
+	some := apply.Snapshot{Links: s.Links}
+	for _, a := range s.Addresses {
+		if address(a) {
+			some.Addresses = append(some.Addresses, a)
+		}
+	}
+	for _, r := range s.Routes {
+		if route(r) {
+			some.Routes = append(some.Routes, r)
+		}
+	}
+	for _, r := range s.Rules {
+		if rule(r) {
+			some.Rules = append(some.Rules, r)
+		}
+	}
+	return some
+}
