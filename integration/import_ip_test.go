@@ -203,6 +203,30 @@ ip rule del pref 12
 ip addr add 192.0.2.77/24 dev eth0
 ip addr del 192.0.2.77/24 dev eth0
 `},
+	{name: "taken away one by one", script: `
+ip route add default via 198.51.100.1 dev eth1 table rt2 metric 5
+ip route add default via 198.51.100.2 dev eth1 table rt2 metric 3
+ip route del default table rt2
+ip route add blackhole 10.1.0.0/16 table rt2 metric 3
+ip route add 10.1.0.0/16 via 198.51.100.1 dev eth1 table rt2 metric 5
+ip route del unicast 10.1.0.0/16 table rt2
+ip -6 route add default table rt2 nexthop via 2001:db8:1::1 dev eth0 nexthop via 2001:db8:2::1 dev eth1
+ip -6 route del default via 2001:db8:1::1 table rt2
+ip route add default via 192.0.2.1 dev eth0 table 7
+ip -6 route add default via 2001:db8:1::1 dev eth0 table 7
+ip route flush table 7
+ip -6 route add default via 2001:db8:1::1 dev eth0 table 8
+ip -6 route flush table 8
+ip rule add from 198.51.100.10 table rt2 pref 12
+ip rule add from 198.51.100.10 table rt2 pref 9
+ip rule add from 198.51.100.10 to 10.0.0.0/8 table rt2 pref 11
+ip rule del from 198.51.100.10 table rt2
+ip rule add from 198.51.100.0/24 table rt2
+ip rule add from 198.51.100.0/24 table rt2
+ip rule del from 198.51.100.0/24
+ip -6 rule add from 2001:db8:2::10 table rt2 pref 9
+ip -6 rule add from 2001:db8:1::10 table 7 pref 9
+`},
 	{name: "several addresses", script: `
 ip addr add 203.0.113.5 dev eth1
 ip addr add 198.51.100.11/24 dev eth1

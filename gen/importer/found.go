@@ -210,16 +210,27 @@ func (f *Found) settlePriorities() {
 	if !given && f.orderless() {
 		return
 	}
+	for i, p := range priorities(f.Rules) {
+		f.Rules[i].Priority, f.Rules[i].AnyPriority = p, false
+	}
+}
+
+// priorities returns those of rules in the order in which they are added: one that has
+// none comes before the first so far but that of 0.
+func priorities(rules []Rule) []uint32 {
+	list := make([]uint32, len(rules))
 	first := map[fib.Family]uint32{fib.Inet: fib.PriorityMain, fib.Inet6: fib.PriorityMain}
-	for i := range f.Rules {
-		r := &f.Rules[i]
+	for i := range rules {
+		r := &rules[i]
+		p := r.Priority
 		if r.AnyPriority {
-			r.Priority, r.AnyPriority = first[r.Family]-1, false
+			p = first[r.Family] - 1
 		}
-		if r.Priority > 0 {
-			first[r.Family] = min(first[r.Family], r.Priority)
+		if list[i] = p; p > 0 {
+			first[r.Family] = min(first[r.Family], p)
 		}
 	}
+	return list
 }
 
 // orderless says whether the order of the rules does not matter: they select different

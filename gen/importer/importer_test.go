@@ -111,6 +111,51 @@ func TestWhatIsLeft(t *testing.T) {
 	}
 }
 
+// TestScriptsAsTheKernelRunsThem wants of a script what the kernel then holds, and what is
+// left.
+func TestScriptsAsTheKernelRunsThem(t *testing.T) {
+	for script, want := range map[string]string{
+		"ip rule add from 192.0.2.1 table 5 pref 12; ip rule add from 192.0.2.1 table 5 pref 9; ip rule del from 192.0.2.1": "rule add priority 12 from 192.0.2.1 lookup 5",
+		"ip rule add from 192.0.2.1 table 5; ip rule add from 192.0.2.1 table 6; ip rule del from 192.0.2.1":                "rule add priority 0 from 192.0.2.1 lookup 5",
+		"ip rule add from 192.0.2.1 table 5; ip rule add from 192.0.2.2 table 6; ip rule del pref 32764":                    "rule add priority 0 from 192.0.2.1 lookup 5",
+		"ip rule add from 192.0.2.1 table 5 pref 9; ip rule add from 192.0.2.1 table 5 pref 9; ip rule del pref 9":          "",
+		"ip rule add from 192.0.2.1 dport 80 table 5 pref 9; ip rule del from 192.0.2.1 dport 81": "rule add priority 9 from 192.0.2.1 dport 80 lookup 5\n" +
+			"! /a:1: ip rule del from 192.0.2.1 dport 81: it takes away what is not added here",
+		"ip rule add from 192.0.2.1 table 5 pref 9; ip -6 rule add from 2001:db8::1 table 5 pref 9; ip rule flush":                           "-6 rule add priority 9 from 2001:db8::1 lookup 5",
+		"ip route add default dev d table 5 metric 5; ip route add default dev d table 5 metric 3; ip route del default table 5":             "route add default dev d table 5 scope link metric 5",
+		"ip route add default dev d table 5\nip route add default dev e table 5\nip route del default table 5":                               "! /a:2: ip route add default dev e table 5: there is another with this destination and metric",
+		"ip route add default dev d table 5; ip -6 route add default dev d table 5; ip route flush table 5":                                  "-6 route add default dev d table 5 metric 1024",
+		"ip route add default dev d table 5; ip -6 route add default dev d table 5; ip -6 route flush table 5":                               "route add default dev d table 5 scope link",
+		"ip route add default dev d table 5; ip -6 route add default dev d table 6; ip route flush table all":                                "",
+		"ip route add blackhole 10.0.0.0/8 table 5 metric 1; ip route add 10.0.0.0/8 dev d table 5; ip route del unicast 10.0.0.0/8 table 5": "route add blackhole 10.0.0.0/8 table 5 metric 1",
+		"ip route add 10.0.0.0/8 table 5 nexthop dev d nexthop dev e; ip route del 10.0.0.0/8 dev e table 5": "route add 10.0.0.0/8 table 5 scope link nexthop dev d weight 1 nexthop dev e weight 1\n" +
+			"! /a:1: ip route del 10.0.0.0/8 dev e table 5: it takes away what is not added here",
+		"ip -6 route add default table 5 nexthop via fe80::1 dev d nexthop via fe80::2 dev e; ip -6 route del default via fe80::1 table 5": "-6 route add default via fe80::2 dev e table 5 metric 1024",
+		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d":                                         "-6 address add 2001:db8::1/64 dev d",
+	} {
+		f := parse(t, "script", script)
+		var got []string
+		for _, a := range f.Addresses {
+			got = append(got, addressText(a.Address))
+		}
+		for _, r := range f.Routes {
+			got = append(got, routeText(r.Route))
+		}
+		for _, r := range f.Rules {
+			got = append(got, ruleText(r.Rule))
+		}
+		for _, l := range f.Left {
+			got = append(got, "! "+l.String())
+		}
+		for i := range got {
+			got[i] = strings.TrimPrefix(got[i], "ip ")
+		}
+		if s := strings.Join(got, "\n"); s != want {
+			t.Errorf("%s\n got %s\nwant %s", script, s, want)
+		}
+	}
+}
+
 // TestManyUplinks wants imports of many uplinks, right ones and wrong ones, in the time of
 // a linear one: a quadratic one takes minutes.
 func TestManyUplinks(t *testing.T) {
