@@ -25,6 +25,7 @@ func (g *guess) assignRoutes() {
 		case u != nil && g.isLast(r) && (u.last == 0 || u.last == r.Type):
 			u.last, u.lasts = r.Type, append(u.lasts, r)
 		case u != nil && u.connected(r):
+			u.subnets = append(u.subnets, r)
 		case u != nil && u.isGateway(r):
 			u.gateways = append(u.gateways, r)
 		default:

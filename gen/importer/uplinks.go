@@ -19,6 +19,7 @@ type uplink struct {
 	policy bool
 
 	addresses []*Address
+	subnets   []*Route // that follow from the addresses
 	gateways  []*Route
 	onlink    bool
 	defaults  []*Route // in main, of default-route
