@@ -35,6 +35,7 @@ type Link struct {
 	Match   fib.Match
 	Learn   fib.Learn // Table is 0 for main
 	MTU     uint32    // bytes; 0 leaves it alone
+	MTUSet  Left      // the command that sets it, which is none of the link's own configuration
 	DNS     []netip.Addr
 	Domains []string
 	Origin  fib.Origin
@@ -235,10 +236,19 @@ func priorities(rules []Rule) []uint32 {
 
 // orderless says whether the order of the rules does not matter: they select different
 // sources, or destinations that are the host's own, for which table local comes first.
+// Only a rule that looks up an uplink's table can do without a number in a spec.
 func (f *Found) orderless() bool {
 	own := map[netip.Addr]bool{}
 	for _, a := range f.Addresses {
 		own[a.Prefix.Addr()] = true
+	}
+	leads := map[uint32]bool{}
+	for i := range f.Routes {
+		r := &f.Routes[i]
+		leads[r.Table] = leads[r.Table] || len(r.Nexthops) > 0
+	}
+	for _, l := range f.Links {
+		leads[l.Learn.Table] = leads[l.Learn.Table] || l.Learn.Any()
 	}
 	var sources []netip.Prefix
 	for _, r := range f.Rules {
@@ -246,7 +256,7 @@ func (f *Found) orderless() bool {
 			Family: r.Family, Priority: r.Priority, From: r.From, To: r.To, Action: fib.Lookup, Table: r.Table,
 			SuppressPrefixLength: r.SuppressPrefixLength,
 		}
-		if plain.Key() != r.Key() {
+		if plain.Key() != r.Key() || kernelTable(r.Table) || !leads[r.Table] {
 			return false
 		}
 		switch {

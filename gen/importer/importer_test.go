@@ -156,6 +156,50 @@ func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 	}
 }
 
+// TestWhatBecomesOtherwise wants of a source what is lost and what changes, and in the spec
+// what is carried over with some difficulty.
+func TestWhatBecomesOtherwise(t *testing.T) {
+	const script = "ip addr add 192.0.2.10/24 dev eth0\nip route add default via 192.0.2.1 table 5\nip rule add from 192.0.2.10 table 5\n"
+	for _, tt := range []struct {
+		kind   string
+		manage Manage
+		text   string
+		holds  string // that the spec does
+		want   []string
+	}{
+		{"script", "", script + "ip rule add from 10.0.0.0/8 table main\n", "priority = 32764\nfrom = \"10.0.0.0/8\"\ntable = \"main\"", nil},
+		{"script", "", script + "ip rule add from 10.0.0.0/8 table 9\n", "priority = 32764\nfrom = \"10.0.0.0/8\"\ntable = 9", nil},
+		{"script", "", script + "ip link set mtu 1400 dev eth0\n", "mtu = 1400", nil},
+		{"script", "", script + "ip link set mtu 1400 dev eth1\n", "", []string{
+			`not carried over: /a:4: ip link set mtu 1400 dev eth1: with manage = "policy" the MTU is left to whoever configures eth1`,
+		}},
+		{"script", ByLink, script + "ip link set mtu 1400 dev eth1\n", "", []string{"not carried over: /a:4: the settings of eth1: it is no uplink"}},
+		{"interfaces", "", "iface eth0 inet static\n address 192.0.2.10/24\n mtu 1300\n up ip link set mtu 1400 dev $IFACE\n up ip rule add from 192.0.2.10 table 5\n", "", []string{
+			`not carried over: /a:4: ip link set mtu 1400 dev $IFACE: with manage = "policy" the MTU is left to whoever configures eth0`,
+		}},
+		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      dhcp4-overrides: {route-metric: 300}\n", "metric = 300", nil},
+		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      addresses: [\"2001:db8::2/64\"]\n      routes:\n      - {to: default, via: \"2001:db8::1\", metric: 50}\n", "metric = 50", []string{
+			"will change: /a.yaml:3: what eth0 learns: its metric becomes 50, not the default",
+		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteTable=5\nRouteMetric=7\n", "table = 5", []string{
+			"will change: /a.network:2: what eth0 learns: its metric becomes the default, not 7",
+		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n[DHCPv4]\nRouteMetric=7\n[IPv6AcceptRA]\nRouteMetric=9\n", "metric = 7", []string{
+			"not carried over: /a.network:9: RouteMetric=9: a spec has one for all that a link learns",
+		}},
+	} {
+		r, err := Make(parse(t, tt.kind, tt.text), Options{Manage: tt.manage})
+		if err != nil {
+			t.Errorf("%s: %v", tt.text, err)
+			continue
+		}
+		got := slices.DeleteFunc(r.Lines(), func(s string) bool { return strings.HasPrefix(s, "will be added: ") })
+		if !slices.Equal(got, tt.want) || !strings.Contains(r.TOML, tt.holds) {
+			t.Errorf("%s\n got %q\nwant %q\n%s", tt.text, got, tt.want, r.TOML)
+		}
+	}
+}
+
 // TestManyUplinks wants imports of many uplinks, right ones and wrong ones, in the time of
 // a linear one: a quadratic one takes minutes.
 func TestManyUplinks(t *testing.T) {

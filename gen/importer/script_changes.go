@@ -63,7 +63,7 @@ func (s *shell) change(at fib.Origin, text string, args []string) {
 		s.remove(c, at, text)
 	case c.link != nil:
 		if l := s.f.link(c.link.name, at); c.link.mtu != 0 {
-			l.MTU = c.link.mtu
+			l.MTU, l.MTUSet = c.link.mtu, Left{Origin: at, Text: text}
 		}
 	case c.address != nil:
 		a := *c.address

@@ -45,9 +45,9 @@ type guess struct {
 	rules     []*Rule // without those that main-routes-first implies
 	uplinks   []*uplink
 	byTable   map[uint32]*uplink
-	shared    []*Route // in main, of [multipath]
-	noLearn   bool
-	why       map[any]string // why something is not carried over
+	shared    []*Route          // in main, of [multipath]
+	noLearn   map[string]string // why a link learns nothing
+	why       map[any]string    // why something is not carried over
 }
 
 // policy says whether a link is left to whoever has it.
@@ -67,7 +67,7 @@ func (g *guess) carried(r *Route) bool {
 // newGuess finds the uplinks: a link with a table that rules or routes speak of, and a
 // link without one where there is something to carry.
 func newGuess(f *Found, o Options, mainFirst bool) *guess {
-	g := &guess{Found: f, o: o, mainFirst: mainFirst, byTable: map[uint32]*uplink{}}
+	g := &guess{Found: f, o: o, mainFirst: mainFirst, byTable: map[uint32]*uplink{}, noLearn: map[string]string{}}
 	g.chooseRules()
 	g.index = newIndex(f, g.rules)
 	for _, t := range g.ownTables() {
@@ -304,7 +304,7 @@ func (g *guess) assignLearned() {
 	for i := range g.Links {
 		l := &g.Links[i]
 		on := g.on(l.Name)
-		if !l.Learn.Any() || len(on) == 0 || on[0].policy || g.noLearn {
+		if !l.Learn.Any() || len(on) == 0 || on[0].policy {
 			continue
 		}
 		u := on[0]

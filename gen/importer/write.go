@@ -243,8 +243,7 @@ func (g *guess) writeLearn(d *document, u *uplink) {
 	}
 	undo := func(why string) {
 		u.learn = fib.Learn{}
-		g.noLearn = true
-		g.left(fib.Origin{}, "DHCP and router advertisements on "+u.link, "%s", why)
+		g.noLearn[u.link] = why
 	}
 	if u.learn.DHCP4 || u.learn.DHCP6 {
 		d.key("dhcp", quote(map[[2]bool]string{{true, true}: "yes", {true, false}: "ipv4", {false, true}: "ipv6"}[[2]bool{u.learn.DHCP4, u.learn.DHCP6}]), undo)
