@@ -131,9 +131,16 @@ func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 		"ip route add 10.0.0.0/8 table 5 nexthop dev d nexthop dev e; ip route del 10.0.0.0/8 dev e table 5": "route add 10.0.0.0/8 table 5 scope link nexthop dev d weight 1 nexthop dev e weight 1\n" +
 			"! /a:1: ip route del 10.0.0.0/8 dev e table 5: it takes away what is not added here",
 		"ip -6 route add default table 5 nexthop via fe80::1 dev d nexthop via fe80::2 dev e; ip -6 route del default via fe80::1 table 5": "-6 route add default via fe80::2 dev e table 5 metric 1024",
-		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d":                                         "-6 address add 2001:db8::1/64 dev d",
+		"iface d inet static\n address 172.16.1.2\n x-y_z 7\n up ip rule add from $IF_ADDRESS table $IF_X_Y_Z\n up ip route add $IF_BROADCAST dev d table 5\n": "address add 172.16.1.2/16 dev d brd +\n" +
+			"route add 172.16.255.255 dev d table 5 scope link\nrule add priority 0 from 172.16.1.2 lookup 7",
+		"iface d inet static\n address 10.1.2.3/8\n netmask 24\n up ip route add 10.1.2.0/$IF_NETMASK dev d table 5\n": "address add 10.1.2.3/24 dev d brd +\nroute add 10.1.2.0/24 dev d table 5 scope link",
+		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d":                     "-6 address add 2001:db8::1/64 dev d",
 	} {
-		f := parse(t, "script", script)
+		kind := "script"
+		if strings.HasPrefix(script, "iface ") {
+			kind = "interfaces"
+		}
+		f := parse(t, kind, script)
 		var got []string
 		for _, a := range f.Addresses {
 			got = append(got, addressText(a.Address))
