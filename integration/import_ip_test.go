@@ -258,18 +258,19 @@ rule add pref 78 iif eth1 table rt2
 END
 `},
 	{name: "a batch", batch: true, script: `
-# a comment
+# a comment \
 link set eth0 up
 link set dev eth1 up
 a a 192.0.2.10/24 dev eth0
 addr add 198.51.100.10/24 dev eth1
 route add default via 198.51.100.1 \
   dev eth1 table rt2
+route add 10.0.0.0/8 via 0.0.0.0 dev eth1 table rt2
 addr add 2001:db8:2::10/64 dev eth1
 route add default via 192.0.2.1 dev eth0
 route add default via 2001:db8:2::1 dev eth1 table rt2   # a comment
-rule add from 198.51.100.10 table rt2 pref 9
-ru a pref 10 fwmark 0x7 ta rt2
+rule add from 198.51.100.10 table "rt2" pref 9
+ru a pref 10 fwmark 0x7 ta 'rt2'
 `},
 	{name: "what no spec says", script: `
 ip route add default via 198.51.100.1 dev eth1 table rt2

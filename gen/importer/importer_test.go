@@ -131,6 +131,12 @@ func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 		"ip route add 10.0.0.0/8 table 5 nexthop dev d nexthop dev e; ip route del 10.0.0.0/8 dev e table 5": "route add 10.0.0.0/8 table 5 scope link nexthop dev d weight 1 nexthop dev e weight 1\n" +
 			"! /a:1: ip route del 10.0.0.0/8 dev e table 5: it takes away what is not added here",
 		"ip -6 route add default table 5 nexthop via fe80::1 dev d nexthop via fe80::2 dev e; ip -6 route del default via fe80::1 table 5": "-6 route add default via fe80::2 dev e table 5 metric 1024",
+		"ip route add 10.0.0.0/8 via 0.0.0.0 dev d table 5": "route add 10.0.0.0/8 dev d table 5 scope global",
+		"ip -6 route add default via :: dev d table 5":      "! /a:1: ip -6 route add default via :: dev d table 5: :: is no gateway",
+		"rule add from 192.0.2.1 table 5 # the first \\\nrule add \\\n from 192.0.2.2 \\\n table '6' # two\nrule add from \"192.0.2.3": "rule add priority 0 from 192.0.2.1 lookup 5\n" +
+			"rule add priority 0 from 192.0.2.2 lookup 6\n! /a:5: rule add from \"192.0.2.3: a quote is not closed",
+		"T=5\nip -batch - <<'E'\nrule add from 192.0.2.1 table $T\nE\nip -batch - <<E\nrule add from 192.0.2.2 table $T\n# no more \\\nrule add from 192.0.2.3 table 7\nE\n": "rule add priority 0 from 192.0.2.2 lookup 5\n" +
+			"! /a:3: rule add from 192.0.2.1 table $T: no table is called \"$T\" in rt_tables",
 		"iface d inet static\n address 172.16.1.2\n x-y_z 7\n up ip rule add from $IF_ADDRESS table $IF_X_Y_Z\n up ip route add $IF_BROADCAST dev d table 5\n": "address add 172.16.1.2/16 dev d brd +\n" +
 			"route add 172.16.255.255 dev d table 5 scope link\nrule add priority 0 from 172.16.1.2 lookup 7",
 		"iface d inet static\n address 10.1.2.3/8\n netmask 24\n up ip route add 10.1.2.0/$IF_NETMASK dev d table 5\n": "address add 10.1.2.3/24 dev d brd +\nroute add 10.1.2.0/24 dev d table 5 scope link",
@@ -194,6 +200,9 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n[DHCPv4]\nRouteMetric=7\n[IPv6AcceptRA]\nRouteMetric=9\n", "metric = 7", []string{
 			"not carried over: /a.network:9: RouteMetric=9: a spec has one for all that a link learns",
 		}},
+		{"netplan", ByLink, "network:\n  vrfs:\n    v:\n      table: 1000\n      routes: [{to: default, via: 192.0.2.1, on-link: true}]\n      routing-policy: [{from: 192.0.2.0/24, priority: 50}]\n", "table = 1000\npriority = 50", []string{
+			"not carried over: /a.yaml:3: vrfs: v: a spec makes no links", "not carried over: /a.yaml:4: v: table: 1000: no spec has it",
+		}},
 	} {
 		r, err := Make(parse(t, tt.kind, tt.text), Options{Manage: tt.manage})
 		if err != nil {
@@ -248,6 +257,21 @@ func TestSlowScripts(t *testing.T) {
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("%s: %v", name, took)
 		}
+	}
+}
+
+// TestAliasesOfAliases wants YAML refused that says more by aliases than anybody has.
+func TestAliasesOfAliases(t *testing.T) {
+	text := "network:\n  a0: &a0 [1]\n"
+	for i := range 12 {
+		text += fmt.Sprintf("  a%d: &a%[1]d [*a%[2]d%[3]s]\n", i+1, i, strings.Repeat(fmt.Sprintf(", *a%d", i), 9))
+	}
+	start := time.Now()
+	if f := parse(t, "netplan", text); f != nil {
+		t.Errorf("%d things of it are left", len(f.Left))
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Error(took)
 	}
 }
 

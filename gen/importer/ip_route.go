@@ -43,7 +43,7 @@ func (p *ipArgs) route() error {
 	var hop fib.Nexthop
 	var hops []fib.Nexthop
 	scope := fib.Opt[fib.Scope]{}
-	haveDst := false
+	haveDst, hasVia := false, false
 	for len(p.args) > 0 {
 		switch a := p.args[0]; {
 		case a == "src":
@@ -51,6 +51,7 @@ func (p *ipArgs) route() error {
 			r.Src, err = p.addr()
 		case a == "via":
 			p.next()
+			hasVia = true
 			hop.Via, err = p.via()
 		case a == "dev" || a == "oif":
 			p.next()
@@ -108,6 +109,9 @@ func (p *ipArgs) route() error {
 	if !haveDst {
 		return errIP("it has no destination")
 	}
+	if hasVia && !hop.Via.IsValid() && !scope.Set {
+		scope = fib.Some(fib.ScopeUniverse) // which ip(8) asks for where there is a `via`
+	}
 	return p.finishRoute(r, hop, hops, scope)
 }
 
@@ -115,7 +119,14 @@ func (p *ipArgs) via() (netip.Addr, error) {
 	if len(p.args) > 1 && (p.args[0] == "inet" || p.args[0] == "inet6") {
 		p.next()
 	}
-	return p.addr()
+	a, err := p.addr()
+	if err == nil && a.IsUnspecified() {
+		if a.Is6() {
+			return a, errIP(":: is no gateway")
+		}
+		a = netip.Addr{} // to the kernel no gateway at all
+	}
+	return a, err
 }
 
 func (p *ipArgs) routeMetric(r *Route) error {

@@ -29,7 +29,9 @@ func (r *networkReader) route(s section) {
 			inet6 = inet6 || strings.Contains(to, ":")
 		case "Gateway":
 			learned = strings.HasPrefix(x.value, "_")
-			tail = append(tail, "via", x.value)
+			if x.value != "0.0.0.0" && x.value != "::" { // which is none
+				tail = append(tail, "via", x.value)
+			}
 			inet6 = inet6 || strings.Contains(x.value, ":")
 		case "MultiPathRoute":
 			way, ok := r.way(x.value)

@@ -358,13 +358,12 @@ func (w *walker) batchCall(s *syntax.Stmt, options, rest []string) {
 			if r.Hdoc == nil {
 				continue
 			}
-			text, ok := w.word(r.Hdoc, false)
+			text, ok := w.document(r)
 			if !ok {
 				w.left(s, "a variable in the here-document is not known here")
 				return
 			}
-			at := w.origin(r.Hdoc)
-			w.batch(at, strings.Join(text, ""), family)
+			w.batch(w.origin(r.Hdoc), text, family)
 			return
 		}
 	}

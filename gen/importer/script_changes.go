@@ -20,20 +20,23 @@ func (s *shell) batch(at fib.Origin, text string, family fib.Family) {
 	line := at.Line
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	for len(text) > 0 {
-		one, rest, _ := strings.Cut(text, "\n")
 		here := fib.Origin{File: at.File, Line: line}
-		line++
-		var joined strings.Builder
-		for strings.HasSuffix(one, `\`) && rest != "" {
-			joined.WriteString(strings.TrimSuffix(one, `\`))
-			one, rest, _ = strings.Cut(rest, "\n")
-			line++
+		var whole, joined strings.Builder
+		for more := true; more && text != ""; line++ {
+			one, rest, _ := strings.Cut(text, "\n")
+			text = rest
+			words, _, comment := strings.Cut(one, "#")
+			words, more = strings.CutSuffix(words, `\`)
+			more = more && !comment // a comment is not continued (getcmdline in iproute2's lib/utils.c)
+			joined.WriteString(words)
+			whole.WriteString(strings.TrimSuffix(one, `\`))
 		}
-		joined.WriteString(strings.TrimSuffix(one, `\`))
-		one = joined.String()
-		text = rest
-		words, _, _ := strings.Cut(one, "#")
-		args := strings.Fields(strings.ReplaceAll(words, `"`, ""))
+		one := whole.String()
+		args, ok := batchWords(joined.String())
+		if !ok {
+			s.f.left(here, one, "a quote is not closed")
+			continue
+		}
 		if len(args) == 0 {
 			continue
 		}
@@ -44,6 +47,28 @@ func (s *shell) batch(at fib.Origin, text string, family fib.Family) {
 			args = slices.Insert(args, 0, "-6")
 		}
 		s.change(here, one, args)
+	}
+}
+
+// batchWords takes a line apart as `ip -batch` does: a quote at the beginning of a word goes
+// up to the next of its kind (makeargs in iproute2's lib/utils.c).
+func batchWords(line string) (words []string, ok bool) {
+	const space = " \t\r\n"
+	for {
+		if line = strings.TrimLeft(line, space); line == "" {
+			return words, true
+		}
+		end := strings.IndexAny(line, space)
+		if quote := line[:1]; quote == `"` || quote == "'" {
+			line = line[1:]
+			if end = strings.Index(line, quote); end < 0 {
+				return nil, false
+			}
+		}
+		if end < 0 {
+			return append(words, line), true
+		}
+		words, line = append(words, line[:end]), line[end+1:]
 	}
 }
 
