@@ -224,6 +224,8 @@ func TestManyUplinks(t *testing.T) {
 		"right":         "address add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 10.%[1]d.%[2]d.1 dev d%[3]d table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d pref %[4]d\n",
 		"wrong":         "address add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 172.16.0.1 dev d%[3]d table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d pref 40000\n",
 		"one for all":   "address add 10.%[1]d.%[2]d.10/24 dev d\nroute add default via 10.%[1]d.%[2]d.1 dev d table 7 metric %[3]d\nrule add from 10.%[1]d.%[2]d.10 table 7\n",
+		"one link":      "address add 10.%[1]d.%[2]d.10/24 dev d\nroute add default via 10.%[1]d.%[2]d.1 dev d table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d pref %[4]d\n",
+		"in main":       "address add 10.%[1]d.%[2]d.10/24 dev d\nroute add default via 10.%[1]d.%[2]d.1 dev d table %[4]d\nroute add default via 10.%[1]d.%[2]d.1 dev d metric %[4]d\nroute add 172.16.%[1]d.%[2]d via 10.%[1]d.%[2]d.1 dev d\n",
 		"removed first": "rule del from 10.%[1]d.%[2]d.10 table %[4]d\naddress add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 10.%[1]d.%[2]d.1 table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d\n",
 	} {
 		var b strings.Builder
