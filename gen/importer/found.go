@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -82,12 +83,12 @@ type Left struct {
 
 // String returns "FILE:LINE: text: why".
 func (l Left) String() string {
-	s := l.Text
+	s := oneLine(l.Text)
 	if at := l.Origin.String(); at != "" {
-		s = at + ": " + s
+		s = plain(at) + ": " + s
 	}
 	if l.Why != "" {
-		s += ": " + l.Why
+		s += ": " + oneLine(l.Why)
 	}
 	return s
 }
@@ -97,15 +98,19 @@ func (f *Found) left(at fib.Origin, text, format string, args ...any) {
 	f.Left = append(f.Left, Left{at, oneLine(text), oneLine(fmt.Sprintf(format, args...))})
 }
 
-// oneLine makes one line of a text, in which nothing moves a terminal's cursor.
-func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\uFFFD' {
+// plain makes one line of a text, in which nothing moves a terminal's cursor.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == '\uFFFD' {
 			return '?'
 		}
 		return r
-	}, s)
+	}, strings.Join(strings.Fields(s), " "))
+}
+
+// oneLine is plain, and not too long.
+func oneLine(s string) string {
+	s = plain(s)
 	if r := []rune(s); len(r) > 200 {
 		s = string(r[:200]) + "…"
 	}

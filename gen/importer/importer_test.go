@@ -200,6 +200,9 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n[DHCPv4]\nRouteMetric=7\n[IPv6AcceptRA]\nRouteMetric=9\n", "metric = 7", []string{
 			"not carried over: /a.network:9: RouteMetric=9: a spec has one for all that a link learns",
 		}},
+		{"interfaces", ByLink, "iface eth0 inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n foo \x1b[2J\u202e\n", "", []string{
+			"not carried over: /a:4: foo ?[2J?: no spec has `foo`",
+		}},
 		{"netplan", ByLink, "network:\n  vrfs:\n    v:\n      table: 1000\n      routes: [{to: default, via: 192.0.2.1, on-link: true}]\n      routing-policy: [{from: 192.0.2.0/24, priority: 50}]\n", "table = 1000\npriority = 50", []string{
 			"not carried over: /a.yaml:3: vrfs: v: a spec makes no links", "not carried over: /a.yaml:4: v: table: 1000: no spec has it",
 		}},
