@@ -203,6 +203,30 @@ ip rule del pref 12
 ip addr add 192.0.2.77/24 dev eth0
 ip addr del 192.0.2.77/24 dev eth0
 `},
+	{name: "taken away one by one", script: `
+ip route add default via 198.51.100.1 dev eth1 table rt2 metric 5
+ip route add default via 198.51.100.2 dev eth1 table rt2 metric 3
+ip route del default table rt2
+ip route add blackhole 10.1.0.0/16 table rt2 metric 3
+ip route add 10.1.0.0/16 via 198.51.100.1 dev eth1 table rt2 metric 5
+ip route del unicast 10.1.0.0/16 table rt2
+ip -6 route add default table rt2 nexthop via 2001:db8:1::1 dev eth0 nexthop via 2001:db8:2::1 dev eth1
+ip -6 route del default via 2001:db8:1::1 table rt2
+ip route add default via 192.0.2.1 dev eth0 table 7
+ip -6 route add default via 2001:db8:1::1 dev eth0 table 7
+ip route flush table 7
+ip -6 route add default via 2001:db8:1::1 dev eth0 table 8
+ip -6 route flush table 8
+ip rule add from 198.51.100.10 table rt2 pref 12
+ip rule add from 198.51.100.10 table rt2 pref 9
+ip rule add from 198.51.100.10 to 10.0.0.0/8 table rt2 pref 11
+ip rule del from 198.51.100.10 table rt2
+ip rule add from 198.51.100.0/24 table rt2
+ip rule add from 198.51.100.0/24 table rt2
+ip rule del from 198.51.100.0/24
+ip -6 rule add from 2001:db8:2::10 table rt2 pref 9
+ip -6 rule add from 2001:db8:1::10 table 7 pref 9
+`},
 	{name: "several addresses", script: `
 ip addr add 203.0.113.5 dev eth1
 ip addr add 198.51.100.11/24 dev eth1
@@ -234,18 +258,19 @@ rule add pref 78 iif eth1 table rt2
 END
 `},
 	{name: "a batch", batch: true, script: `
-# a comment
+# a comment \
 link set eth0 up
 link set dev eth1 up
 a a 192.0.2.10/24 dev eth0
 addr add 198.51.100.10/24 dev eth1
 route add default via 198.51.100.1 \
   dev eth1 table rt2
+route add 10.0.0.0/8 via 0.0.0.0 dev eth1 table rt2
 addr add 2001:db8:2::10/64 dev eth1
 route add default via 192.0.2.1 dev eth0
 route add default via 2001:db8:2::1 dev eth1 table rt2   # a comment
-rule add from 198.51.100.10 table rt2 pref 9
-ru a pref 10 fwmark 0x7 ta rt2
+rule add from 198.51.100.10 table "rt2" pref 9
+ru a pref 10 fwmark 0x7 ta 'rt2'
 `},
 	{name: "what no spec says", script: `
 ip route add default via 198.51.100.1 dev eth1 table rt2

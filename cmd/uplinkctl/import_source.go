@@ -111,11 +111,13 @@ func handOverText(ops []apply.Op) string {
 	if len(ops) == 0 {
 		return ""
 	}
+	// A link may be called `$(reboot)`: the delimiter in quotes has the shell leave it so.
+	const inet4, inet6 = "ip -batch - <<'END'", "ip -6 -batch - <<'END'"
 	batch := map[string][]string{}
 	for _, op := range ops {
-		line, command := op.Batch(), "ip -batch - <<END"
-		if l, inet6 := strings.CutPrefix(line, "-6 "); inet6 {
-			line, command = l, "ip -6 -batch - <<END"
+		line, command := op.Batch(), inet4
+		if l, is6 := strings.CutPrefix(line, "-6 "); is6 {
+			line, command = l, inet6
 		}
 		batch[command] = append(batch[command], line)
 	}
@@ -123,7 +125,7 @@ func handOverText(ops []apply.Op) string {
 	b.WriteString("\n# The kernel holds what this spec says, and whoever added it still owns it: apply would find it\n" +
 		"# in the way. Take out the lines that add it at boot; then this hands it over in place, and\n" +
 		"# `uplinkctl apply` changes nothing:\n#\n")
-	for _, command := range []string{"ip -batch - <<END", "ip -6 -batch - <<END"} {
+	for _, command := range []string{inet4, inet6} {
 		if lines := batch[command]; lines != nil {
 			b.WriteString("#~ " + command + "\n")
 			for _, l := range lines {

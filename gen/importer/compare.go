@@ -1,8 +1,11 @@
 package importer
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -158,12 +161,16 @@ func (g *guess) compareLinks(r *Result, links map[string]string) {
 		l := &g.Links[i]
 		s := learn[l.Name]
 		if g.policy(l.Name) {
+			if l.MTUSet.Text != "" {
+				l.MTUSet.Why = "with manage = \"policy\" the MTU is left to whoever configures " + l.Name
+				r.Lost = append(r.Lost, l.MTUSet)
+			}
 			continue
 		}
 		r.Lost = append(r.Lost, l.Own...)
 		if len(g.on(l.Name)) == 0 {
 			if l.MTU != 0 || len(l.DNS)+len(l.Domains) > 0 || l.Learn.Any() {
-				r.Lost = append(r.Lost, Left{l.Origin, "the settings of " + l.Name, "it is no uplink"})
+				r.Lost = append(r.Lost, Left{l.Origin, oneLine("the settings of " + l.Name), "it is no uplink"})
 			}
 			continue
 		}
@@ -171,11 +178,39 @@ func (g *guess) compareLinks(r *Result, links map[string]string) {
 			what      string
 			had, have bool
 		}{{"DHCPv4", l.Learn.DHCP4, s.DHCP4}, {"DHCPv6", l.Learn.DHCP6, s.DHCP6}, {"router advertisements", l.Learn.RA, s.RA}} {
-			if k.had && !k.have && !g.noLearn {
-				r.Lost = append(r.Lost, Left{l.Origin, k.what + " on " + l.Name, ""})
+			if k.had && !k.have {
+				r.Lost = append(r.Lost, Left{l.Origin, oneLine(k.what + " on " + l.Name), oneLine(g.noLearn[l.Name])})
 			}
 		}
+		if l.Learn.Any() && s.Any() {
+			r.Changed = append(r.Changed, learnChanges(l, s)...)
+		}
 	}
+}
+
+// learnChanges says where what a link learns goes instead.
+func learnChanges(l *Link, s fib.Learn) (list []string) {
+	change := func(format string, args ...any) {
+		list = append(list, Left{Origin: l.Origin, Text: oneLine("what " + l.Name + " learns"), Why: fmt.Sprintf(format, args...)}.String())
+	}
+	metric := uint32(0)
+	if s.DefaultRoute {
+		metric = s.Metric
+	}
+	switch {
+	case l.Learn.Table == 0 && !s.DefaultRoute:
+		change("goes to table %d, not main", s.Table)
+	case l.Learn.Table != 0 && l.Learn.Table != s.Table:
+		change("goes to table %d, not %d", s.Table, l.Learn.Table)
+	}
+	if l.Learn.Table != 0 && s.DefaultRoute {
+		change("goes to table main as well")
+	}
+	if l.Learn.Metric != metric {
+		name := func(n uint32) string { return cmp.Or(strings.TrimPrefix(utoa(n), "0"), "the default") }
+		change("its metric becomes %s, not %s", name(metric), name(l.Learn.Metric))
+	}
+	return list
 }
 
 // compareTables notes names of tables that become others.

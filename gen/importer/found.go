@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -35,6 +36,7 @@ type Link struct {
 	Match   fib.Match
 	Learn   fib.Learn // Table is 0 for main
 	MTU     uint32    // bytes; 0 leaves it alone
+	MTUSet  Left      // the command that sets it, which is none of the link's own configuration
 	DNS     []netip.Addr
 	Domains []string
 	Origin  fib.Origin
@@ -81,12 +83,12 @@ type Left struct {
 
 // String returns "FILE:LINE: text: why".
 func (l Left) String() string {
-	s := l.Text
+	s := oneLine(l.Text)
 	if at := l.Origin.String(); at != "" {
-		s = at + ": " + s
+		s = plain(at) + ": " + s
 	}
 	if l.Why != "" {
-		s += ": " + l.Why
+		s += ": " + oneLine(l.Why)
 	}
 	return s
 }
@@ -96,15 +98,19 @@ func (f *Found) left(at fib.Origin, text, format string, args ...any) {
 	f.Left = append(f.Left, Left{at, oneLine(text), oneLine(fmt.Sprintf(format, args...))})
 }
 
-// oneLine makes one line of a text, in which nothing moves a terminal's cursor.
-func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\uFFFD' {
+// plain makes one line of a text, in which nothing moves a terminal's cursor.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == '\uFFFD' {
 			return '?'
 		}
 		return r
-	}, s)
+	}, strings.Join(strings.Fields(s), " "))
+}
+
+// oneLine is plain, and not too long.
+func oneLine(s string) string {
+	s = plain(s)
 	if r := []rune(s); len(r) > 200 {
 		s = string(r[:200]) + "…"
 	}
@@ -210,24 +216,44 @@ func (f *Found) settlePriorities() {
 	if !given && f.orderless() {
 		return
 	}
+	for i, p := range priorities(f.Rules) {
+		f.Rules[i].Priority, f.Rules[i].AnyPriority = p, false
+	}
+}
+
+// priorities returns those of rules in the order in which they are added: one that has
+// none comes before the first so far but that of 0.
+func priorities(rules []Rule) []uint32 {
+	list := make([]uint32, len(rules))
 	first := map[fib.Family]uint32{fib.Inet: fib.PriorityMain, fib.Inet6: fib.PriorityMain}
-	for i := range f.Rules {
-		r := &f.Rules[i]
+	for i := range rules {
+		r := &rules[i]
+		p := r.Priority
 		if r.AnyPriority {
-			r.Priority, r.AnyPriority = first[r.Family]-1, false
+			p = first[r.Family] - 1
 		}
-		if r.Priority > 0 {
-			first[r.Family] = min(first[r.Family], r.Priority)
+		if list[i] = p; p > 0 {
+			first[r.Family] = min(first[r.Family], p)
 		}
 	}
+	return list
 }
 
 // orderless says whether the order of the rules does not matter: they select different
 // sources, or destinations that are the host's own, for which table local comes first.
+// Only a rule that looks up an uplink's table can do without a number in a spec.
 func (f *Found) orderless() bool {
 	own := map[netip.Addr]bool{}
 	for _, a := range f.Addresses {
 		own[a.Prefix.Addr()] = true
+	}
+	leads := map[uint32]bool{}
+	for i := range f.Routes {
+		r := &f.Routes[i]
+		leads[r.Table] = leads[r.Table] || len(r.Nexthops) > 0
+	}
+	for _, l := range f.Links {
+		leads[l.Learn.Table] = leads[l.Learn.Table] || l.Learn.Any()
 	}
 	var sources []netip.Prefix
 	for _, r := range f.Rules {
@@ -235,7 +261,7 @@ func (f *Found) orderless() bool {
 			Family: r.Family, Priority: r.Priority, From: r.From, To: r.To, Action: fib.Lookup, Table: r.Table,
 			SuppressPrefixLength: r.SuppressPrefixLength,
 		}
-		if plain.Key() != r.Key() {
+		if plain.Key() != r.Key() || kernelTable(r.Table) || !leads[r.Table] {
 			return false
 		}
 		switch {

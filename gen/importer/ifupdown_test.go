@@ -40,6 +40,15 @@ iface eth1:1 inet static
     address 198.51.100.11
     netmask 24
 
+auto eth3
+iface eth3 inet static
+    address 172.16.1.2
+iface eth3 inet static
+    address 10.1.2.3/24
+    netmask 255.255.0.0
+iface eth3 inet6 static
+    address 2001:db8:4::10
+
 auto eth2
 iface eth2 inet6 static
     address 2001:db8:3::10

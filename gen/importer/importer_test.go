@@ -111,6 +111,114 @@ func TestWhatIsLeft(t *testing.T) {
 	}
 }
 
+// TestScriptsAsTheKernelRunsThem wants of a script what the kernel then holds, and what is
+// left.
+func TestScriptsAsTheKernelRunsThem(t *testing.T) {
+	for script, want := range map[string]string{
+		"ip rule add from 192.0.2.1 table 5 pref 12; ip rule add from 192.0.2.1 table 5 pref 9; ip rule del from 192.0.2.1": "rule add priority 12 from 192.0.2.1 lookup 5",
+		"ip rule add from 192.0.2.1 table 5; ip rule add from 192.0.2.1 table 6; ip rule del from 192.0.2.1":                "rule add priority 0 from 192.0.2.1 lookup 5",
+		"ip rule add from 192.0.2.1 table 5; ip rule add from 192.0.2.2 table 6; ip rule del pref 32764":                    "rule add priority 0 from 192.0.2.1 lookup 5",
+		"ip rule add from 192.0.2.1 table 5 pref 9; ip rule add from 192.0.2.1 table 5 pref 9; ip rule del pref 9":          "",
+		"ip rule add from 192.0.2.1 dport 80 table 5 pref 9; ip rule del from 192.0.2.1 dport 81": "rule add priority 9 from 192.0.2.1 dport 80 lookup 5\n" +
+			"! /a:1: ip rule del from 192.0.2.1 dport 81: it takes away what is not added here",
+		"ip rule add from 192.0.2.1 table 5 pref 9; ip -6 rule add from 2001:db8::1 table 5 pref 9; ip rule flush":                           "-6 rule add priority 9 from 2001:db8::1 lookup 5",
+		"ip route add default dev d table 5 metric 5; ip route add default dev d table 5 metric 3; ip route del default table 5":             "route add default dev d table 5 scope link metric 5",
+		"ip route add default dev d table 5\nip route add default dev e table 5\nip route del default table 5":                               "! /a:2: ip route add default dev e table 5: there is another with this destination and metric",
+		"ip route add default dev d table 5; ip -6 route add default dev d table 5; ip route flush table 5":                                  "-6 route add default dev d table 5 metric 1024",
+		"ip route add default dev d table 5; ip -6 route add default dev d table 5; ip -6 route flush table 5":                               "route add default dev d table 5 scope link",
+		"ip route add default dev d table 5; ip -6 route add default dev d table 6; ip route flush table all":                                "",
+		"ip route add blackhole 10.0.0.0/8 table 5 metric 1; ip route add 10.0.0.0/8 dev d table 5; ip route del unicast 10.0.0.0/8 table 5": "route add blackhole 10.0.0.0/8 table 5 metric 1",
+		"ip route add 10.0.0.0/8 table 5 nexthop dev d nexthop dev e; ip route del 10.0.0.0/8 dev e table 5": "route add 10.0.0.0/8 table 5 scope link nexthop dev d weight 1 nexthop dev e weight 1\n" +
+			"! /a:1: ip route del 10.0.0.0/8 dev e table 5: it takes away what is not added here",
+		"ip -6 route add default table 5 nexthop via fe80::1 dev d nexthop via fe80::2 dev e; ip -6 route del default via fe80::1 table 5": "-6 route add default via fe80::2 dev e table 5 metric 1024",
+		"ip route add 10.0.0.0/8 via 0.0.0.0 dev d table 5": "route add 10.0.0.0/8 dev d table 5 scope global",
+		"ip -6 route add default via :: dev d table 5":      "! /a:1: ip -6 route add default via :: dev d table 5: :: is no gateway",
+		"rule add from 192.0.2.1 table 5 # the first \\\nrule add \\\n from 192.0.2.2 \\\n table '6' # two\nrule add from \"192.0.2.3": "rule add priority 0 from 192.0.2.1 lookup 5\n" +
+			"rule add priority 0 from 192.0.2.2 lookup 6\n! /a:5: rule add from \"192.0.2.3: a quote is not closed",
+		"T=5\nip -batch - <<'E'\nrule add from 192.0.2.1 table $T\nE\nip -batch - <<E\nrule add from 192.0.2.2 table $T\n# no more \\\nrule add from 192.0.2.3 table 7\nE\n": "rule add priority 0 from 192.0.2.2 lookup 5\n" +
+			"! /a:3: rule add from 192.0.2.1 table $T: no table is called \"$T\" in rt_tables",
+		"iface d inet static\n address 172.16.1.2\n x-y_z 7\n up ip rule add from $IF_ADDRESS table $IF_X_Y_Z\n up ip route add $IF_BROADCAST dev d table 5\n": "address add 172.16.1.2/16 dev d brd +\n" +
+			"route add 172.16.255.255 dev d table 5 scope link\nrule add priority 0 from 172.16.1.2 lookup 7",
+		"iface d inet static\n address 10.1.2.3/8\n netmask 24\n up ip route add 10.1.2.0/$IF_NETMASK dev d table 5\n": "address add 10.1.2.3/24 dev d brd +\nroute add 10.1.2.0/24 dev d table 5 scope link",
+		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d":                     "-6 address add 2001:db8::1/64 dev d",
+	} {
+		kind := "script"
+		if strings.HasPrefix(script, "iface ") {
+			kind = "interfaces"
+		}
+		f := parse(t, kind, script)
+		var got []string
+		for _, a := range f.Addresses {
+			got = append(got, addressText(a.Address))
+		}
+		for _, r := range f.Routes {
+			got = append(got, routeText(r.Route))
+		}
+		for _, r := range f.Rules {
+			got = append(got, ruleText(r.Rule))
+		}
+		for _, l := range f.Left {
+			got = append(got, "! "+l.String())
+		}
+		for i := range got {
+			got[i] = strings.TrimPrefix(got[i], "ip ")
+		}
+		if s := strings.Join(got, "\n"); s != want {
+			t.Errorf("%s\n got %s\nwant %s", script, s, want)
+		}
+	}
+}
+
+// TestWhatBecomesOtherwise wants of a source what is lost and what changes, and in the spec
+// what is carried over with some difficulty.
+func TestWhatBecomesOtherwise(t *testing.T) {
+	const script = "ip addr add 192.0.2.10/24 dev eth0\nip route add default via 192.0.2.1 table 5\nip rule add from 192.0.2.10 table 5\n"
+	for _, tt := range []struct {
+		kind   string
+		manage Manage
+		text   string
+		holds  string // that the spec does
+		want   []string
+	}{
+		{"script", "", script + "ip rule add from 10.0.0.0/8 table main\n", "priority = 32764\nfrom = \"10.0.0.0/8\"\ntable = \"main\"", nil},
+		{"script", "", script + "ip rule add from 10.0.0.0/8 table 9\n", "priority = 32764\nfrom = \"10.0.0.0/8\"\ntable = 9", nil},
+		{"script", "", script + "ip link set mtu 1400 dev eth0\n", "mtu = 1400", nil},
+		{"script", "", script + "ip link set mtu 1400 dev eth1\n", "", []string{
+			`not carried over: /a:4: ip link set mtu 1400 dev eth1: with manage = "policy" the MTU is left to whoever configures eth1`,
+		}},
+		{"script", ByLink, script + "ip link set mtu 1400 dev eth1\n", "", []string{"not carried over: /a:4: the settings of eth1: it is no uplink"}},
+		{"interfaces", "", "iface eth0 inet static\n address 192.0.2.10/24\n mtu 1300\n up ip link set mtu 1400 dev $IFACE\n up ip rule add from 192.0.2.10 table 5\n", "", []string{
+			`not carried over: /a:4: ip link set mtu 1400 dev $IFACE: with manage = "policy" the MTU is left to whoever configures eth0`,
+		}},
+		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      dhcp4-overrides: {route-metric: 300}\n", "metric = 300", nil},
+		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      addresses: [\"2001:db8::2/64\"]\n      routes:\n      - {to: default, via: \"2001:db8::1\", metric: 50}\n", "metric = 50", []string{
+			"will change: /a.yaml:3: what eth0 learns: its metric becomes 50, not the default",
+		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteTable=5\nRouteMetric=7\n", "table = 5", []string{
+			"will change: /a.network:2: what eth0 learns: its metric becomes the default, not 7",
+		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n[DHCPv4]\nRouteMetric=7\n[IPv6AcceptRA]\nRouteMetric=9\n", "metric = 7", []string{
+			"not carried over: /a.network:9: RouteMetric=9: a spec has one for all that a link learns",
+		}},
+		{"interfaces", ByLink, "iface eth0 inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n foo \x1b[2J\u202e\n", "", []string{
+			"not carried over: /a:4: foo ?[2J?: no spec has `foo`",
+		}},
+		{"netplan", ByLink, "network:\n  vrfs:\n    v:\n      table: 1000\n      routes: [{to: default, via: 192.0.2.1, on-link: true}]\n      routing-policy: [{from: 192.0.2.0/24, priority: 50}]\n", "table = 1000\npriority = 50", []string{
+			"not carried over: /a.yaml:3: vrfs: v: a spec makes no links", "not carried over: /a.yaml:4: v: table: 1000: no spec has it",
+		}},
+	} {
+		r, err := Make(parse(t, tt.kind, tt.text), Options{Manage: tt.manage})
+		if err != nil {
+			t.Errorf("%s: %v", tt.text, err)
+			continue
+		}
+		got := slices.DeleteFunc(r.Lines(), func(s string) bool { return strings.HasPrefix(s, "will be added: ") })
+		if !slices.Equal(got, tt.want) || !strings.Contains(r.TOML, tt.holds) {
+			t.Errorf("%s\n got %q\nwant %q\n%s", tt.text, got, tt.want, r.TOML)
+		}
+	}
+}
+
 // TestManyUplinks wants imports of many uplinks, right ones and wrong ones, in the time of
 // a linear one: a quadratic one takes minutes.
 func TestManyUplinks(t *testing.T) {
@@ -119,6 +227,8 @@ func TestManyUplinks(t *testing.T) {
 		"right":         "address add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 10.%[1]d.%[2]d.1 dev d%[3]d table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d pref %[4]d\n",
 		"wrong":         "address add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 172.16.0.1 dev d%[3]d table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d pref 40000\n",
 		"one for all":   "address add 10.%[1]d.%[2]d.10/24 dev d\nroute add default via 10.%[1]d.%[2]d.1 dev d table 7 metric %[3]d\nrule add from 10.%[1]d.%[2]d.10 table 7\n",
+		"one link":      "address add 10.%[1]d.%[2]d.10/24 dev d\nroute add default via 10.%[1]d.%[2]d.1 dev d table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d pref %[4]d\n",
+		"in main":       "address add 10.%[1]d.%[2]d.10/24 dev d\nroute add default via 10.%[1]d.%[2]d.1 dev d table %[4]d\nroute add default via 10.%[1]d.%[2]d.1 dev d metric %[4]d\nroute add 172.16.%[1]d.%[2]d via 10.%[1]d.%[2]d.1 dev d\n",
 		"removed first": "rule del from 10.%[1]d.%[2]d.10 table %[4]d\naddress add 10.%[1]d.%[2]d.10/24 dev d%[3]d\nroute add default via 10.%[1]d.%[2]d.1 table %[4]d\nrule add from 10.%[1]d.%[2]d.10 table %[4]d\n",
 	} {
 		var b strings.Builder
@@ -152,6 +262,21 @@ func TestSlowScripts(t *testing.T) {
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("%s: %v", name, took)
 		}
+	}
+}
+
+// TestAliasesOfAliases wants YAML refused that says more by aliases than anybody has.
+func TestAliasesOfAliases(t *testing.T) {
+	text := "network:\n  a0: &a0 [1]\n"
+	for i := range 12 {
+		text += fmt.Sprintf("  a%d: &a%[1]d [*a%[2]d%[3]s]\n", i+1, i, strings.Repeat(fmt.Sprintf(", *a%d", i), 9))
+	}
+	start := time.Now()
+	if f := parse(t, "netplan", text); f != nil {
+		t.Errorf("%d things of it are left", len(f.Left))
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Error(took)
 	}
 }
 

@@ -9,26 +9,36 @@ import (
 
 // index finds what belongs together without going through all of Found for each uplink.
 type index struct {
-	policy       map[string]bool // of the links that have addresses
-	links        map[string]int  // places in Found.Links
-	learning     map[uint32][]string
-	routes       map[uint32][]*Route // by table
-	routesByLink map[string][]*Route
-	lookups      map[uint32][]*Rule   // by the table that they look up
-	hosts        map[tableHost]int    // how many of these are for one address
-	addresses    []*Address           // sorted
-	on           map[string][]*uplink // by link
+	policy    map[string]bool // of the links that have addresses
+	links     map[string]int  // places in Found.Links
+	learning  map[uint32][]string
+	routes    map[uint32][]*Route     // by table
+	bySource  map[netip.Addr][]*Route // by preferred source
+	subnets   map[onLink][]*Route     // of one way, by its link and their destination
+	gateways  map[string][]way        // by link, sorted by gateway
+	lookups   map[uint32][]*Rule      // by the table that they look up
+	hosts     map[netip.Prefix][]tableCount
+	addresses []*Address           // sorted
+	on        map[string][]*uplink // by link
 }
 
-type tableHost struct {
+// tableCount is how many rules for one address look up a table.
+type tableCount struct {
 	table uint32
-	host  netip.Prefix
+	count int
+}
+
+// way is a route by a gateway.
+type way struct {
+	via   netip.Addr
+	route *Route
 }
 
 func newIndex(f *Found, rules []*Rule) *index {
 	x := &index{
 		policy: map[string]bool{}, links: map[string]int{}, learning: map[uint32][]string{}, routes: map[uint32][]*Route{},
-		routesByLink: map[string][]*Route{}, lookups: map[uint32][]*Rule{}, hosts: map[tableHost]int{}, on: map[string][]*uplink{},
+		bySource: map[netip.Addr][]*Route{}, subnets: map[onLink][]*Route{}, gateways: map[string][]way{},
+		lookups: map[uint32][]*Rule{}, hosts: map[netip.Prefix][]tableCount{}, on: map[string][]*uplink{},
 	}
 	for i := range f.Addresses {
 		a := &f.Addresses[i]
@@ -44,14 +54,12 @@ func newIndex(f *Found, rules []*Rule) *index {
 		}
 	}
 	for i := range f.Routes {
-		r := &f.Routes[i]
-		x.routes[r.Table] = append(x.routes[r.Table], r)
-		for n, h := range r.Nexthops {
-			if !slices.ContainsFunc(r.Nexthops[:n], func(o fib.Nexthop) bool { return o.Link == h.Link }) {
-				x.routesByLink[h.Link] = append(x.routesByLink[h.Link], r)
-			}
-		}
+		x.route(&f.Routes[i])
 	}
+	for _, list := range x.gateways {
+		slices.SortStableFunc(list, func(a, b way) int { return a.via.Compare(b.via) })
+	}
+	counts := map[netip.Prefix]map[uint32]int{}
 	for _, r := range rules {
 		if r.Action != fib.Lookup {
 			continue
@@ -59,19 +67,53 @@ func newIndex(f *Found, rules []*Rule) *index {
 		x.lookups[r.Table] = append(x.lookups[r.Table], r)
 		for _, p := range [...]netip.Prefix{r.From, r.To} {
 			if p.IsValid() && p.IsSingleIP() && (p == r.From || r.From != r.To) {
-				x.hosts[tableHost{r.Table, p}]++
+				if counts[p] == nil {
+					counts[p] = map[uint32]int{}
+				}
+				counts[p][r.Table]++
 			}
+		}
+	}
+	for p, tables := range counts {
+		for t, n := range tables {
+			x.hosts[p] = append(x.hosts[p], tableCount{t, n})
 		}
 	}
 	return x
 }
 
+func (x *index) route(r *Route) {
+	x.routes[r.Table] = append(x.routes[r.Table], r)
+	if r.Src.IsValid() {
+		x.bySource[r.Src] = append(x.bySource[r.Src], r)
+	}
+	if len(r.Nexthops) == 1 {
+		k := onLink{r.Nexthops[0].Link, r.Dst}
+		x.subnets[k] = append(x.subnets[k], r)
+	}
+	for _, h := range r.Nexthops {
+		if h.Via.IsValid() {
+			x.gateways[h.Link] = append(x.gateways[h.Link], way{h.Via, r})
+		}
+	}
+}
+
 // within returns the addresses in a prefix.
 func (x *index) within(p netip.Prefix) []*Address {
-	i, _ := slices.BinarySearchFunc(x.addresses, p.Masked().Addr(), func(a *Address, to netip.Addr) int { return a.Prefix.Addr().Compare(to) })
+	return between(x.addresses, p, func(a *Address) netip.Addr { return a.Prefix.Addr() })
+}
+
+// ways returns the routes of a link by a gateway in a prefix.
+func (x *index) ways(link string, p netip.Prefix) []way {
+	return between(x.gateways[link], p, func(w way) netip.Addr { return w.via })
+}
+
+// between returns the part of a sorted list whose addresses are in a prefix.
+func between[T any](list []T, p netip.Prefix, of func(T) netip.Addr) []T {
+	i, _ := slices.BinarySearchFunc(list, p.Masked().Addr(), func(x T, to netip.Addr) int { return of(x).Compare(to) })
 	j := i
-	for j < len(x.addresses) && p.Contains(x.addresses[j].Prefix.Addr()) {
+	for j < len(list) && p.Contains(of(list[j])) {
 		j++
 	}
-	return x.addresses[i:j]
+	return list[i:j]
 }

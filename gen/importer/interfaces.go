@@ -1,7 +1,9 @@
 package importer
 
 import (
+	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"path"
 	"slices"
@@ -67,6 +69,7 @@ type stanza struct {
 	link, family, method string
 	at                   fib.Origin
 	options              []option
+	address              netip.Prefix // of method static
 }
 
 type option struct {
@@ -247,18 +250,19 @@ func (r *ifupdown) static(l *Link, s *stanza) {
 		r.f.left(s.at, "iface "+s.link, "it has no address")
 		return
 	}
-	text := address.value
-	if netmask.value != "" && !strings.Contains(text, "/") {
-		text += "/" + netmask.value
+	text, length, _ := strings.Cut(address.value, "/")
+	if length = cmp.Or(netmask.value, length); length != "" {
+		text += "/" + length
 	}
 	p, ok := parsePrefix(text)
 	if !ok || (s.family == "inet") != p.Addr().Is4() {
 		r.f.left(address.at, address.text, "%q is not an address", text)
 		return
 	}
-	if !strings.Contains(text, "/") && s.family == "inet6" {
-		p = netip.PrefixFrom(p.Addr(), 64) // ifupdown's default
+	if length == "" {
+		p = netip.PrefixFrom(p.Addr(), defaultLength(p.Addr()))
 	}
+	s.address = p
 	r.f.Addresses = append(r.f.Addresses, Address{
 		Address: fib.Address{Link: l.Name, Prefix: p, Origin: address.at}, Stays: true, Text: address.text,
 	})
@@ -282,6 +286,21 @@ func (r *ifupdown) static(l *Link, s *stanza) {
 		})
 	}
 	r.f.Routes = append(r.f.Routes, Route{Route: x, Stays: true, Text: gateway.text})
+}
+
+// defaultLength is that of ifupdown: by the class of an IPv4 address.
+func defaultLength(a netip.Addr) int {
+	switch first := a.AsSlice()[0]; {
+	case !a.Is4():
+		return 128
+	case first < 128:
+		return 8
+	case first < 192:
+		return 16
+	case first < 224:
+		return 24
+	}
+	return 32
 }
 
 // settings takes what is about the link.
@@ -324,7 +343,33 @@ func (r *ifupdown) commands(iface string, s *stanza) {
 	vars := map[string]string{"IFACE": iface, "LOGICAL": iface, "ADDRFAM": s.family, "METHOD": s.method}
 	for _, o := range s.options {
 		if !isCommand(o.name) {
-			vars["IF_"+strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))] = o.value
+			name := strings.Map(func(c rune) rune {
+				switch {
+				case c == '-', c == '_':
+					return '_'
+				case c >= 'a' && c <= 'z':
+					return c - 'a' + 'A'
+				case c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+					return c
+				}
+				return -1
+			}, o.name)
+			vars["IF_"+name] = o.value
+		}
+	}
+	if p := s.address; p.IsValid() { // however it is written
+		vars["IF_ADDRESS"] = p.Addr().String()
+		vars["IF_NETMASK"] = strconv.Itoa(p.Bits())
+		if p.Addr().Is4() {
+			mask := net.IP(net.CIDRMask(p.Bits(), 32))
+			vars["IF_NETMASK"] = mask.String()
+			if vars["IF_BROADCAST"] == "" || vars["IF_BROADCAST"] == "+" {
+				last := p.Masked().Addr().As4()
+				for i := range last {
+					last[i] |= ^mask[i]
+				}
+				vars["IF_BROADCAST"] = netip.AddrFrom4(last).String()
+			}
 		}
 	}
 	for _, o := range s.options {
@@ -332,7 +377,10 @@ func (r *ifupdown) commands(iface string, s *stanza) {
 			continue
 		}
 		sh := r.sh
-		vars["MODE"], vars["PHASE"] = "start", o.name
+		vars["MODE"], vars["PHASE"] = "start", map[string]string{"up": "post-up", "down": "pre-down"}[o.name]
+		if vars["PHASE"] == "" {
+			vars["PHASE"] = o.name
+		}
 		if strings.HasSuffix(o.name, "down") {
 			sh = r.down
 			vars["MODE"] = "stop"

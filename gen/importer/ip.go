@@ -18,6 +18,10 @@ type change struct {
 	rule    *Rule
 	link    *linkChange
 	lost    []string // arguments that are understood and cannot be carried over
+
+	family fib.Family         // that an option asks for
+	typ    fib.RouteType      // of a route, as far as the command says it
+	scope  fib.Opt[fib.Scope] // likewise
 }
 
 type linkChange struct {
@@ -69,7 +73,7 @@ func parseIP(args []string, names Names) (change, error) {
 			return p.c, unknownWord("-" + o)
 		}
 	}
-	p.asked = p.family
+	p.asked, p.c.family = p.family, p.family
 	var err error
 	switch object := p.word("address", "addrlabel", "maddress", "route", "rule", "neighbor", "neighbour", "ntable", "link"); object {
 	case "address":

@@ -43,7 +43,7 @@ func (p *ipArgs) route() error {
 	var hop fib.Nexthop
 	var hops []fib.Nexthop
 	scope := fib.Opt[fib.Scope]{}
-	haveDst := false
+	haveDst, hasVia := false, false
 	for len(p.args) > 0 {
 		switch a := p.args[0]; {
 		case a == "src":
@@ -51,6 +51,7 @@ func (p *ipArgs) route() error {
 			r.Src, err = p.addr()
 		case a == "via":
 			p.next()
+			hasVia = true
 			hop.Via, err = p.via()
 		case a == "dev" || a == "oif":
 			p.next()
@@ -108,6 +109,9 @@ func (p *ipArgs) route() error {
 	if !haveDst {
 		return errIP("it has no destination")
 	}
+	if hasVia && !hop.Via.IsValid() && !scope.Set {
+		scope = fib.Some(fib.ScopeUniverse) // which ip(8) asks for where there is a `via`
+	}
 	return p.finishRoute(r, hop, hops, scope)
 }
 
@@ -115,7 +119,14 @@ func (p *ipArgs) via() (netip.Addr, error) {
 	if len(p.args) > 1 && (p.args[0] == "inet" || p.args[0] == "inet6") {
 		p.next()
 	}
-	return p.addr()
+	a, err := p.addr()
+	if err == nil && a.IsUnspecified() {
+		if a.Is6() {
+			return a, errIP(":: is no gateway")
+		}
+		a = netip.Addr{} // to the kernel no gateway at all
+	}
+	return a, err
 }
 
 func (p *ipArgs) routeMetric(r *Route) error {
@@ -177,6 +188,7 @@ func (p *ipArgs) nexthops() (hops []fib.Nexthop, err error) {
 // finishRoute fills in what ip(8) and the kernel do.
 func (p *ipArgs) finishRoute(r *Route, hop fib.Nexthop, hops []fib.Nexthop, scope fib.Opt[fib.Scope]) error {
 	r.Family = cmp.Or(p.family, fib.Inet)
+	p.c.typ, p.c.scope = r.Type, scope
 	r.Type = cmp.Or(r.Type, fib.Unicast)
 	if !r.Dst.IsValid() {
 		r.Dst = r.Family.Any()
@@ -216,7 +228,7 @@ func (p *ipArgs) finishRoute(r *Route, hop fib.Nexthop, hops []fib.Nexthop, scop
 		if r.Scope = r.DefaultScope(); scope.Set {
 			r.Scope = scope.Value
 		}
-	} else if r.Metric == 0 {
+	} else if r.Metric == 0 && p.c.verb != "del" {
 		r.Metric = fib.MetricDefaultInet6
 	}
 	if len(r.Nexthops) > 0 {
@@ -225,8 +237,9 @@ func (p *ipArgs) finishRoute(r *Route, hop fib.Nexthop, hops []fib.Nexthop, scop
 	return nil
 }
 
-// flushRoutes reads `route flush`: of one table, of the cache, or of what is left open
-// here.
+// flushRoutes reads `route flush`: of one table, of all, of the cache, or of what is left
+// open here. Without a family it is IPv4's where it names a table, and otherwise both
+// (iproute_list_flush_or_save in iproute2's ip/iproute.c).
 func (p *ipArgs) flushRoutes() error {
 	r := &Route{}
 	for len(p.args) > 0 {
@@ -236,6 +249,10 @@ func (p *ipArgs) flushRoutes() error {
 			return errIP("`table` names none")
 		case p.args[0] == "cache":
 			p.c.verb = ""
+			return nil
+		case r.Table == 0 && len(p.args) == 1 && p.args[0] == "all":
+			r.Family = p.family
+			p.c.route = r
 			return nil
 		case r.Table == 0 && len(p.args) == 1:
 			t, err := p.table()
@@ -250,7 +267,7 @@ func (p *ipArgs) flushRoutes() error {
 	if r.Table == 0 {
 		return errIP("it takes all routes of table main away")
 	}
-	r.Family = p.family
+	r.Family = cmp.Or(p.family, fib.Inet)
 	p.c.route = r
 	return nil
 }

@@ -144,7 +144,7 @@ func (p *ipArgs) finishRule(r *Rule) error {
 	if r.Action == 0 && p.c.verb != "del" {
 		r.Action = fib.Lookup
 	}
-	if r.Action == fib.Lookup && r.Table == 0 && !r.L3MDev {
+	if r.Action == fib.Lookup && r.Table == 0 && !r.L3MDev && p.c.verb != "del" {
 		r.Table = fib.TableMain // iprule_modify in iproute2's ip/iprule.c
 	}
 	return nil

@@ -170,7 +170,7 @@ func (g *guess) head(r *Result) string {
 		fmt.Fprintf(&b, "#   %s\n", oneLine(f))
 	}
 	if len(r.Stays) > 0 {
-		fmt.Fprintf(&b, "# Whoever configures %s goes on to do so: addresses and the routes of table main\n# are left alone there (manage = \"policy\").\n", strings.Join(r.Stays, ", "))
+		fmt.Fprintf(&b, "# Whoever configures %s goes on to do so: addresses and the routes of table main\n# are left alone there (manage = \"policy\").\n", plain(strings.Join(r.Stays, ", ")))
 	}
 	return b.String() + "\n"
 }
@@ -181,10 +181,10 @@ func (r *Result) Lines() (list []string) {
 		list = append(list, "not carried over: "+l.String())
 	}
 	for _, s := range r.Changed {
-		list = append(list, "will change: "+s)
+		list = append(list, "will change: "+plain(s))
 	}
 	for _, s := range r.Added {
-		list = append(list, "will be added: "+s)
+		list = append(list, "will be added: "+plain(s))
 	}
 	return list
 }
@@ -195,7 +195,7 @@ func tail(r *Result) string {
 		if i == 0 {
 			b.WriteString("\n")
 		}
-		b.WriteString("# " + oneLine(l) + "\n")
+		b.WriteString("# " + l + "\n")
 	}
 	return b.String()
 }

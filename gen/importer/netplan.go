@@ -55,10 +55,17 @@ func Netplan(root rootfs.Root, names Names, files ...string) (*Found, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if len(doc.Content) > 0 {
-			merged.merge(name, doc.Content[0], 0)
+			m := merger{file: name}
+			m.merge(merged, doc.Content[0], 0)
+			if m.aliased > maxAliased {
+				return nil, fmt.Errorf("%s: its aliases come to more than %d values", name, maxAliased)
+			}
 		}
 	}
-	n := &netplanReader{f: f, names: names}
+	n := &netplanReader{f: f, names: names, vrfs: map[string]string{}}
+	for _, d := range merged.get("network").get("vrfs").entries() {
+		n.vrfs[d.key] = d.get("table").str()
+	}
 	for _, e := range merged.get("network").entries() {
 		switch e.key {
 		case "version", "renderer":
@@ -86,11 +93,25 @@ type value struct {
 // maxDepth bounds what is followed: netplan's own YAML has no more than seven levels.
 const maxDepth = 16
 
-func (v *value) merge(file string, n *yaml.Node, depth int) {
-	if depth > maxDepth {
+// maxAliased bounds how often aliases say the same over again: each alias of aliases
+// multiplies it.
+const maxAliased = 1 << 18
+
+// merger puts one file to those before it.
+type merger struct {
+	file    string
+	inAlias bool
+	aliased int // values that an alias stands for
+}
+
+func (m *merger) merge(v *value, n *yaml.Node, depth int) {
+	if m.inAlias {
+		m.aliased++
+	}
+	if depth > maxDepth || m.aliased > maxAliased {
 		return
 	}
-	v.at = fib.Origin{File: file, Line: n.Line}
+	v.at = fib.Origin{File: m.file, Line: n.Line}
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -100,17 +121,23 @@ func (v *value) merge(file string, n *yaml.Node, depth int) {
 				at = len(v.keys)
 				v.keys = append(v.keys, &value{key: k})
 			}
-			v.keys[at].merge(file, n.Content[i+1], depth+1)
-			v.keys[at].at = fib.Origin{File: file, Line: n.Content[i].Line}
+			m.merge(v.keys[at], n.Content[i+1], depth+1)
+			v.keys[at].at = fib.Origin{File: m.file, Line: n.Content[i].Line}
 		}
 	case yaml.SequenceNode:
 		for _, c := range n.Content {
 			item := &value{}
-			item.merge(file, c, depth+1)
+			m.merge(item, c, depth+1)
 			v.items = append(v.items, item)
 		}
 	case yaml.ScalarNode:
 		v.scalar = n.Value
+	case yaml.AliasNode:
+		was := m.inAlias
+		m.inAlias = true
+		m.merge(v, n.Alias, depth+1)
+		m.inAlias = was
+		v.at = fib.Origin{File: m.file, Line: n.Line}
 	}
 }
 
@@ -172,6 +199,7 @@ func (v *value) text() string {
 type netplanReader struct {
 	f     *Found
 	names Names
+	vrfs  map[string]string // the tables of VRFs, whose routes and rules are for these
 }
 
 func (n *netplanReader) device(kind string, d *value) {
@@ -227,7 +255,7 @@ func (n *netplanReader) device(kind string, d *value) {
 			}
 		case "routing-policy":
 			for _, r := range k.list() {
-				n.rule(r)
+				n.rule(name, r)
 			}
 		default:
 			l.Own = append(l.Own, Left{k.at, oneLine(name + ": " + k.text()), "no spec has it"})
@@ -268,6 +296,7 @@ func (n *netplanReader) address(link string, v *value) {
 func (n *netplanReader) routes(link string, v *value) {
 	to, typ := "default", ""
 	var tail []string
+	inet6, hasTable := false, false
 	for _, k := range v.entries() {
 		switch k.key {
 		case "to":
@@ -279,6 +308,11 @@ func (n *netplanReader) routes(link string, v *value) {
 				tail = append(tail, "onlink")
 			}
 		case "via", "metric", "table", "scope", "mtu":
+			if k.key == "via" && (k.scalar == "0.0.0.0" || k.scalar == "::") { // which is none
+				inet6 = inet6 || k.scalar == "::"
+				continue
+			}
+			hasTable = hasTable || k.key == "table"
 			tail = append(tail, k.key, k.scalar)
 		case "from":
 			tail = append(tail, "src", k.scalar)
@@ -291,6 +325,12 @@ func (n *netplanReader) routes(link string, v *value) {
 		default:
 			n.f.left(k.at, k.text(), "no route of a spec has it")
 		}
+	}
+	if t := n.vrfs[link]; t != "" && !hasTable {
+		tail = append(tail, "table", t)
+	}
+	if inet6 && to == "default" {
+		to = "::/0"
 	}
 	args := append([]string{to}, tail...)
 	if typ != "" {
@@ -316,8 +356,11 @@ func (n *netplanReader) route(link string, at fib.Origin, text string, args []st
 }
 
 // rule takes one of `routing-policy`.
-func (n *netplanReader) rule(v *value) {
+func (n *netplanReader) rule(link string, v *value) {
 	args := []string{"-4", "rule", "add"}
+	if t := n.vrfs[link]; t != "" && v.get("table") == nil {
+		args = append(args, "table", t)
+	}
 	for _, k := range v.entries() {
 		switch k.key {
 		case "from", "to", "table", "priority":

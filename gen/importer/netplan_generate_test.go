@@ -58,6 +58,7 @@ var netplanYAML = map[string]string{
       - {to: 10.5.0.0/16, scope: link, table: 1}
       - {to: 10.6.0.0/16, via: 198.51.100.1, congestion-window: 20, advertised-receive-window: 30, table: 1}
       - {to: 10.7.0.0/16, via: 198.51.100.1, table: 254}
+      - {to: 10.8.0.0/16, via: 0.0.0.0, table: 1}
       routing-policy:
       - {from: 198.51.100.10, table: 1, priority: 100}
 `,
@@ -87,6 +88,23 @@ var netplanYAML = map[string]string{
       dhcp4: true
       dhcp4-overrides: {route-metric: 300}
       accept-ra: false
+`,
+	"aliases": `
+    eth0:
+      addresses: [192.0.2.10/24]
+      nameservers: &dns {addresses: [192.0.2.53]}
+      routes: &routes
+      - &isp {to: default, via: 192.0.2.1, table: &table 7}
+      - {to: 10.0.0.0/8, via: 192.0.2.1, table: *table}
+      routing-policy:
+      - {from: 192.0.2.10, table: *table, priority: 5}
+    eth1:
+      addresses: [198.51.100.10/24]
+      nameservers: *dns
+      routes:
+      - {to: default, via: 198.51.100.1, table: 1}
+      routing-policy:
+      - {from: 198.51.100.10, table: 1, priority: 6}
 `,
 	"a gateway by its old key": `
     eth0:

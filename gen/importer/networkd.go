@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path"
@@ -30,7 +31,7 @@ func networkdFiles(root rootfs.Root) (files []string) {
 		for _, n := range names {
 			if strings.HasSuffix(n, ".network") && !strings.HasPrefix(n, ownFiles) && !seen[n] {
 				seen[n] = true
-				if !root.IsMasked(path.Join(dir, n)) {
+				if !isEmpty(root, path.Join(dir, n)) {
 					files = append(files, path.Join(dir, n))
 				}
 			}
@@ -64,10 +65,37 @@ func Networkd(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	if len(files) == 0 {
 		files = networkdFiles(root)
 	}
+	// Of several that match a link networkd takes the first in the order of the names.
+	files = slices.Clone(files)
+	slices.SortStableFunc(files, func(a, b string) int { return strings.Compare(path.Base(a), path.Base(b)) })
+	var before []*networkFile
+	of := map[string]string{}
 	for _, name := range files {
-		if err := networkFile(f, root, n, name); err != nil {
+		file, err := readNetworkFile(f, root, name)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		i := slices.IndexFunc(before, func(o *networkFile) bool { return o.comesBefore(file) })
+		before = append(before, file)
+		if i >= 0 {
+			f.left(file.at, path.Base(name), "networkd takes %s, which comes before it and matches as well", before[i].name)
+			continue
+		}
+		r := &networkReader{f: f, names: n, addresses: len(f.Addresses), learned: map[string]setting{}}
+		r.match(file)
+		if r.link == nil {
+			continue
+		}
+		if o := of[r.link.Name]; o != "" {
+			f.left(file.at, path.Base(name), "networkd takes one file for %s, and %s comes first", r.link.Name, o)
+			continue
+		}
+		of[r.link.Name] = name
+		for _, s := range file.sections {
+			r.section(s)
+		}
+		r.learn()
+		*f.link(r.link.Name, r.link.Origin) = *r.link
 	}
 	for i := range f.Routes {
 		if hops := f.Routes[i].Nexthops; len(hops) == 1 {
@@ -145,102 +173,14 @@ func sections(file string, data []byte) (list []section, err error) {
 	return list, err
 }
 
-// networkFile reads one .network file with its drop-ins.
-func networkFile(f *Found, root rootfs.Root, names Names, name string) error {
-	var all []section
-	drops := map[string]string{}
-	for _, dir := range append([]string{path.Dir(name)}, networkdPath...) {
-		confs, _ := root.ReadDir(path.Join(dir, path.Base(name)+".d"))
-		for _, c := range confs {
-			if strings.HasSuffix(c, ".conf") && !strings.HasPrefix(c, ownFiles) && drops[c] == "" {
-				drops[c] = path.Join(dir, path.Base(name)+".d", c)
-			}
-		}
-	}
-	files := []string{name}
-	var order []string
-	for c := range drops {
-		order = append(order, c)
-	}
-	slices.Sort(order)
-	for _, c := range order {
-		files = append(files, drops[c])
-	}
-	for _, file := range files {
-		data, err := root.ReadFile(file, maxSize)
-		if err != nil {
-			return err
-		}
-		f.Files = append(f.Files, file)
-		list, err := sections(file, data)
-		if err != nil {
-			f.left(fib.Origin{File: file}, "the rest of the file", "%v", err)
-		}
-		all = append(all, list...)
-	}
-	r := &networkReader{f: f, names: names}
-	r.match(name, all)
-	if r.link == nil {
-		return nil
-	}
-	for _, s := range all {
-		r.section(s)
-	}
-	r.learn()
-	*f.link(r.link.Name, r.link.Origin) = *r.link
-	return nil
-}
-
 // networkReader turns the sections of one link into Found.
 type networkReader struct {
-	f          *Found
-	names      Names
-	link       *Link
-	dhcp, ra   string
-	routeTable setting
-}
-
-func (r *networkReader) match(file string, all []section) {
-	var m fib.Match
-	at := fib.Origin{File: file}
-	for _, s := range all {
-		if s.name != "Match" {
-			continue
-		}
-		for _, x := range s.settings {
-			if at.Line == 0 {
-				at = x.at
-			}
-			switch x.key {
-			case "Name":
-				m.Name = x.value
-			case "MACAddress", "PermanentMACAddress":
-				m.MAC = strings.ToLower(strings.ReplaceAll(x.value, "-", ":"))
-			case "Driver":
-				m.Driver = x.value
-			case "Path":
-				m.Path = x.value
-			case "Type", "Kind":
-			default:
-				r.f.left(x.at, x.text(), "no spec matches by it")
-			}
-		}
-	}
-	name := m.Name
-	switch {
-	case m == (fib.Match{}):
-		r.f.left(at, path.Base(file), "it matches no link by name, MAC address, driver or path")
-		return
-	case strings.ContainsAny(m.Name+m.MAC+m.Driver+m.Path, " !"):
-		r.f.left(at, path.Base(file), "it matches several")
-		return
-	case name == "lo":
-		return
-	case name == "":
-		name = strings.TrimPrefix(strings.TrimSuffix(path.Base(file), ".network"), "10-netplan-")
-	}
-	l := *r.f.link(name, at)
-	l.Match, r.link = m, &l
+	f         *Found
+	names     Names
+	link      *Link
+	dhcp, ra  string
+	addresses int                // how many of Found's are of other files
+	learned   map[string]setting // RouteTable= and RouteMetric= by section
 }
 
 func (r *networkReader) section(s section) {
@@ -274,15 +214,11 @@ func (r *networkReader) section(s section) {
 		r.rule(s)
 	case "DHCPv4", "DHCP", "DHCPv6", "IPv6AcceptRA":
 		for _, x := range s.settings {
-			switch x.key {
-			case "RouteTable":
-				r.routeTable = x
-			case "RouteMetric":
-				n, _ := strconv.ParseUint(x.value, 10, 32)
-				r.link.Learn.Metric = uint32(n)
-			default:
-				r.own(x)
+			if x.key == "RouteTable" || x.key == "RouteMetric" {
+				r.learned[strings.Replace(s.name+" ", "DHCP ", "DHCPv4 ", 1)+x.key] = x
+				continue
 			}
+			r.own(x)
 		}
 	default:
 		for _, x := range s.settings {
@@ -292,20 +228,33 @@ func (r *networkReader) section(s section) {
 }
 
 func (r *networkReader) own(x setting) {
+	if x.value == "" { // which takes back those before
+		r.link.Own = slices.DeleteFunc(r.link.Own, func(l Left) bool { return strings.HasPrefix(l.Text, x.key+"=") })
+		return
+	}
 	r.link.Own = append(r.link.Own, Left{x.at, oneLine(x.text()), "no spec has it"})
 }
 
 func (r *networkReader) network(x setting) {
 	switch x.key {
 	case "Address":
+		if x.value == "" { // which takes back all, those of [Address] as well
+			r.f.Addresses = r.f.Addresses[:r.addresses]
+			return
+		}
 		r.address(x)
 	case "Gateway":
-		r.route(section{settings: []setting{x}})
+		if x.value != "" {
+			r.route(section{settings: []setting{x}})
+		}
 	case "DHCP":
 		r.dhcp = x.value
 	case "IPv6AcceptRA":
 		r.ra = x.value
 	case "DNS":
+		if x.value == "" {
+			r.link.DNS = nil
+		}
 		for _, w := range strings.Fields(x.value) {
 			if a, err := netip.ParseAddr(w); err == nil {
 				r.link.DNS = append(r.link.DNS, a)
@@ -314,6 +263,9 @@ func (r *networkReader) network(x setting) {
 			}
 		}
 	case "Domains":
+		if x.value == "" {
+			r.link.Domains = nil
+		}
 		r.link.Domains = append(r.link.Domains, strings.Fields(x.value)...)
 	case "Description":
 	default:
@@ -351,14 +303,44 @@ func (r *networkReader) learn() {
 		l.DHCP4, l.DHCP6 = true, true
 	}
 	l.RA = isTrue(r.ra)
-	if r.routeTable.value == "" {
-		return
+	if x := r.oneOf("RouteTable"); x.value != "" {
+		t, ok := r.names.table(x.value)
+		switch {
+		case !ok:
+			r.f.left(x.at, x.text(), "no table is called so")
+		case t != fib.TableMain:
+			l.Table = t
+		}
 	}
-	t, ok := r.names.table(r.routeTable.value)
-	switch {
-	case !ok:
-		r.f.left(r.routeTable.at, r.routeTable.text(), "no table is called so")
-	case t != fib.TableMain:
-		l.Table = t
+	if x := r.oneOf("RouteMetric"); x.value != "" {
+		n, err := strconv.ParseUint(x.value, 10, 32)
+		if err != nil {
+			r.own(x)
+		}
+		l.Metric = uint32(n)
 	}
+}
+
+// oneOf returns a setting that DHCP and router advertisements have each: a spec has one
+// for both.
+func (r *networkReader) oneOf(key string) (one setting) {
+	var all []setting
+	if r.link.Learn.DHCP4 {
+		all = append(all, r.learned["DHCPv4 "+key])
+	}
+	if r.link.Learn.RA {
+		all = append(all, r.learned["IPv6AcceptRA "+key])
+	}
+	for _, x := range all {
+		if one.value == "" {
+			one = x
+		}
+	}
+	for _, x := range all {
+		if x.value != one.value {
+			x = setting{key, cmp.Or(x.value, one.value), cmp.Or(x.at, one.at)}
+			r.link.Own = append(r.link.Own, Left{x.at, oneLine(x.text()), "a spec has one for all that a link learns"})
+		}
+	}
+	return one
 }

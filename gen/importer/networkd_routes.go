@@ -22,14 +22,16 @@ func (r *networkReader) route(s section) {
 	onlink := false
 	learned := false
 	inet6 := false
-	for _, x := range s.settings {
+	for _, x := range s.given() {
 		switch x.key {
 		case "Destination":
 			to = x.value
 			inet6 = inet6 || strings.Contains(to, ":")
 		case "Gateway":
 			learned = strings.HasPrefix(x.value, "_")
-			tail = append(tail, "via", x.value)
+			if x.value != "0.0.0.0" && x.value != "::" { // which is none
+				tail = append(tail, "via", x.value)
+			}
 			inet6 = inet6 || strings.Contains(x.value, ":")
 		case "MultiPathRoute":
 			way, ok := r.way(x.value)
@@ -59,6 +61,12 @@ func (r *networkReader) route(s section) {
 		return
 	}
 	at, text := s.settings[0].at, s.texts()
+	if !slices.ContainsFunc(s.given(), func(x setting) bool {
+		return slices.Contains([]string{"Gateway", "Destination", "Source", "PreferredSource", "MultiPathRoute"}, x.key)
+	}) {
+		r.f.left(at, text, "networkd ignores a route without Gateway=, Destination= and PreferredSource=")
+		return
+	}
 	if learned {
 		r.f.left(at, text, "its gateway is learned")
 		return
@@ -114,6 +122,19 @@ func (r *networkReader) way(value string) (words []string, ok bool) {
 	return words, true
 }
 
+// given returns the settings that count: an empty one is ignored, but takes back ways.
+func (s section) given() (list []setting) {
+	for _, x := range s.settings {
+		switch {
+		case x.value != "":
+			list = append(list, x)
+		case x.key == "MultiPathRoute" || x.key == "Gateway":
+			list = slices.DeleteFunc(list, func(o setting) bool { return o.key == x.key })
+		}
+	}
+	return list
+}
+
 func (s section) texts() string {
 	var all []string
 	for _, x := range s.settings {
@@ -132,7 +153,7 @@ func (r *networkReader) rule(s section) {
 	}
 	args := []string{"rule", "add"}
 	family := ""
-	for _, x := range s.settings {
+	for _, x := range s.given() {
 		switch w := words[x.key]; {
 		case x.key == "Type" && x.value == "table", x.key == "Type" && x.value == "goto":
 		case w != "":

@@ -73,13 +73,19 @@ type shell struct {
 	stays bool // addresses belong to the link's own configuration
 	// removed is what is taken away before it is added, or without being.
 	removed []removal
+	// routes and rules are those that were ever added.
+	routes map[fib.RouteKey]bool
+	rules  map[fib.Rule]bool
 }
 
 func newShell(f *Found, names Names) *shell {
 	if names == nil {
 		names = Names{}
 	}
-	return &shell{f: f, names: maps.Clone(names), vars: map[string]string{}, unset: map[string]bool{}}
+	return &shell{
+		f: f, names: maps.Clone(names), vars: map[string]string{}, unset: map[string]bool{},
+		routes: map[fib.RouteKey]bool{}, rules: map[fib.Rule]bool{},
+	}
 }
 
 // run reads a script whose first line is at.
@@ -352,13 +358,12 @@ func (w *walker) batchCall(s *syntax.Stmt, options, rest []string) {
 			if r.Hdoc == nil {
 				continue
 			}
-			text, ok := w.word(r.Hdoc, false)
+			text, ok := w.document(r)
 			if !ok {
 				w.left(s, "a variable in the here-document is not known here")
 				return
 			}
-			at := w.origin(r.Hdoc)
-			w.batch(at, strings.Join(text, ""), family)
+			w.batch(w.origin(r.Hdoc), text, family)
 			return
 		}
 	}

@@ -1,7 +1,7 @@
 package importer
 
 import (
-	"net/netip"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -20,20 +20,23 @@ func (s *shell) batch(at fib.Origin, text string, family fib.Family) {
 	line := at.Line
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	for len(text) > 0 {
-		one, rest, _ := strings.Cut(text, "\n")
 		here := fib.Origin{File: at.File, Line: line}
-		line++
-		var joined strings.Builder
-		for strings.HasSuffix(one, `\`) && rest != "" {
-			joined.WriteString(strings.TrimSuffix(one, `\`))
-			one, rest, _ = strings.Cut(rest, "\n")
-			line++
+		var whole, joined strings.Builder
+		for more := true; more && text != ""; line++ {
+			one, rest, _ := strings.Cut(text, "\n")
+			text = rest
+			words, _, comment := strings.Cut(one, "#")
+			words, more = strings.CutSuffix(words, `\`)
+			more = more && !comment // a comment is not continued (getcmdline in iproute2's lib/utils.c)
+			joined.WriteString(words)
+			whole.WriteString(strings.TrimSuffix(one, `\`))
 		}
-		joined.WriteString(strings.TrimSuffix(one, `\`))
-		one = joined.String()
-		text = rest
-		words, _, _ := strings.Cut(one, "#")
-		args := strings.Fields(strings.ReplaceAll(words, `"`, ""))
+		one := whole.String()
+		args, ok := batchWords(joined.String())
+		if !ok {
+			s.f.left(here, one, "a quote is not closed")
+			continue
+		}
 		if len(args) == 0 {
 			continue
 		}
@@ -44,6 +47,28 @@ func (s *shell) batch(at fib.Origin, text string, family fib.Family) {
 			args = slices.Insert(args, 0, "-6")
 		}
 		s.change(here, one, args)
+	}
+}
+
+// batchWords takes a line apart as `ip -batch` does: a quote at the beginning of a word goes
+// up to the next of its kind (makeargs in iproute2's lib/utils.c).
+func batchWords(line string) (words []string, ok bool) {
+	const space = " \t\r\n"
+	for {
+		if line = strings.TrimLeft(line, space); line == "" {
+			return words, true
+		}
+		end := strings.IndexAny(line, space)
+		if quote := line[:1]; quote == `"` || quote == "'" {
+			line = line[1:]
+			if end = strings.Index(line, quote); end < 0 {
+				return nil, false
+			}
+		}
+		if end < 0 {
+			return append(words, line), true
+		}
+		words, line = append(words, line[:end]), line[end+1:]
 	}
 }
 
@@ -63,7 +88,7 @@ func (s *shell) change(at fib.Origin, text string, args []string) {
 		s.remove(c, at, text)
 	case c.link != nil:
 		if l := s.f.link(c.link.name, at); c.link.mtu != 0 {
-			l.MTU = c.link.mtu
+			l.MTU, l.MTUSet = c.link.mtu, Left{Origin: at, Text: text}
 		}
 	case c.address != nil:
 		a := *c.address
@@ -74,7 +99,7 @@ func (s *shell) change(at fib.Origin, text string, args []string) {
 	case c.rule != nil:
 		r := *c.rule
 		r.Origin, r.Text = at, text
-		s.f.Rules = append(s.f.Rules, r)
+		s.addRule(r)
 	}
 }
 
@@ -94,13 +119,33 @@ func (s *shell) addRoute(r Route, verb string, at fib.Origin, text string) {
 	if len(r.Nexthops) > 0 {
 		r.Link = r.Nexthops[0].Link
 	}
-	if verb == "append" && s.f.appendWay(r) {
+	same := func(o Route) bool { return o.Key() == r.Key() }
+	switch {
+	case verb == "append" && s.f.appendWay(r):
 		return
+	case verb == "replace":
+		s.f.Routes = slices.DeleteFunc(s.f.Routes, same)
+	case verb == "add" && s.routes[r.Key()]: // which may have been taken away since
+		if i := slices.IndexFunc(s.f.Routes, same); i >= 0 {
+			if s.f.Routes[i].Compare(r.Route) != 0 {
+				s.f.left(at, text, "there is another with this destination and metric")
+			}
+			return
+		}
 	}
-	if verb == "replace" {
-		s.f.Routes = slices.DeleteFunc(s.f.Routes, func(o Route) bool { return o.Key() == r.Key() })
-	}
+	s.routes[r.Key()] = true
 	s.f.Routes = append(s.f.Routes, r)
+}
+
+// addRule adds a rule, unless the kernel has the same and refuses it.
+func (s *shell) addRule(r Rule) {
+	if !r.AnyPriority {
+		if s.rules[r.Key()] && slices.ContainsFunc(s.f.Rules, func(o Rule) bool { return !o.AnyPriority && o.Key() == r.Key() }) {
+			return
+		}
+		s.rules[r.Key()] = true
+	}
+	s.f.Rules = append(s.f.Rules, r)
 }
 
 // remove takes away what was added before; what was not is remembered.
@@ -110,28 +155,96 @@ func (s *shell) remove(c change, at fib.Origin, text string) {
 	}
 }
 
-// take takes away what a command does, and says whether there was any of it.
+// take takes away what a command does, and says whether there was any of it. The kernel
+// takes one route or rule, the first that fits; only a flush takes all.
 func (s *shell) take(c change) bool {
-	count := func() int { return len(s.f.Addresses) + len(s.f.Routes) + len(s.f.Rules) }
-	before := count()
+	at := s.fitting(c)
+	if len(at) == 0 {
+		return false
+	}
 	switch {
 	case c.address != nil:
-		s.f.Addresses = slices.DeleteFunc(s.f.Addresses, func(a Address) bool { return fitsAddress(c, a.Address) })
+		s.f.Addresses = without(s.f.Addresses, at)
+	case c.verb != "flush" && c.route != nil && takeWays(&s.f.Routes[at[0]].Route, c.route.Nexthops):
 	case c.route != nil:
-		s.f.Routes = slices.DeleteFunc(s.f.Routes, func(r Route) bool { return fitsRoute(c, r.Route) })
+		if c.verb != "flush" {
+			at = at[:1]
+		}
+		s.f.Routes = without(s.f.Routes, at)
 	case c.rule != nil:
-		s.f.Rules = slices.DeleteFunc(s.f.Rules, func(r Rule) bool { return fitsRule(c, r.Rule) })
+		if c.verb != "flush" {
+			at = at[:1]
+		}
+		s.f.Rules = without(s.f.Rules, at)
 	}
-	return count() < before
+	return true
+}
+
+// without returns a list without the elements at some places.
+func without[T any](list []T, at []int) []T {
+	gone := map[int]bool{}
+	for _, i := range at {
+		gone[i] = true
+	}
+	i := -1
+	return slices.DeleteFunc(list, func(T) bool { i++; return gone[i] })
+}
+
+// takeWays takes single ways away from an IPv6 route that keeps others, as the kernel does
+// where a gateway is given (ip6_route_del, net/ipv6/route.c).
+func takeWays(r *fib.Route, ways []fib.Nexthop) bool {
+	if r.Family != fib.Inet6 || len(ways) == 0 || !ways[0].Via.IsValid() || len(ways) >= len(r.Nexthops) {
+		return false
+	}
+	for _, n := range ways {
+		if i := slices.IndexFunc(r.Nexthops, func(o fib.Nexthop) bool { return fitsWay(n, o) }); i >= 0 {
+			r.Nexthops = slices.Delete(slices.Clone(r.Nexthops), i, i+1)
+		}
+	}
+	if len(r.Nexthops) == 1 {
+		r.Nexthops[0].Weight = 0
+	}
+	r.Link = r.Nexthops[0].Link
+	return true
+}
+
+// fitting returns the places of what a command takes away, what the kernel comes to first
+// at the front.
+func (s *shell) fitting(c change) (at []int) {
+	switch {
+	case c.address != nil:
+		for i := range s.f.Addresses {
+			if fitsAddress(c, s.f.Addresses[i].Address) {
+				at = append(at, i)
+			}
+		}
+	case c.route != nil:
+		for i := range s.f.Routes {
+			if fitsRoute(c, &s.f.Routes[i].Route) {
+				at = append(at, i)
+			}
+		}
+		slices.SortStableFunc(at, func(a, b int) int { return cmp.Compare(s.f.Routes[a].Metric, s.f.Routes[b].Metric) })
+	case c.rule != nil:
+		for i := range s.f.Rules {
+			if fitsRule(c, &s.f.Rules[i].Rule) {
+				at = append(at, i)
+			}
+		}
+		if len(at) == 0 || c.verb == "flush" {
+			break
+		}
+		p := priorities(s.f.Rules)
+		at = slices.DeleteFunc(at, func(i int) bool { return !c.rule.AnyPriority && c.rule.Priority != p[i] })
+		slices.SortStableFunc(at, func(a, b int) int { return cmp.Compare(p[a], p[b]) })
+	}
+	return at
 }
 
 // finish notes what is taken away and never added: only somebody else can have added it.
 func (s *shell) finish() {
 	for _, c := range s.removed {
-		undone := c.address != nil && slices.ContainsFunc(s.f.Addresses, func(a Address) bool { return fitsAddress(c.change, a.Address) }) ||
-			c.route != nil && slices.ContainsFunc(s.f.Routes, func(r Route) bool { return fitsRoute(c.change, r.Route) }) ||
-			c.rule != nil && slices.ContainsFunc(s.f.Rules, func(r Rule) bool { return fitsRule(c.change, r.Rule) })
-		if !undone {
+		if len(s.fitting(c.change)) == 0 {
 			s.f.left(c.at, c.text, "it takes away what is not added here")
 		}
 	}
@@ -139,31 +252,53 @@ func (s *shell) finish() {
 }
 
 func fitsAddress(c change, a fib.Address) bool {
-	return (c.address.Link == "" || c.address.Link == a.Link) && (c.verb == "flush" || c.address.Prefix == a.Prefix)
+	return (c.address.Link == "" || c.address.Link == a.Link) &&
+		(c.verb != "flush" && c.address.Prefix == a.Prefix || c.verb == "flush" && (c.family == 0 || c.family == a.Family()))
 }
 
-// fitsRoute says whether a delete takes a route away: what it leaves open fits all.
-func fitsRoute(c change, r fib.Route) bool {
-	w := c.route.Route
+// fitsRoute says whether a delete takes a route away: what it leaves open fits all
+// (fib_table_delete, net/ipv4/fib_trie.c; ip6_route_del, net/ipv6/route.c).
+func fitsRoute(c change, r *fib.Route) bool {
+	w := &c.route.Route
 	if c.verb == "flush" {
-		return (w.Family == 0 || w.Family == r.Family) && w.Table == r.Table
+		return (w.Family == 0 || w.Family == r.Family) && (w.Table == 0 || w.Table == r.Table)
 	}
-	if w.Family != r.Family || w.Table != r.Table || w.Dst != r.Dst || w.Metric != r.Metric && w.Metric != 0 && (w.Family == fib.Inet || w.Metric != fib.MetricDefaultInet6) {
+	if w.Family != r.Family || w.Table != r.Table || w.Dst != r.Dst || w.Metric != 0 && w.Metric != r.Metric {
 		return false
 	}
-	for _, n := range w.Nexthops {
-		if !slices.ContainsFunc(r.Nexthops, func(o fib.Nexthop) bool {
-			return (n.Link == "" || o.Link == "" || n.Link == o.Link) && (n.Via == netip.Addr{} || n.Via == o.Via)
-		}) {
+	if w.Family == fib.Inet6 {
+		return !slices.ContainsFunc(w.Nexthops, func(n fib.Nexthop) bool {
+			return !slices.ContainsFunc(r.Nexthops, func(o fib.Nexthop) bool { return fitsWay(n, o) })
+		})
+	}
+	if c.typ != 0 && c.typ != r.Type || c.scope.Set && c.scope.Value != r.Scope || w.Src.IsValid() && w.Src != r.Src {
+		return false
+	}
+	for _, m := range [...][2]uint32{{w.MTU, r.MTU}, {w.AdvMSS, r.AdvMSS}, {w.InitCwnd, r.InitCwnd}, {w.InitRwnd, r.InitRwnd}} {
+		if m[0] != 0 && m[0] != m[1] {
+			return false
+		}
+	}
+	// One way is compared with the first, several with all in their order.
+	if len(w.Nexthops) > len(r.Nexthops) || len(w.Nexthops) > 1 && len(w.Nexthops) != len(r.Nexthops) {
+		return false
+	}
+	for i, n := range w.Nexthops {
+		if !fitsWay(n, r.Nexthops[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-// fitsRule is fitsRoute for rules.
-func fitsRule(c change, r fib.Rule) bool {
-	w := c.rule.Rule
+func fitsWay(w, o fib.Nexthop) bool {
+	return (w.Link == "" || o.Link == "" || w.Link == o.Link) && (!w.Via.IsValid() || w.Via == o.Via)
+}
+
+// fitsRule is fitsRoute for rules, but for their priority. That one says `not` makes no
+// difference (rule_find, net/core/fib_rules.c).
+func fitsRule(c change, r *fib.Rule) bool {
+	w := &c.rule.Rule
 	if w.Family != r.Family {
 		return false
 	}
@@ -171,7 +306,10 @@ func fitsRule(c change, r fib.Rule) bool {
 		return true
 	}
 	fits := func(given bool, same bool) bool { return !given || same }
-	return fits(!c.rule.AnyPriority, w.Priority == r.Priority) && fits(w.From.IsValid(), w.From == r.From) && fits(w.To.IsValid(), w.To == r.To) &&
-		fits(w.Mask != 0, w.Mark == r.Mark && w.Mask == r.Mask) && fits(w.IIF != "", w.IIF == r.IIF) && fits(w.OIF != "", w.OIF == r.OIF) &&
-		fits(w.Table != 0 && w.Action == fib.Lookup, w.Table == r.Table) && fits(w.Action != 0, w.Action == r.Action)
+	return fits(w.From.IsValid(), w.From == r.From) && fits(w.To.IsValid(), w.To == r.To) && fits(w.TOS != 0, w.TOS == r.TOS) &&
+		fits(w.Mark != 0, w.Mark == r.Mark) && fits(w.Mask != 0, w.Mask == r.Mask) && fits(w.IIF != "", w.IIF == r.IIF) && fits(w.OIF != "", w.OIF == r.OIF) &&
+		fits(w.Table != 0, w.Table == r.Table) && fits(w.Action != 0, w.Action == r.Action) && fits(w.L3MDev, r.L3MDev) &&
+		fits(w.SuppressPrefixLength.Set, w.SuppressPrefixLength == r.SuppressPrefixLength) &&
+		fits(w.SuppressIfGroup.Set, w.SuppressIfGroup == r.SuppressIfGroup) && fits(w.UIDRange.Set, w.UIDRange == r.UIDRange) &&
+		fits(w.IPProto != 0, w.IPProto == r.IPProto) && fits(w.SPort.Hi != 0, w.SPort == r.SPort) && fits(w.DPort.Hi != 0, w.DPort == r.DPort)
 }

@@ -90,6 +90,16 @@ func (w *walker) word(word *syntax.Word, split bool) (fields []string, ok bool) 
 	return fields, true
 }
 
+// document returns the text of a here-document, in which a delimiter in quotes has
+// everything stand as it is.
+func (w *walker) document(r *syntax.Redirect) (string, bool) {
+	if lit := r.Word.Lit(); lit == "" || strings.Contains(lit, `\`) {
+		return r.Hdoc.Lit(), true
+	}
+	text, ok := w.word(&syntax.Word{Parts: []syntax.WordPart{&syntax.DblQuoted{Parts: r.Hdoc.Parts}}}, false)
+	return strings.Join(text, ""), ok
+}
+
 // parameter returns the value of ${NAME}, or of ${NAME:-text} where NAME is not set.
 func (w *walker) parameter(p *syntax.ParamExp) (string, bool) {
 	if p.Excl || p.Length || p.Width || p.Index != nil || p.Slice != nil || p.Repl != nil || p.Names != 0 || p.Param == nil {

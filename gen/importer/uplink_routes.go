@@ -25,6 +25,7 @@ func (g *guess) assignRoutes() {
 		case u != nil && g.isLast(r) && (u.last == 0 || u.last == r.Type):
 			u.last, u.lasts = r.Type, append(u.lasts, r)
 		case u != nil && u.connected(r):
+			u.subnets = append(u.subnets, r)
 		case u != nil && u.isGateway(r):
 			u.gateways = append(u.gateways, r)
 		default:
@@ -52,8 +53,14 @@ func (g *guess) assignRoutes() {
 		}
 	}
 	said := g.share(main)
+	defaults := map[fib.Nexthop][]*Route{}
+	for _, r := range main {
+		if r.IsDefault() && len(r.Nexthops) == 1 {
+			defaults[r.Nexthops[0]] = append(defaults[r.Nexthops[0]], r)
+		}
+	}
 	for _, u := range g.uplinks {
-		u.mainDefaults(byLink, said)
+		u.mainDefaults(defaults, said)
 	}
 	for _, r := range main {
 		if !said[r] {
@@ -141,7 +148,7 @@ func (u *uplink) best(f fib.Family) *fib.Route {
 }
 
 // mainDefaults says default-route and metric where main holds just what these make.
-func (u *uplink) mainDefaults(main map[string][]*Route, said map[*Route]bool) {
+func (u *uplink) mainDefaults(main map[fib.Nexthop][]*Route, said map[*Route]bool) {
 	found := map[fib.Family]map[uint32]*Route{}
 	var families []fib.Family
 	for _, f := range fib.Families {
@@ -150,7 +157,7 @@ func (u *uplink) mainDefaults(main map[string][]*Route, said map[*Route]bool) {
 			continue
 		}
 		families, found[f] = append(families, f), map[uint32]*Route{}
-		for _, r := range main[b.Nexthops[0].Link] {
+		for _, r := range main[b.Nexthops[0]] {
 			if said[r] {
 				continue
 			}

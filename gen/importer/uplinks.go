@@ -19,6 +19,7 @@ type uplink struct {
 	policy bool
 
 	addresses []*Address
+	subnets   []*Route // that follow from the addresses
 	gateways  []*Route
 	onlink    bool
 	defaults  []*Route // in main, of default-route
@@ -44,9 +45,9 @@ type guess struct {
 	rules     []*Rule // without those that main-routes-first implies
 	uplinks   []*uplink
 	byTable   map[uint32]*uplink
-	shared    []*Route // in main, of [multipath]
-	noLearn   bool
-	why       map[any]string // why something is not carried over
+	shared    []*Route          // in main, of [multipath]
+	noLearn   map[string]string // why a link learns nothing
+	why       map[any]string    // why something is not carried over
 }
 
 // policy says whether a link is left to whoever has it.
@@ -66,7 +67,7 @@ func (g *guess) carried(r *Route) bool {
 // newGuess finds the uplinks: a link with a table that rules or routes speak of, and a
 // link without one where there is something to carry.
 func newGuess(f *Found, o Options, mainFirst bool) *guess {
-	g := &guess{Found: f, o: o, mainFirst: mainFirst, byTable: map[uint32]*uplink{}}
+	g := &guess{Found: f, o: o, mainFirst: mainFirst, byTable: map[uint32]*uplink{}, noLearn: map[string]string{}}
 	g.chooseRules()
 	g.index = newIndex(f, g.rules)
 	for _, t := range g.ownTables() {
@@ -257,9 +258,13 @@ func (g *guess) assignAddresses() {
 		if len(on) == 0 {
 			continue
 		}
-		best, most := on[0], -1
-		for _, u := range on {
-			if n := g.concern(u, a); n > most {
+		concerned, all := g.concern(a)
+		best, most := on[0], concerned[on[0].table]
+		if len(on) == 1 {
+			most = all
+		}
+		for t, n := range concerned {
+			if u := g.byTable[t]; u != nil && u.link == a.Link && (n > most || n == most && u.name < best.name) {
 				best, most = u, n
 			}
 		}
@@ -269,28 +274,34 @@ func (g *guess) assignAddresses() {
 	}
 }
 
-// concern says how much an address has to do with an uplink.
-func (g *guess) concern(u *uplink, a *Address) (n int) {
-	if u.table != 0 {
-		n = 4 * g.index.hosts[tableHost{u.table, host(a)}]
-		for _, r := range g.index.routes[u.table] {
-			if r.Src == a.Prefix.Addr() || r.Dst == a.Prefix.Masked() && len(r.Nexthops) == 1 && r.Nexthops[0].Link == a.Link {
-				n += 2
-			}
+// concern says how much each table has to do with an address: rules for it, routes from it
+// or to its subnet, gateways in that. All is for the one uplink of a link, which its
+// gateways in other tables concern too.
+func (g *guess) concern(a *Address) (tables map[uint32]int, all int) {
+	tables = map[uint32]int{}
+	x := g.index
+	for _, h := range x.hosts[host(a)] {
+		tables[h.table] += 4 * h.count
+	}
+	src := a.Prefix.Addr()
+	for _, r := range x.bySource[src] {
+		tables[r.Table] += 2
+	}
+	for _, r := range x.subnets[onLink{a.Link, a.Prefix.Masked()}] {
+		if r.Src != src {
+			tables[r.Table] += 2
 		}
 	}
-	several := len(g.on(u.link)) > 1
-	for _, r := range g.index.routesByLink[u.link] {
-		if !g.carried(r) || u.table != 0 && r.Table != u.table && several {
-			continue
-		}
-		for _, h := range r.Nexthops {
-			if h.Link == u.link && h.Via.IsValid() && a.Prefix.Contains(h.Via) {
-				n++
-			}
+	if on := g.on(a.Link); len(on) == 1 && on[0].table != 0 {
+		all = tables[on[0].table]
+	}
+	for _, w := range x.ways(a.Link, a.Prefix) {
+		if g.carried(w.route) {
+			tables[w.route.Table]++
+			all++
 		}
 	}
-	return n
+	return tables, all
 }
 
 func host(a *Address) netip.Prefix {
@@ -303,7 +314,7 @@ func (g *guess) assignLearned() {
 	for i := range g.Links {
 		l := &g.Links[i]
 		on := g.on(l.Name)
-		if !l.Learn.Any() || len(on) == 0 || on[0].policy || g.noLearn {
+		if !l.Learn.Any() || len(on) == 0 || on[0].policy {
 			continue
 		}
 		u := on[0]

@@ -82,6 +82,9 @@ func (g *guess) writeShared(d *document) {
 			s = append(s, tomlKey(u.name)+" = "+utoa(uint32(w)))
 		}
 	}
+	if text := origins(anys(main)); text != "" {
+		d.line("# " + text)
+	}
 	d.line("[multipath]")
 	d.mark(1, undo)
 	d.key("uplinks", "{ "+strings.Join(s, ", ")+" }", undo)
@@ -123,7 +126,7 @@ func (u *uplink) everything() (all []any) {
 	for _, a := range u.addresses {
 		all = append(all, a)
 	}
-	for _, r := range slices.Concat(u.gateways, u.defaults, u.routes) {
+	for _, r := range slices.Concat(u.subnets, u.gateways, u.defaults, u.lasts, u.routes) {
 		all = append(all, r)
 	}
 	for _, r := range slices.Concat(u.from, u.to, u.mark, slices.Concat(u.rules...)) {
@@ -133,7 +136,7 @@ func (u *uplink) everything() (all []any) {
 }
 
 func (g *guess) writeUplink(d *document, u *uplink, o omit) {
-	if text := u.origins(); text != "" {
+	if text := origins(u.everything()); text != "" {
 		d.line("# " + text)
 	}
 	drop := g.drop(u)
@@ -240,8 +243,7 @@ func (g *guess) writeLearn(d *document, u *uplink) {
 	}
 	undo := func(why string) {
 		u.learn = fib.Learn{}
-		g.noLearn = true
-		g.left(fib.Origin{}, "DHCP and router advertisements on "+u.link, "%s", why)
+		g.noLearn[u.link] = why
 	}
 	if u.learn.DHCP4 || u.learn.DHCP6 {
 		d.key("dhcp", quote(map[[2]bool]string{{true, true}: "yes", {true, false}: "ipv4", {false, true}: "ipv6"}[[2]bool{u.learn.DHCP4, u.learn.DHCP6}]), undo)
@@ -282,8 +284,8 @@ func (g *guess) writeLink(d *document, l Link) {
 	}
 }
 
-// origins says in which lines of which files an uplink is said: "FILE:3, 5-7".
-func (u *uplink) origins() string {
+// origins says in which lines of which files things are said: "FILE:3,5-7".
+func origins(things []any) string {
 	lines := map[string][]int{}
 	var files []string
 	see := func(o fib.Origin) {
@@ -295,7 +297,7 @@ func (u *uplink) origins() string {
 		}
 		lines[o.File] = append(lines[o.File], o.Line)
 	}
-	for _, x := range u.everything() {
+	for _, x := range things {
 		switch x := x.(type) {
 		case *Address:
 			see(x.Origin)
