@@ -337,3 +337,39 @@ func TestDropFamily(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestLeaveToNetworkd looks at routes by several links of which networkd has some.
+func TestLeaveToNetworkd(t *testing.T) {
+	t.Parallel()
+	shared := func(f Family, metric uint32, links ...string) Route {
+		r := Route{Family: f, Table: TableMain, Dst: f.Any(), Type: Unicast, Metric: metric, Link: links[0]}
+		for _, l := range links {
+			r.Nexthops = append(r.Nexthops, Nexthop{Link: l, Via: f.Any().Addr().Next(), Weight: 2})
+		}
+		return r
+	}
+	for _, c := range []struct {
+		name, networkd string
+		routes         []Route
+		want           string
+	}{
+		{"IPv4: all of it is in the file of the first", "a", []Route{shared(Inet, 1, "a", "b")}, ""},
+		{"IPv4: one way is left", "a", []Route{shared(Inet, 2, "b", "a")}, "route add default via 0.0.0.1 dev <b> proto 118 metric 2\n"},
+		{"IPv4: two ways are left", "a", []Route{shared(Inet, 2, "b", "a", "c")}, "route add default proto 118 metric 2 nexthop via 0.0.0.1 dev <b> weight 2 nexthop via 0.0.0.1 dev <c> weight 2\n"},
+		{"IPv6: the first is networkd's", "a", []Route{shared(Inet6, 1, "a", "b")}, "-6 route add default via ::1 dev <b> proto 118 metric 2\n"},
+		{"IPv6: the second is networkd's", "a", []Route{shared(Inet6, 1, "b", "a")}, "-6 route add default via ::1 dev <b> proto 118 metric 2\n"},
+		{"IPv6: behind the others", "a", []Route{shared(Inet6, 1, "a", "b"), shared(Inet6, 2, "c")}, "-6 route add default via ::1 dev <c> proto 118 metric 2\n-6 route add default via ::1 dev <b> proto 118 metric 3\n"},
+		{"IPv6: all are networkd's", "ab", []Route{shared(Inet6, 1, "a", "b")}, ""},
+		{"IPv6: none is networkd's", "c", []Route{shared(Inet6, 1, "a", "b")}, "-6 route add default proto 118 metric 1 nexthop via ::1 dev <a> weight 2 nexthop via ::1 dev <b> weight 2\n"},
+	} {
+		s := State{Links: []Link{{Name: "a"}, {Name: "b"}, {Name: "c"}}, Routes: c.routes}
+		for range 2 { // once more changes nothing
+			s.LeaveToNetworkd(func(link string) bool { return strings.Contains(c.networkd, link) })
+			s.Links = nil
+			if got := s.Text(); got != c.want {
+				t.Errorf("%s: got\n%swant\n%s", c.name, got, c.want)
+			}
+			s.Links = []Link{{Name: "b"}}
+		}
+	}
+}

@@ -315,11 +315,40 @@ func (s *State) LeaveToNetworkd(has func(link string) bool) {
 		gone[""] = gone[""] || is
 	}
 	s.Addresses = without(s.Addresses, func(a *Address) bool { return gone[a.Link] })
-	s.Routes = without(s.Routes, func(r *Route) bool { return gone[r.Link] })
+	s.leaveRoutes(gone)
 	s.Rules = without(s.Rules, func(r *Rule) bool { return gone[r.Link] })
-	for i := range s.Routes {
-		s.Routes[i].Nexthops = without(s.Routes[i].Nexthops, func(n *Nexthop) bool { return gone[n.Link] })
+}
+
+// leaveRoutes takes the ways by links that are gone out of the routes. An IPv4 route is
+// networkd's with all its ways where its link is; of an IPv6 one each link's file has its
+// own (see units), and what is left stays here. It stands behind networkd's part then: at
+// one metric the kernel joins the two, and says of only one of them whose it is.
+func (s *State) leaveRoutes(gone map[string]bool) {
+	taken := make(map[RouteKey]bool)
+	if slices.ContainsFunc(s.Routes, func(r Route) bool { return r.Family == Inet6 && len(r.Nexthops) > 1 }) {
+		for _, r := range s.Routes {
+			taken[r.Key()] = true
+		}
 	}
+	s.Routes = without(s.Routes, func(r *Route) bool {
+		stays := slices.ContainsFunc(r.Nexthops, func(n Nexthop) bool { return !gone[n.Link] })
+		return gone[r.Link] && (r.Family == Inet || !stays) || len(r.Nexthops) > 0 && !stays
+	})
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		n := len(r.Nexthops)
+		if r.Nexthops = without(r.Nexthops, func(n *Nexthop) bool { return gone[n.Link] }); len(r.Nexthops) == n {
+			continue
+		}
+		if r.Link = r.Nexthops[0].Link; len(r.Nexthops) == 1 {
+			r.Nexthops[0].Weight = 0
+		}
+		for r.Family == Inet6 && taken[r.Key()] {
+			r.Metric++
+		}
+		taken[r.Key()] = true
+	}
+	sortStable(s.Routes, Route.Compare)
 }
 
 // DropFamily takes all of a family out of the State, for a kernel that does not
