@@ -264,16 +264,52 @@ func (v uplinkChecker) route(i int, r *Route) {
 	if r.Src.IsValid() && !v.spec.mayHave(r.Src) {
 		v.failValue("the kernel takes only an address that the host has", fmt.Sprintf("%s is no address of any uplink", r.Src), at("src")...)
 	}
+	v.scope(r, at)
+}
+
+// scope checks a route's IPv4 scope, given or not, as the kernel will (fib_create_info and
+// fib_check_nh in net/ipv4/fib_semantics.c).
+func (v uplinkChecker) scope(r *Route, at func(key ...string) []string) {
 	switch {
-	case !r.Scope.Set || !r.Type.HasDevice():
-	case first.IsValid() && first.Is6():
-		v.fail("", "`scope` is IPv4 only", at("scope")...)
-	case r.Scope.Value < leastScope(r.Type):
-		v.failValue("leave `scope` out", fmt.Sprintf("a route of type %s cannot have scope %s", r.Type, r.Scope.Value), at("scope")...)
-	case len(r.Nexthops) > 1 && r.Scope.Value == fib.ScopeHost:
-		v.failValue("leave `scope` out", "a route with several ways cannot have scope host", at("scope")...)
-	case r.Via.IsValid() && r.Scope.Value > fib.ScopeSite:
-		v.failValue("leave `scope` out", "a route through a gateway cannot have scope "+r.Scope.Value.String(), at("scope")...)
+	case !r.Type.HasDevice():
+		return
+	case !r.Families.Inet:
+		if r.Scope.Set {
+			v.fail("", "`scope` is IPv4 only", at("scope")...)
+		}
+		return
+	}
+	scope := r.Scope.Value
+	refuse := func(help, what string) {
+		v.failValue(help, fmt.Sprintf("a route %s cannot have scope %s", what, scope), at("scope")...)
+	}
+	if !r.Scope.Set {
+		if r.Type == fib.Unicast {
+			return // what fits its ways
+		}
+		scope = fib.Route{Type: r.Type}.DefaultScope()
+		refuse = func(help, what string) {
+			v.failValue(help, fmt.Sprintf("a route of type %s has scope %s, which one %s cannot have", r.Type, scope, what), at("type")...)
+		}
+	}
+	least := leastScope(r.Type)
+	viaGateway := r.Via.IsValid() || slices.ContainsFunc(r.Nexthops, func(n Nexthop) bool { return n.Via.IsValid() })
+	help := "leave `scope` out"
+	switch {
+	case scope < least:
+		refuse(help, "of type "+r.Type.String())
+	case viaGateway && scope > fib.ScopeSite:
+		if least > fib.ScopeSite {
+			help = "leave the gateway out: what is of type " + r.Type.String() + " is on the link itself"
+		} else if r.Type != fib.Unicast {
+			help = "give it scope = \"global\""
+		}
+		refuse(help, "through a gateway")
+	case len(r.Nexthops) > 1 && scope == fib.ScopeHost:
+		if least == fib.ScopeHost {
+			help = "give it one way"
+		}
+		refuse(help, "with several ways")
 	}
 }
 
