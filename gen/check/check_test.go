@@ -138,6 +138,10 @@ func TestWarnings(t *testing.T) {
 		{"many, and a rule in their place", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 12000\nfwmark = 1\n", []string{
 			"many-rules rt2: because a rule stands at priority 12000",
 		}},
+		{"many, and a rule that leads to their place", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 500\nfwmark = 1\nfamily = \"ipv4\"\ngoto = 10010\n", []string{
+			"many-rules rt2: because a rule leads to priority 10010",
+		}},
+		{"many, and a rule that leads past them", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 500\nfwmark = 1\nfamily = \"ipv4\"\ngoto = 32766\n", nil},
 		{"many, and one for all of them", isp1 + many(60) + rt2 + "from = [\"10.0.0.0/8\", \"198.51.100.10/32\"]\nto = []\n", []string{
 			"many-rules rt2: because its rule for 10.0.0.0/8 selects sources of other uplinks too (10.0.0.2/32)",
 		}},
