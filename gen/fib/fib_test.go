@@ -17,12 +17,15 @@ func TestRouteText(t *testing.T) {
 	t.Parallel()
 	eth0 := []Nexthop{{Link: "a"}}
 	for want, r := range map[string]Route{
-		"route add default dev <a> proto 118 scope link":                  {Family: Inet, Table: TableMain, Dst: Inet.Any(), Type: Unicast, Scope: ScopeLink, Nexthops: eth0},
-		"-6 route add default dev <a> table 7 proto 118 metric 1024":      {Family: Inet6, Table: 7, Dst: Inet6.Any(), Type: Unicast, Metric: 1024, Nexthops: eth0},
-		"route add 192.0.2.1 dev <a> table default proto 118 scope host":  {Family: Inet, Table: TableDefault, Dst: prefix("192.0.2.1/32"), Type: Unicast, Scope: ScopeHost, Nexthops: eth0},
-		"route add 10.0.0.0/8 dev <a> table local proto 118 scope global": {Family: Inet, Table: TableLocal, Dst: prefix("10.0.0.0/8"), Type: Unicast, Nexthops: eth0},
-		"route add local 10.0.0.0/8 dev <a> table 7 proto 118 scope host": {Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: Local, Scope: ScopeHost, Nexthops: eth0},
-		"route add blackhole 10.0.0.0/8 table 7 proto 118":                {Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: RouteBlackhole},
+		"route add default dev <a> proto 118 scope link":                         {Family: Inet, Table: TableMain, Dst: Inet.Any(), Type: Unicast, Scope: ScopeLink, Nexthops: eth0},
+		"-6 route add default dev <a> table 7 proto 118 metric 1024":             {Family: Inet6, Table: 7, Dst: Inet6.Any(), Type: Unicast, Metric: 1024, Nexthops: eth0},
+		"route add 192.0.2.1 dev <a> table default proto 118 scope host":         {Family: Inet, Table: TableDefault, Dst: prefix("192.0.2.1/32"), Type: Unicast, Scope: ScopeHost, Nexthops: eth0},
+		"route add 10.0.0.0/8 dev <a> table local proto 118 scope global":        {Family: Inet, Table: TableLocal, Dst: prefix("10.0.0.0/8"), Type: Unicast, Nexthops: eth0},
+		"route add local 10.0.0.0/8 dev <a> table 7 proto 118 scope host":        {Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: Local, Scope: ScopeHost, Nexthops: eth0},
+		"route add broadcast 10.0.0.0/8 dev <a> table main proto 118 scope link": {Family: Inet, Table: TableMain, Dst: prefix("10.0.0.0/8"), Type: Broadcast, Scope: ScopeLink, Nexthops: eth0},
+		"-6 route add anycast 2001:db8::/64 dev <a> table main proto 118":        {Family: Inet6, Table: TableMain, Dst: prefix("2001:db8::/64"), Type: Anycast, Nexthops: eth0},
+		"route add multicast 239.0.0.0/8 dev <a> proto 118 scope link":           {Family: Inet, Table: TableMain, Dst: prefix("239.0.0.0/8"), Type: Multicast, Scope: ScopeLink, Nexthops: eth0},
+		"route add blackhole 10.0.0.0/8 table 7 proto 118":                       {Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: RouteBlackhole},
 		"route add 10.0.0.0/8 via 192.0.2.1 dev <a> onlink table 7 proto 118 scope site src 192.0.2.9 metric 1 mtu 2 advmss 3 initcwnd 4 initrwnd 5": {
 			Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: Unicast, Scope: ScopeSite, Metric: 1, Src: addr("192.0.2.9"), MTU: 2, AdvMSS: 3, InitCwnd: 4, InitRwnd: 5,
 			Nexthops: []Nexthop{{Link: "a", Via: addr("192.0.2.1"), OnLink: true}},
