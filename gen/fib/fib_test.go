@@ -339,6 +339,15 @@ func TestDropFamily(t *testing.T) {
 	if s.DropFamily(Inet6) || !s.DropFamily(Inet) || len(s.Routes) != 0 {
 		t.Errorf("%+v", s)
 	}
+	six := Verdict{Family: Inet6}
+	for _, s := range []State{
+		{Probes: []Probe{{Verdict: six}}}, {Failover: Failover{Ways: []MainWay{{Verdict: six}}}},
+		{Links: []Link{{Learn: Learn{Rules: []LearnedRule{{Rule: Rule{Family: Inet6}}}}}}},
+	} {
+		if s.DropFamily(Inet) || !s.DropFamily(Inet6) || s.DropFamily(Inet6) {
+			t.Errorf("%+v", s)
+		}
+	}
 }
 
 // TestLeaveToNetworkd looks at routes by several links of which networkd has some.

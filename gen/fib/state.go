@@ -354,7 +354,7 @@ func (s *State) leaveRoutes(gone map[string]bool) {
 // DropFamily takes all of a family out of the State, for a kernel that does not
 // have it, and says whether there was anything.
 func (s *State) DropFamily(f Family) bool {
-	n := len(s.Addresses) + len(s.Routes) + len(s.Rules)
+	n := s.size()
 	s.Addresses = without(s.Addresses, func(a *Address) bool { return a.Family() == f })
 	s.Routes = without(s.Routes, func(r *Route) bool { return r.Family == f })
 	s.Rules = without(s.Rules, func(r *Rule) bool { return r.Family == f })
@@ -364,5 +364,14 @@ func (s *State) DropFamily(f Family) bool {
 		learn := &s.Links[i].Learn
 		learn.Rules = without(learn.Rules, func(r *LearnedRule) bool { return r.Family == f })
 	}
-	return n != len(s.Addresses)+len(s.Routes)+len(s.Rules)
+	return n != s.size()
+}
+
+// size counts what is of one family each.
+func (s *State) size() int {
+	n := len(s.Addresses) + len(s.Routes) + len(s.Rules) + len(s.Probes) + len(s.Failover.Ways)
+	for i := range s.Links {
+		n += len(s.Links[i].Learn.Rules)
+	}
+	return n
 }

@@ -19,6 +19,7 @@ const MaxPriorityMainRoutesFirst = fib.FullLookupOffset - 2
 // validate checks what no single value shows. It looks at one uplink after the
 // other, then at what they take from each other.
 func (s *Spec) validate() {
+	s.addresses()
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		v := uplinkChecker{s, u}
@@ -344,11 +345,19 @@ func (v uplinkChecker) multipathRoute(r *Route, at func(key ...string) []string)
 
 // mayHave says whether the host may have an address: it is given, or it may be
 // learned, or a link's addresses are not ours to know.
-func (s *Spec) mayHave(a netip.Addr) bool {
-	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
-		return u.PolicyOnly || u.Learns(fib.FamilyOf(a)) ||
-			slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
-	})
+func (s *Spec) mayHave(a netip.Addr) bool { return s.unknown.Has(fib.FamilyOf(a)) || s.own[a] }
+
+// addresses notes which addresses the host has, and of which families it may have others.
+func (s *Spec) addresses() {
+	s.own = make(map[netip.Addr]bool, 2*len(s.Uplinks))
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		for _, p := range u.Addresses {
+			s.own[p.Addr()] = true
+		}
+		s.unknown.Inet = s.unknown.Inet || u.PolicyOnly || u.Learns(fib.Inet)
+		s.unknown.Inet6 = s.unknown.Inet6 || u.PolicyOnly || u.Learns(fib.Inet6)
+	}
 }
 
 // rule checks one [[uplink.NAME.rule]] and settles its family and its action.
