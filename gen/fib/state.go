@@ -302,10 +302,10 @@ func (s *State) Clone() State {
 // and where there is one of them, what belongs to none. The rules of learned addresses
 // stay: networkd has no such thing (systemd issue 33540). So do probes, and what fails over.
 func (s *State) LeaveToNetworkd(has func(link string) bool) {
-	gone := map[string]bool{}
+	gone, used := map[string]bool{}, s.usedLinks()
 	s.Links = without(s.Links, func(l *Link) bool {
 		gone[l.Name] = has(l.Name)
-		return gone[l.Name] && len(l.Learn.Rules) == 0 && !s.usesLink(l.Name)
+		return gone[l.Name] && len(l.Learn.Rules) == 0 && !used[l.Name]
 	})
 	for i := range s.Links {
 		l := &s.Links[i]
