@@ -23,7 +23,8 @@ func (x *prefixes[T]) add(p netip.Prefix, item T) {
 	if i, seen := slices.BinarySearchFunc(x.lengths, p.Bits(), func(have, bits int) int { return bits - have }); !seen {
 		x.lengths = slices.Insert(x.lengths, i, p.Bits())
 	}
-	x.of[p.Masked()] = append(x.of[p.Masked()], item)
+	p = p.Masked()
+	x.of[p] = append(x.of[p], item)
 }
 
 // around returns what is for an address, that of the longest prefix first.
