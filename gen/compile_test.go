@@ -1,6 +1,7 @@
 package gen
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -26,8 +27,21 @@ func TestMoreUplinksThanPriorities(t *testing.T) {
 		t.Skip("thousands of uplinks")
 	}
 	t.Parallel()
-	for head, last := range map[string]uint32{"": fib.PriorityMain - 1, "main-routes-first = true\n": fib.PriorityMain - 2} {
-		s, err := spec.Parse("f", manyUplinks(23_000, head))
+	const probe = "[uplink.u00000.probe]\ntargets = [\"192.0.2.1\"]\n"
+	for head, last := range map[string]uint32{
+		"": fib.PriorityMain - 1, "main-routes-first = true\n": fib.PriorityMain - 2,
+		probe: fib.PriorityFailover - 1, "main-routes-first = true\n" + probe: fib.PriorityFailover - 2,
+		"main-routes-first = true\n#closed\n" + probe: fib.PriorityFailover - 1,
+	} {
+		n := 23_000
+		if strings.Contains(head, "main-routes-first") {
+			n = 7_000 // half as many numbers
+		}
+		text := manyUplinks(n, head)
+		if strings.Contains(head, "closed") {
+			text = bytes.ReplaceAll(text, []byte("\naddresses"), []byte("\nfallthrough = \"prohibit\"\naddresses"))
+		}
+		s, err := spec.Parse("f", text)
 		if err != nil {
 			t.Fatal(err)
 		}

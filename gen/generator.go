@@ -113,7 +113,14 @@ func (g Generator) logErrors(err error) {
 // hook links the services below the units that pull them in.
 func (g Generator) hook(normal string, s *spec.Spec) error {
 	var errs []error
+	missing := map[string]bool{} // said already: there may be thousands of devices
 	link := func(puller, name, installed string) {
+		if _, ok := g.installed(installed); !ok {
+			if missing[installed] {
+				return
+			}
+			missing[installed] = true
+		}
 		if err := g.link(filepath.Join(normal, puller+".wants"), name, installed); err != nil {
 			g.Log(LogErr, err.Error())
 			errs = append(errs, err)

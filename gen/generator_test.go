@@ -150,6 +150,12 @@ func TestNotInstalled(t *testing.T) {
 	if got := links(t, normal); !slices.Equal(got, []string{applyLink, takeOverLink}) {
 		t.Errorf("the other is hooked in all the same, but got %q", got)
 	}
+	writeFile(t, filepath.Join(root, "etc/uplink/uplink.toml"), "[uplink.a]\ninterface = \"eth0\"\n[uplink.b]\ninterface = \"eth1\"\n")
+	writeFile(t, filepath.Join(root, "usr/lib/systemd/system", renderService), "")
+	g, log = logged(root)
+	if err := g.Run(normal); err == nil || !slices.Equal(*log, []string{"3 " + applyTemplate + " is not installed"}) {
+		t.Error(err, *log)
+	}
 }
 
 func TestFolderThatCannotBeWritten(t *testing.T) {

@@ -55,12 +55,14 @@ func tables(s *spec.Spec) map[string]uint32 {
 // "unreachable" it picks a source and asks again (ip6_dst_lookup_tail). With
 // main-routes-first each of them takes two numbers, see failClosed.
 func priorities(s *spec.Spec) map[string]uint32 {
-	last := uint32(fib.PriorityMain - 1)
+	end := uint32(fib.PriorityMain)
 	if s.HasProbes() {
-		last = fib.PriorityFailover - 1
+		end = fib.PriorityFailover
 	}
+	last := end - 1
 	if s.MainRoutesFirst {
-		last = spec.MaxPriorityMainRoutesFirst
+		// They stand once more in the upper band, and there what refuses right behind.
+		last = end - fib.FullLookupOffset - 2
 	}
 	numbers := func(u *spec.Uplink) uint32 {
 		if s.MainRoutesFirst && u.Fallthrough != 0 {

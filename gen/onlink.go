@@ -1,10 +1,9 @@
 package gen
 
 import (
-	"slices"
+	"net/netip"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
-	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // excuseGateways marks gateways as onlink where a rule of the spec would spoil the
@@ -17,18 +16,53 @@ func (c *compiler) excuseGateways() {
 	for _, r := range c.state.Rules {
 		rules.Add(r)
 	}
+	subnets := c.subnets()
 	for i := range c.state.Routes {
 		if r := &c.state.Routes[i]; len(r.Nexthops) == 1 && r.Nexthops[0].Via.IsValid() {
 			n := &r.Nexthops[0]
-			n.OnLink = n.OnLink || rules.Catch(n.Via) && !c.elsewhere(n)
+			n.OnLink = n.OnLink || rules.Catch(n.Via) && !subnets.elsewhere(n)
 		}
 	}
 }
 
+// subnets holds the links with an address in each IPv6 subnet of the spec: one, or "" for
+// several.
+type subnets struct {
+	links map[netip.Prefix]string
+	bits  map[int]bool
+}
+
+func (c *compiler) subnets() subnets {
+	s := subnets{map[netip.Prefix]string{}, map[int]bool{}}
+	for i := range c.spec.Uplinks {
+		link := c.linkOf(c.spec.Uplinks[i].Name)
+		for _, p := range c.spec.Uplinks[i].Addresses {
+			if p.Addr().Is4() {
+				continue
+			}
+			s.bits[p.Bits()] = true
+			if other, there := s.links[p.Masked()]; there && other != link {
+				s.links[p.Masked()] = ""
+			} else {
+				s.links[p.Masked()] = link
+			}
+		}
+	}
+	return s
+}
+
 // elsewhere says whether an IPv6 gateway lies in a subnet of another link too. The kernel
 // then takes onlink for a mistake (ip6_route_check_nh_onlink).
-func (c *compiler) elsewhere(n *fib.Nexthop) bool {
-	return n.Via.Is6() && slices.ContainsFunc(c.spec.Uplinks, func(u spec.Uplink) bool {
-		return c.linkOf(u.Name) != n.Link && connected(&u, n.Via)
-	})
+func (s subnets) elsewhere(n *fib.Nexthop) bool {
+	if n.Via.Is4() {
+		return false
+	}
+	for bits := range s.bits {
+		if p, err := n.Via.Prefix(bits); err == nil {
+			if link, there := s.links[p]; there && link != n.Link {
+				return true
+			}
+		}
+	}
+	return false
 }

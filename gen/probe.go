@@ -2,7 +2,6 @@ package gen
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +20,15 @@ func (c *compiler) probes() {
 	if c.spec.Uplink(spec.FailoverTable) != nil {
 		c.spec.Fail("`"+spec.FailoverTable+"` cannot be an uplink's name where one has a probe", "the table to fail over to has this name", "uplink", spec.FailoverTable)
 	}
+	weights := make(map[string]uint16, len(c.spec.Multipath))
+	for _, m := range c.spec.Multipath {
+		weights[m.Uplink] = m.Weight
+	}
 	for i := range c.spec.Uplinks {
 		u := &c.spec.Uplinks[i]
 		for _, f := range fib.Families {
 			c.probe(u, f)
-			c.mainWay(u, f)
+			c.mainWay(u, f, weights[u.Name])
 		}
 	}
 }
@@ -54,17 +57,17 @@ func (c *compiler) probe(u *spec.Uplink, f fib.Family) {
 	}
 }
 
-// mainWay adds the default route that the uplink has, or may learn, in table main.
-func (c *compiler) mainWay(u *spec.Uplink, f fib.Family) {
+// mainWay adds the default route that the uplink has, or may learn, in table main; weight is
+// its share in [multipath], or 0.
+func (c *compiler) mainWay(u *spec.Uplink, f fib.Family, weight uint16) {
 	w := fib.MainWay{Verdict: fib.Verdict{Uplink: u.Name, Family: f}, Link: c.linkOf(u.Name), Table: c.tables[u.Name], Metric: u.Metric}
 	if f == fib.Inet6 && w.Metric == 0 {
 		w.Metric = fib.MetricDefaultInet6
 	}
 	_, out := c.wayOut(u, f)
-	at := slices.IndexFunc(c.spec.Multipath, func(m spec.Weighted) bool { return m.Uplink == u.Name })
 	switch {
-	case out && at >= 0:
-		w.Weight = c.spec.Multipath[at].Weight
+	case out && weight > 0:
+		w.Weight = weight
 	case !u.DefaultRoute || !out && !u.Learns(f):
 		return
 	}
@@ -76,15 +79,17 @@ func (c *compiler) belowFailover() {
 	if c.state.Failover.Table == 0 {
 		return
 	}
+	uplinks := make(map[fib.Origin]string, len(c.spec.Uplinks))
+	for i := range c.spec.Uplinks {
+		uplinks[c.spec.Uplinks[i].Origin] = c.spec.Uplinks[i].Name
+	}
 	said := map[string]bool{}
 	late := func(r fib.Rule, at []string) {
 		if r.Priority < fib.PriorityFailover {
 			return
 		}
-		for i := range c.spec.Uplinks {
-			if u := &c.spec.Uplinks[i]; at == nil && u.Origin == r.Origin {
-				at = []string{"uplink", u.Name}
-			}
+		if name, ok := uplinks[r.Origin]; at == nil && ok {
+			at = []string{"uplink", name}
 		}
 		if key := strings.Join(at, "."); !said[key] {
 			said[key] = true

@@ -108,15 +108,21 @@ func connected(u *spec.Uplink, gateway netip.Addr) bool {
 // enoughForInet6 reports a link that is to carry IPv6 with an MTU that is too low for
 // it: the kernel has no IPv6 there then.
 func (c *compiler) enoughForInet6() {
-	for _, u := range c.spec.Uplinks {
-		if u.MTU == 0 || u.MTU >= 1280 {
-			continue
+	carry := map[string]bool{}
+	for i := range c.state.Addresses {
+		if a := &c.state.Addresses[i]; a.Family() == fib.Inet6 {
+			carry[a.Link] = true
 		}
-		link := c.linkOf(u.Name)
-		if slices.ContainsFunc(c.state.Addresses, func(a fib.Address) bool { return a.Link == link && a.Family() == fib.Inet6 }) ||
-			slices.ContainsFunc(c.state.Routes, func(r fib.Route) bool {
-				return r.Family == fib.Inet6 && slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return n.Link == link })
-			}) {
+	}
+	for i := range c.state.Routes {
+		if r := &c.state.Routes[i]; r.Family == fib.Inet6 {
+			for _, n := range r.Nexthops {
+				carry[n.Link] = true
+			}
+		}
+	}
+	for i := range c.spec.Uplinks {
+		if u := &c.spec.Uplinks[i]; u.MTU != 0 && u.MTU < 1280 && carry[c.linkOf(u.Name)] {
 			c.spec.Fail(fmt.Sprintf("the kernel switches IPv6 off on a link with an MTU of %d, and there are IPv6 addresses or routes for it", u.MTU), "IPv6 needs at least 1280 (RFC 8200)", "uplink", u.Name, "mtu")
 		}
 	}

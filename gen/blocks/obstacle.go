@@ -44,13 +44,23 @@ func (l *layout) obstacle() *Obstacle {
 	return nil
 }
 
-// given finds rules whose priority the spec says, among those that are laid out.
+// given finds rules whose priority the spec says, or where it says they lead, among those
+// that are laid out.
 func (l *layout) given(last uint32) *Obstacle {
+	among := func(priority uint32) bool {
+		n := priority - l.band(priority)
+		return n >= fib.FirstNumber && n <= last
+	}
 	for i := range l.Rules {
 		r := &l.Rules[i]
-		if n := r.Priority - l.band(r.Priority); r.Order == fib.Given && n >= fib.FirstNumber && n <= last {
+		switch {
+		case r.Order != fib.Given:
+		case among(r.Priority):
 			return &Obstacle{r.Origin, fmt.Sprintf("a rule stands at priority %d, where the blocks are", r.Priority),
 				fmt.Sprintf("give it a `priority` below %d", fib.FirstNumber)}
+		case r.Action == fib.Goto && among(r.Goto):
+			return &Obstacle{r.Origin, fmt.Sprintf("a rule leads to priority %d, where the blocks are", r.Goto),
+				fmt.Sprintf("give the rule that it leads to a `priority` below %d", fib.FirstNumber)}
 		}
 	}
 	return nil

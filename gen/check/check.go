@@ -100,11 +100,15 @@ type checker struct {
 	links   map[string]string       // uplink → device
 	origins map[fib.Origin]*spec.Uplink
 	held    map[netip.Addr]bool
-	near    map[netip.Prefix]bool // what table main has on a link itself
-	out     map[part]bool         // those with a default route that leads somewhere
+	near    map[netip.Prefix]bool // what table main has a route to, and whether that is on a link itself
+	out     map[part]bool         // those with routes to everywhere that lead somewhere
 	routes  map[part][]fib.Route  // of each table
 	leading map[part][]fib.Rule   // into each table
-	outside map[string]bool       // devices that a route in another uplink's table, or main, leads to
+	gotos   []fib.Rule
+	outside map[string]bool                   // devices that a route in another uplink's table, or main, leads to
+	behind  map[lookup.Neighbour]*spec.Uplink // gateways' uplinks, the first of several
+	rest    map[fib.Family]string             // where what no uplink's table has a way for leaves by
+	syntax  fib.Syntax
 	found   []Warning
 }
 
@@ -113,7 +117,8 @@ func newChecker(s *spec.Spec, state fib.State) *checker {
 	c := &checker{
 		spec: s, state: state, kernel: lookup.New(host), owners: map[uint32]*spec.Uplink{}, tables: map[string]uint32{}, links: map[string]string{},
 		origins: map[fib.Origin]*spec.Uplink{}, held: map[netip.Addr]bool{}, out: map[part]bool{}, routes: map[part][]fib.Route{}, leading: map[part][]fib.Rule{},
-		outside: map[string]bool{}, near: map[netip.Prefix]bool{},
+		outside: map[string]bool{}, near: map[netip.Prefix]bool{}, behind: map[lookup.Neighbour]*spec.Uplink{}, rest: map[fib.Family]string{},
+		syntax: state.Syntax(),
 	}
 	for i := range s.Uplinks {
 		c.origins[s.Uplinks[i].Origin] = &s.Uplinks[i]
@@ -121,7 +126,7 @@ func newChecker(s *spec.Spec, state fib.State) *checker {
 	for _, t := range state.Tables {
 		c.owners[t.ID], c.tables[t.Name] = s.Uplink(t.Name), t.ID
 	}
-	device := state.Syntax().Device
+	device := c.syntax.Device
 	for _, l := range state.Links {
 		for _, u := range l.Uplinks {
 			c.links[u.Name] = device(l.Name)
@@ -131,14 +136,20 @@ func newChecker(s *spec.Spec, state fib.State) *checker {
 		c.held[a.Prefix.Addr()] = true
 	}
 	for _, r := range host.Routes {
-		if r.Table == fib.TableMain && r.Type == fib.Unicast && len(r.Nexthops) == 1 && !r.Nexthops[0].Via.IsValid() {
-			c.near[r.Dst] = true
+		if r.Table == fib.TableMain {
+			c.near[r.Dst] = c.near[r.Dst] || r.Type == fib.Unicast && len(r.Nexthops) == 1 && !r.Nexthops[0].Via.IsValid()
+		}
+	}
+	for i := range s.Uplinks {
+		for _, gw := range s.Uplinks[i].Gateways {
+			if at := (lookup.Neighbour{Link: c.links[s.Uplinks[i].Name], Addr: gw}); c.behind[at] == nil {
+				c.behind[at] = &s.Uplinks[i]
+			}
 		}
 	}
 	for _, r := range state.Routes {
 		p := part{r.Family, r.Table}
 		c.routes[p] = append(c.routes[p], r)
-		c.out[p] = c.out[p] || r.IsDefault() && r.Type == fib.Unicast
 		for _, n := range r.Nexthops {
 			if o := c.owners[r.Table]; o == nil || c.links[o.Name] != device(n.Link) {
 				c.outside[device(n.Link)] = true
@@ -150,6 +161,15 @@ func newChecker(s *spec.Spec, state fib.State) *checker {
 			p := part{r.Family, r.Table}
 			c.leading[p] = append(c.leading[p], r)
 		}
+		if r.Action == fib.Goto {
+			c.gotos = append(c.gotos, r)
+		}
+	}
+	for p, routes := range c.routes {
+		c.out[p] = everywhere(p.family, routes)
+	}
+	for _, f := range fib.Families {
+		c.rest[f] = c.mainWay(f)
 	}
 	return c
 }
@@ -158,7 +178,44 @@ func (c *checker) warn(id ID, u *spec.Uplink, help, format string, args ...any) 
 	c.found = append(c.found, Warning{ID: id, Uplink: u.Name, Origin: u.Origin, Text: fmt.Sprintf(format, args...), Help: help})
 }
 
-// leadsOut says whether a table has a default route that leads somewhere.
+// everywhere says whether routes lead to all that is to be had of a family: by a default
+// route, or by the two halves of one that VPNs put before it.
+func everywhere(f fib.Family, routes []fib.Route) bool {
+	reached := map[netip.Prefix]bool{}
+	var byLength [129][]netip.Prefix
+	add := func(p netip.Prefix) {
+		if !reached[p] {
+			reached[p] = true
+			byLength[p.Bits()] = append(byLength[p.Bits()], p)
+		}
+	}
+	for i := range routes {
+		if r := &routes[i]; r.Type == fib.Unicast {
+			add(r.Dst)
+		}
+	}
+	for bits := f.Bits(); bits > 0; bits-- {
+		for _, p := range byLength[bits] {
+			if around := netip.PrefixFrom(p.Addr(), bits-1).Masked(); reached[sibling(p)] {
+				add(around)
+			}
+		}
+	}
+	return reached[f.Any()] || reached[globalUnicast]
+}
+
+// globalUnicast is all of IPv6 that is given out (RFC 4291).
+var globalUnicast = netip.MustParsePrefix("2000::/3")
+
+// sibling returns the other half of the prefix that is one bit shorter.
+func sibling(p netip.Prefix) netip.Prefix {
+	a := p.Addr().AsSlice()
+	a[(p.Bits()-1)/8] ^= 0x80 >> ((p.Bits() - 1) % 8)
+	addr, _ := netip.AddrFromSlice(a)
+	return netip.PrefixFrom(addr, p.Bits())
+}
+
+// leadsOut says whether a table has routes to everywhere that lead somewhere.
 func (c *checker) leadsOut(table uint32, f fib.Family) bool { return c.out[part{f, table}] }
 
 // settings finds keys that do nothing, and uplinks that nothing leads to. What an uplink
@@ -184,21 +241,36 @@ func (c *checker) waysOut(u *spec.Uplink) {
 			continue
 		}
 		if f == fib.Inet6 && c.leadsOut(table, fib.Inet) {
-			c.warn(Inet6WithoutGateway, u, "add its IPv6 gateway to `gateways`, or leave its IPv6 addresses out", "uplink `%s` has a way out for IPv4 only: IPv6 packets of its addresses %s", u.Name, c.instead(u, f))
+			c.warn(Inet6WithoutGateway, u, "add its IPv6 gateway to `gateways`, or leave its IPv6 addresses out", "uplink `%s` has a way out for IPv4 only: IPv6 packets of its addresses %s", u.Name, c.instead(f))
 			continue
 		}
-		c.warn(NoWayOut, u, "give it a gateway or a default [[route]], or say with `fallthrough` what becomes of the rest", "table `%s` has no %s default route: what its rules select %s", u.Name, f, c.instead(u, f))
+		c.warn(NoWayOut, u, "give it a gateway or a default [[route]], or say with `fallthrough` what becomes of the rest", "table `%s` has no %s default route: what its rules select %s", u.Name, f, c.instead(f))
 	}
 }
 
-// instead says what becomes of packets for which the uplink's table has no way.
-func (c *checker) instead(u *spec.Uplink, f fib.Family) string {
-	for i := range c.spec.Uplinks {
-		if o := &c.spec.Uplinks[i]; o != u && o.DefaultRoute && c.leadsOut(c.tables[o.Name], f) {
-			return fmt.Sprintf("goes on to table main, and leaves by uplink `%s`", o.Name)
+// instead says what becomes of packets for which an uplink's table has no way.
+func (c *checker) instead(f fib.Family) string { return "goes on to table main" + c.rest[f] }
+
+// mainWay says by which uplink table main leads out, as far as it can be known: the default
+// route with the lowest metric, unless one may be learned.
+func (c *checker) mainWay(f fib.Family) string {
+	var first *fib.Route
+	for i := range c.routes[part{f, fib.TableMain}] {
+		if r := &c.routes[part{f, fib.TableMain}][i]; r.IsDefault() && (first == nil || r.Metric < first.Metric) {
+			first = r
 		}
 	}
-	return "goes on to table main"
+	learned := slices.ContainsFunc(c.spec.Uplinks, func(u spec.Uplink) bool { return u.DefaultRoute && u.Learns(f) })
+	switch {
+	case first == nil || first.Type != fib.Unicast || learned:
+		return ""
+	case len(first.Nexthops) > 1:
+		return ", and leaves by one of several uplinks"
+	}
+	if o := c.origins[first.Origin]; o != nil {
+		return fmt.Sprintf(", and leaves by uplink `%s`", o.Name)
+	}
+	return ""
 }
 
 // inVain says whether a rule leads into its table for more than the table's own routes.
@@ -281,16 +353,11 @@ func (c *checker) leaks(u *spec.Uplink, from netip.Addr, f fib.Family) bool {
 
 // gatewayOf returns the uplink whose gateway a way goes to.
 func (c *checker) gatewayOf(w lookup.Way) *spec.Uplink {
-	for i := range c.spec.Uplinks {
-		if u := &c.spec.Uplinks[i]; w.Via.IsValid() && c.links[u.Name] == w.Device && slices.Contains(u.Gateways, w.Via) {
-			return u
-		}
-	}
-	return nil
+	return c.behind[lookup.Neighbour{Link: w.Device, Addr: w.Via}]
 }
 
-// gateways finds those that the host itself would look for elsewhere. Who says onlink
-// knows that the gateway is in no subnet.
+// gateways finds those that the host itself would look for elsewhere, because table main has
+// a route that is narrower than the subnet. Who says onlink knows that the gateway is in none.
 func (c *checker) gateways(u *spec.Uplink) {
 	for _, gw := range u.Gateways {
 		if u.OnLink || gw.IsLinkLocalUnicast() || c.isNear(gw) {
@@ -298,18 +365,19 @@ func (c *checker) gateways(u *spec.Uplink) {
 		}
 		r := c.kernel.Lookup(lookup.Packet{To: gw})
 		if last, ok := r.Last(); ok && r.OK() && r.Way.Via.IsValid() && last.Rule.Origin.File == "" {
-			c.warn(GatewayOnlyInTable, u, "give the uplink an address in the gateway's subnet, or `onlink = true`",
+			c.warn(GatewayOnlyInTable, u, "take the route that leads there out of table main, or make it wider",
 				"only table `%s` reaches the gateway %s: from elsewhere it is looked for by %s", u.Name, gw, r.Way.Device)
 		}
 	}
 }
 
-// isNear says whether table main has an address on a link itself. To send a packet
-// there would tell as well, but it takes the choice of a source among all addresses.
+// isNear says whether table main's narrowest route to an address is on a link itself. To send
+// a packet there would tell as well, but it takes the choice of a source among all addresses.
 func (c *checker) isNear(a netip.Addr) bool {
 	for bits := a.BitLen(); bits > 0; bits-- {
-		if p, err := a.Prefix(bits); err == nil && c.near[p] {
-			return true
+		p, err := a.Prefix(bits)
+		if near, there := c.near[p]; err == nil && there {
+			return near
 		}
 	}
 	return false

@@ -108,6 +108,18 @@ func TestWarnings(t *testing.T) {
 			"no-way-out rt2: table `rt2` has no IPv4 default route: what its rules select goes on to table main, and leaves by uplink `isp1`",
 			"no-way-out rt2: table `rt2` has no IPv6 default route",
 		}},
+		{"no gateway, and the lowest metric in main", without(isp1, "default-route = true") + "default-route = true\nmetric = 300\n" + "[uplink.z]\ninterface = \"eth2\"\naddresses = [\"203.0.113.10/24\"]\ngateways = [\"203.0.113.1\"]\ndefault-route = true\nmetric = 200\n[uplink.y]\ninterface = \"eth3\"\naddresses = [\"198.51.100.10/24\"]\n", []string{
+			"no-way-out y: what its rules select goes on to table main, and leaves by uplink `z`",
+		}},
+		{"no gateway, and who knows who main leads to", isp1 + "[uplink.z]\ninterface = \"eth2\"\ndhcp = \"ipv4\"\ndefault-route = true\nmetric = 200\n[uplink.y]\ninterface = \"eth3\"\naddresses = [\"198.51.100.10/24\"]\n", []string{
+			"no-way-out y: what its rules select goes on to table main$",
+		}},
+		{"a way out in two halves", isp1 + "[uplink.vpn]\ninterface = \"wg0\"\naddresses = [\"198.51.100.10/32\", \"2001:db8:2::10/128\"]\n[[uplink.vpn.route]]\nto = \"0.0.0.0/1\"\n[[uplink.vpn.route]]\nto = \"128.0.0.0/1\"\n[[uplink.vpn.route]]\nto = \"2000::/3\"\n", nil},
+		{"a way out in one half", isp1 + "[uplink.vpn]\ninterface = \"wg0\"\naddresses = [\"198.51.100.10/32\"]\n[[uplink.vpn.route]]\nto = \"0.0.0.0/1\"\n[[uplink.vpn.route]]\nto = \"192.0.0.0/2\"\n", []string{"no-way-out vpn: "}},
+		{"main leads to a gateway elsewhere", isp1 + rt2 + "[[uplink.isp1.route]]\nto = \"198.51.100.0/28\"\nvia = \"192.0.2.1\"\ntable = \"main\"\n", []string{
+			"gateway-only-in-table rt2: only table `rt2` reaches the gateway 198.51.100.1: from elsewhere it is looked for by eth0",
+		}},
+		{"a subnet of others, and a narrower route from it", isp1 + rt2 + "manage = \"policy\"\n[[uplink.rt2.route]]\nto = \"203.0.113.0/28\"\nvia = \"198.51.100.1\"\nsrc = \"198.51.100.10\"\n", nil},
 		{"no gateway, and it says what then", isp1 + without(rt2, `gateways  = ["198.51.100.1", "2001:db8:2::1"]`) + "fallthrough = \"unreachable\"\n", nil},
 		{"no IPv6 gateway", isp1 + without(rt2, `, "2001:db8:2::1"`), []string{"ipv6-without-gateway rt2: uplink `rt2` has a way out for IPv4 only"}},
 		{"no IPv4 gateway", isp1 + without(rt2, `"198.51.100.1", `), []string{"no-way-out rt2: table `rt2` has no IPv4 default route"}},
@@ -138,6 +150,10 @@ func TestWarnings(t *testing.T) {
 		{"many, and a rule in their place", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 12000\nfwmark = 1\n", []string{
 			"many-rules rt2: because a rule stands at priority 12000",
 		}},
+		{"many, and a rule that leads to their place", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 500\nfwmark = 1\nfamily = \"ipv4\"\ngoto = 10010\n", []string{
+			"many-rules rt2: because a rule leads to priority 10010",
+		}},
+		{"many, and a rule that leads past them", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 500\nfwmark = 1\nfamily = \"ipv4\"\ngoto = 32766\n", nil},
 		{"many, and one for all of them", isp1 + many(60) + rt2 + "from = [\"10.0.0.0/8\", \"198.51.100.10/32\"]\nto = []\n", []string{
 			"many-rules rt2: because its rule for 10.0.0.0/8 selects sources of other uplinks too (10.0.0.2/32)",
 		}},
@@ -151,7 +167,7 @@ func TestWarnings(t *testing.T) {
 			if w.Origin.File != "/etc/uplink/uplink.toml" || w.Origin.Line == 0 || w.Help == "" {
 				t.Errorf("%s: %+v", c.name, w)
 			}
-			have = append(have, fmt.Sprintf("%s %s: %s", w.ID, w.Uplink, w.Text))
+			have = append(have, fmt.Sprintf("%s %s: %s$", w.ID, w.Uplink, w.Text))
 		}
 		missing := slices.DeleteFunc(slices.Clone(c.want), func(want string) bool {
 			id, text, _ := strings.Cut(want, ": ")

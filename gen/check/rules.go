@@ -12,21 +12,26 @@ import (
 // and it always ends the lookup. Rules that refuse are left out: those of uplinks that
 // fail closed wait behind the lookup for the day when its routes are gone.
 func (c *checker) shadowed() {
+	// What one rule must have alike, or wider, to cover another.
 	type selectors struct {
-		family   fib.Family
-		from, to netip.Prefix
+		family     fib.Family
+		from, to   netip.Prefix
+		mark, mask uint32
 	}
 	earlier := map[selectors][]*fib.Rule{}
 	lengths := map[int]bool{}
+	masks := []uint32{}
 	for i := range c.state.Rules {
 		r := &c.state.Rules[i]
 		if r.Action == fib.Lookup && !r.Not {
 			c.shadowedBy(r, func(yield func(*fib.Rule) bool) {
 				for _, from := range wider(r.From, lengths) {
 					for _, to := range wider(r.To, lengths) {
-						for _, e := range earlier[selectors{r.Family, from, to}] {
-							if !yield(e) {
-								return
+						for _, mask := range masks {
+							for _, e := range earlier[selectors{r.Family, from, to, r.Mark & mask, mask}] {
+								if !yield(e) {
+									return
+								}
 							}
 						}
 					}
@@ -34,9 +39,12 @@ func (c *checker) shadowed() {
 			})
 		}
 		k := r.Key()
-		key := selectors{r.Family, k.From, k.To}
+		key := selectors{r.Family, k.From, k.To, r.Mark & r.Mask, r.Mask}
 		earlier[key] = append(earlier[key], r)
 		lengths[k.From.Bits()], lengths[k.To.Bits()] = true, true
+		if !slices.Contains(masks, r.Mask) {
+			masks = append(masks, r.Mask)
+		}
 	}
 }
 
@@ -61,9 +69,8 @@ func (c *checker) shadowedBy(r *fib.Rule, earlier func(func(*fib.Rule) bool)) {
 		if u == nil || other == nil {
 			continue
 		}
-		x := c.state.Syntax()
 		c.warn(ShadowedRule, u, "take it out, or give it a lower `priority` than the other's",
-			"this rule is never asked, because one of uplink `%s` at priority %d takes all that it selects: %s", other.Name, e.Priority, x.Rule("add", *r))
+			"this rule is never asked, because one of uplink `%s` at priority %d takes all that it selects: %s", other.Name, e.Priority, c.syntax.Rule("add", *r))
 		return
 	}
 }
@@ -117,8 +124,8 @@ func (c *checker) ends(e, r *fib.Rule) bool {
 
 // jumped says whether a rule may be jumped over.
 func (c *checker) jumped(e *fib.Rule) bool {
-	return slices.ContainsFunc(c.state.Rules, func(g fib.Rule) bool {
-		return g.Action == fib.Goto && g.Family == e.Family && g.Priority < e.Priority && g.Goto > e.Priority
+	return slices.ContainsFunc(c.gotos, func(g fib.Rule) bool {
+		return g.Family == e.Family && g.Priority < e.Priority && g.Goto > e.Priority
 	})
 }
 
@@ -151,9 +158,8 @@ func (c *checker) equalIn(group []fib.Rule) {
 			if u == nil || other == nil || a.SameOutcome(b) || !c.overlap(a, b) {
 				continue
 			}
-			x := c.state.Syntax()
 			c.warn(EqualPriorities, u, "give one of them another `priority`",
-				"two rules of priority %d may select the same packet, and which one is asked first is left to chance: %s; %s", b.Priority, x.Rule("add", *a), x.Rule("add", *b))
+				"two rules of priority %d may select the same packet, and which one is asked first is left to chance: %s; %s", b.Priority, c.syntax.Rule("add", *a), c.syntax.Rule("add", *b))
 			return // one for each priority is enough
 		}
 	}

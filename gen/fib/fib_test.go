@@ -17,12 +17,15 @@ func TestRouteText(t *testing.T) {
 	t.Parallel()
 	eth0 := []Nexthop{{Link: "a"}}
 	for want, r := range map[string]Route{
-		"route add default dev <a> proto 118 scope link":                  {Family: Inet, Table: TableMain, Dst: Inet.Any(), Type: Unicast, Scope: ScopeLink, Nexthops: eth0},
-		"-6 route add default dev <a> table 7 proto 118 metric 1024":      {Family: Inet6, Table: 7, Dst: Inet6.Any(), Type: Unicast, Metric: 1024, Nexthops: eth0},
-		"route add 192.0.2.1 dev <a> table default proto 118 scope host":  {Family: Inet, Table: TableDefault, Dst: prefix("192.0.2.1/32"), Type: Unicast, Scope: ScopeHost, Nexthops: eth0},
-		"route add 10.0.0.0/8 dev <a> table local proto 118 scope global": {Family: Inet, Table: TableLocal, Dst: prefix("10.0.0.0/8"), Type: Unicast, Nexthops: eth0},
-		"route add local 10.0.0.0/8 dev <a> table 7 proto 118 scope host": {Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: Local, Scope: ScopeHost, Nexthops: eth0},
-		"route add blackhole 10.0.0.0/8 table 7 proto 118":                {Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: RouteBlackhole},
+		"route add default dev <a> proto 118 scope link":                         {Family: Inet, Table: TableMain, Dst: Inet.Any(), Type: Unicast, Scope: ScopeLink, Nexthops: eth0},
+		"-6 route add default dev <a> table 7 proto 118 metric 1024":             {Family: Inet6, Table: 7, Dst: Inet6.Any(), Type: Unicast, Metric: 1024, Nexthops: eth0},
+		"route add 192.0.2.1 dev <a> table default proto 118 scope host":         {Family: Inet, Table: TableDefault, Dst: prefix("192.0.2.1/32"), Type: Unicast, Scope: ScopeHost, Nexthops: eth0},
+		"route add 10.0.0.0/8 dev <a> table local proto 118 scope global":        {Family: Inet, Table: TableLocal, Dst: prefix("10.0.0.0/8"), Type: Unicast, Nexthops: eth0},
+		"route add local 10.0.0.0/8 dev <a> table 7 proto 118 scope host":        {Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: Local, Scope: ScopeHost, Nexthops: eth0},
+		"route add broadcast 10.0.0.0/8 dev <a> table main proto 118 scope link": {Family: Inet, Table: TableMain, Dst: prefix("10.0.0.0/8"), Type: Broadcast, Scope: ScopeLink, Nexthops: eth0},
+		"-6 route add anycast 2001:db8::/64 dev <a> table main proto 118":        {Family: Inet6, Table: TableMain, Dst: prefix("2001:db8::/64"), Type: Anycast, Nexthops: eth0},
+		"route add multicast 239.0.0.0/8 dev <a> proto 118 scope link":           {Family: Inet, Table: TableMain, Dst: prefix("239.0.0.0/8"), Type: Multicast, Scope: ScopeLink, Nexthops: eth0},
+		"route add blackhole 10.0.0.0/8 table 7 proto 118":                       {Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: RouteBlackhole},
 		"route add 10.0.0.0/8 via 192.0.2.1 dev <a> onlink table 7 proto 118 scope site src 192.0.2.9 metric 1 mtu 2 advmss 3 initcwnd 4 initrwnd 5": {
 			Family: Inet, Table: 7, Dst: prefix("10.0.0.0/8"), Type: Unicast, Scope: ScopeSite, Metric: 1, Src: addr("192.0.2.9"), MTU: 2, AdvMSS: 3, InitCwnd: 4, InitRwnd: 5,
 			Nexthops: []Nexthop{{Link: "a", Via: addr("192.0.2.1"), OnLink: true}},
@@ -335,5 +338,50 @@ func TestDropFamily(t *testing.T) {
 	}
 	if s.DropFamily(Inet6) || !s.DropFamily(Inet) || len(s.Routes) != 0 {
 		t.Errorf("%+v", s)
+	}
+	six := Verdict{Family: Inet6}
+	for _, s := range []State{
+		{Probes: []Probe{{Verdict: six}}}, {Failover: Failover{Ways: []MainWay{{Verdict: six}}}},
+		{Links: []Link{{Learn: Learn{Rules: []LearnedRule{{Rule: Rule{Family: Inet6}}}}}}},
+	} {
+		if s.DropFamily(Inet) || !s.DropFamily(Inet6) || s.DropFamily(Inet6) {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// TestLeaveToNetworkd looks at routes by several links of which networkd has some.
+func TestLeaveToNetworkd(t *testing.T) {
+	t.Parallel()
+	shared := func(f Family, metric uint32, links ...string) Route {
+		r := Route{Family: f, Table: TableMain, Dst: f.Any(), Type: Unicast, Metric: metric, Link: links[0]}
+		for _, l := range links {
+			r.Nexthops = append(r.Nexthops, Nexthop{Link: l, Via: f.Any().Addr().Next(), Weight: 2})
+		}
+		return r
+	}
+	for _, c := range []struct {
+		name, networkd string
+		routes         []Route
+		want           string
+	}{
+		{"IPv4: all of it is in the file of the first", "a", []Route{shared(Inet, 1, "a", "b")}, ""},
+		{"IPv4: one way is left", "a", []Route{shared(Inet, 2, "b", "a")}, "route add default via 0.0.0.1 dev <b> proto 118 metric 2\n"},
+		{"IPv4: two ways are left", "a", []Route{shared(Inet, 2, "b", "a", "c")}, "route add default proto 118 metric 2 nexthop via 0.0.0.1 dev <b> weight 2 nexthop via 0.0.0.1 dev <c> weight 2\n"},
+		{"IPv6: the first is networkd's", "a", []Route{shared(Inet6, 1, "a", "b")}, "-6 route add default via ::1 dev <b> proto 118 metric 2\n"},
+		{"IPv6: the second is networkd's", "a", []Route{shared(Inet6, 1, "b", "a")}, "-6 route add default via ::1 dev <b> proto 118 metric 2\n"},
+		{"IPv6: behind the others", "a", []Route{shared(Inet6, 1, "a", "b"), shared(Inet6, 2, "c")}, "-6 route add default via ::1 dev <c> proto 118 metric 2\n-6 route add default via ::1 dev <b> proto 118 metric 3\n"},
+		{"IPv6: all are networkd's", "ab", []Route{shared(Inet6, 1, "a", "b")}, ""},
+		{"IPv6: none is networkd's", "c", []Route{shared(Inet6, 1, "a", "b")}, "-6 route add default proto 118 metric 1 nexthop via ::1 dev <a> weight 2 nexthop via ::1 dev <b> weight 2\n"},
+	} {
+		s := State{Links: []Link{{Name: "a"}, {Name: "b"}, {Name: "c"}}, Routes: c.routes}
+		for range 2 { // once more changes nothing
+			s.LeaveToNetworkd(func(link string) bool { return strings.Contains(c.networkd, link) })
+			s.Links = nil
+			if got := s.Text(); got != c.want {
+				t.Errorf("%s: got\n%swant\n%s", c.name, got, c.want)
+			}
+			s.Links = []Link{{Name: "b"}}
+		}
 	}
 }

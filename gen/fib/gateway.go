@@ -12,8 +12,9 @@ import (
 // net/ipv6/route.c). A rule that leads this lookup elsewhere than to table main, which
 // has the subnets of all addresses, has a right gateway refused.
 type GatewayRules struct {
-	hosts map[netip.Addr]bool // each uplink has rules to its own addresses
-	rules []Rule
+	to    map[netip.Prefix]bool // those to a prefix; each uplink has rules to its own addresses
+	bits  map[int]bool          // their lengths
+	rules []Rule                // all others
 }
 
 // Add puts a rule into the set if it is one of those.
@@ -21,11 +22,11 @@ func (g *GatewayRules) Add(r Rule) {
 	switch {
 	case r.Action == Goto && r.Goto <= PriorityMain: // what it leads to is looked at by itself
 	case r.Action == Nop || !r.Not && asksForMore(r) || r.Action == Lookup && r.Table == TableMain && !r.L3MDev:
-	case !r.Not && r.To.IsSingleIP():
-		if g.hosts == nil {
-			g.hosts = map[netip.Addr]bool{}
+	case !r.Not && r.To.Bits() > 0:
+		if g.to == nil {
+			g.to, g.bits = map[netip.Prefix]bool{}, map[int]bool{}
 		}
-		g.hosts[r.To.Addr()] = true
+		g.to[r.To.Masked()], g.bits[r.To.Bits()] = true, true
 	default:
 		g.rules = append(g.rules, r)
 	}
@@ -37,7 +38,12 @@ func (g *GatewayRules) Catch(gateway netip.Addr) bool {
 	if gateway.Is6() && gateway.IsLinkLocalUnicast() {
 		return false // never looked up
 	}
-	return g.hosts[gateway] || slices.ContainsFunc(g.rules, func(r Rule) bool {
+	for bits := range g.bits {
+		if p, err := gateway.Prefix(bits); err == nil && g.to[p] {
+			return true
+		}
+	}
+	return slices.ContainsFunc(g.rules, func(r Rule) bool {
 		matches := !asksForMore(r) && (r.To.Bits() <= 0 || r.To.Contains(gateway))
 		// Which link oif is may not be known; iif is lo for IPv4, and none for IPv6.
 		uncertain := r.OIF != "" || r.IIF == "lo"

@@ -57,8 +57,14 @@ type MainWay struct {
 // effect, because it follows from what happens on the network.
 func (s *State) NeedsWatch() bool { return s.Learns() || len(s.Probes) > 0 }
 
-// usesLink says whether a link is needed to probe, or to fail over to.
-func (s *State) usesLink(name string) bool {
-	return slices.ContainsFunc(s.Probes, func(p Probe) bool { return p.Link == name }) ||
-		slices.ContainsFunc(s.Failover.Ways, func(w MainWay) bool { return w.Link == name })
+// usedLinks returns the links that are needed to probe, or to fail over to.
+func (s *State) usedLinks() map[string]bool {
+	used := make(map[string]bool, len(s.Failover.Ways))
+	for i := range s.Probes {
+		used[s.Probes[i].Link] = true
+	}
+	for i := range s.Failover.Ways {
+		used[s.Failover.Ways[i].Link] = true
+	}
+	return used
 }

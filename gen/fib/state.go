@@ -302,10 +302,10 @@ func (s *State) Clone() State {
 // and where there is one of them, what belongs to none. The rules of learned addresses
 // stay: networkd has no such thing (systemd issue 33540). So do probes, and what fails over.
 func (s *State) LeaveToNetworkd(has func(link string) bool) {
-	gone := map[string]bool{}
+	gone, used := map[string]bool{}, s.usedLinks()
 	s.Links = without(s.Links, func(l *Link) bool {
 		gone[l.Name] = has(l.Name)
-		return gone[l.Name] && len(l.Learn.Rules) == 0 && !s.usesLink(l.Name)
+		return gone[l.Name] && len(l.Learn.Rules) == 0 && !used[l.Name]
 	})
 	for i := range s.Links {
 		l := &s.Links[i]
@@ -315,17 +315,46 @@ func (s *State) LeaveToNetworkd(has func(link string) bool) {
 		gone[""] = gone[""] || is
 	}
 	s.Addresses = without(s.Addresses, func(a *Address) bool { return gone[a.Link] })
-	s.Routes = without(s.Routes, func(r *Route) bool { return gone[r.Link] })
+	s.leaveRoutes(gone)
 	s.Rules = without(s.Rules, func(r *Rule) bool { return gone[r.Link] })
-	for i := range s.Routes {
-		s.Routes[i].Nexthops = without(s.Routes[i].Nexthops, func(n *Nexthop) bool { return gone[n.Link] })
+}
+
+// leaveRoutes takes the ways by links that are gone out of the routes. An IPv4 route is
+// networkd's with all its ways where its link is; of an IPv6 one each link's file has its
+// own (see units), and what is left stays here. It stands behind networkd's part then: at
+// one metric the kernel joins the two, and says of only one of them whose it is.
+func (s *State) leaveRoutes(gone map[string]bool) {
+	taken := make(map[RouteKey]bool)
+	if slices.ContainsFunc(s.Routes, func(r Route) bool { return r.Family == Inet6 && len(r.Nexthops) > 1 }) {
+		for _, r := range s.Routes {
+			taken[r.Key()] = true
+		}
 	}
+	s.Routes = without(s.Routes, func(r *Route) bool {
+		stays := slices.ContainsFunc(r.Nexthops, func(n Nexthop) bool { return !gone[n.Link] })
+		return gone[r.Link] && (r.Family == Inet || !stays) || len(r.Nexthops) > 0 && !stays
+	})
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		n := len(r.Nexthops)
+		if r.Nexthops = without(r.Nexthops, func(n *Nexthop) bool { return gone[n.Link] }); len(r.Nexthops) == n {
+			continue
+		}
+		if r.Link = r.Nexthops[0].Link; len(r.Nexthops) == 1 {
+			r.Nexthops[0].Weight = 0
+		}
+		for r.Family == Inet6 && taken[r.Key()] {
+			r.Metric++
+		}
+		taken[r.Key()] = true
+	}
+	sortStable(s.Routes, Route.Compare)
 }
 
 // DropFamily takes all of a family out of the State, for a kernel that does not
 // have it, and says whether there was anything.
 func (s *State) DropFamily(f Family) bool {
-	n := len(s.Addresses) + len(s.Routes) + len(s.Rules)
+	n := s.size()
 	s.Addresses = without(s.Addresses, func(a *Address) bool { return a.Family() == f })
 	s.Routes = without(s.Routes, func(r *Route) bool { return r.Family == f })
 	s.Rules = without(s.Rules, func(r *Rule) bool { return r.Family == f })
@@ -335,5 +364,14 @@ func (s *State) DropFamily(f Family) bool {
 		learn := &s.Links[i].Learn
 		learn.Rules = without(learn.Rules, func(r *LearnedRule) bool { return r.Family == f })
 	}
-	return n != len(s.Addresses)+len(s.Routes)+len(s.Rules)
+	return n != s.size()
+}
+
+// size counts what is of one family each.
+func (s *State) size() int {
+	n := len(s.Addresses) + len(s.Routes) + len(s.Rules) + len(s.Probes) + len(s.Failover.Ways)
+	for i := range s.Links {
+		n += len(s.Links[i].Learn.Rules)
+	}
+	return n
 }

@@ -134,7 +134,8 @@ func (x Syntax) Route(verb string, r Route) string {
 	if len(r.Nexthops) == 1 {
 		x.nexthop(&w, r.Nexthops[0])
 	}
-	if r.Table != TableMain {
+	// Without a table ip(8) takes main, but for these types local (iproute_modify in ip/iproute.c).
+	if r.Table != TableMain || r.Type == Local || r.Type == Broadcast || r.Type == Anycast {
 		w.add("table", x.table(r.Table))
 	}
 	w.number("proto", x.protocol())

@@ -47,35 +47,23 @@ type table struct {
 	id     uint32
 }
 
-// hostKey is a table and the only address that a route is for: most of those in table
-// local are such.
-type hostKey struct {
-	table
-	dst netip.Addr
-}
-
 // Resolver answers for a Host. It does not change; make a new one for another state.
 type Resolver struct {
-	host   Host
-	links  map[string]*Link
-	tables map[table][]*fib.Route // those for more than one address
-	hosts  map[hostKey][]*fib.Route
-	rules  map[fib.Family][]*fib.Rule
-	held   map[netip.Addr]bool
-	on     map[string][]fib.Address // by link
-
-	// Most rules are for one address: a host with thousands of uplinks has thousands of
-	// them, and one packet is for few. By that address, and all others.
-	from, to map[netip.Addr][]int
-	others   map[fib.Family][]int
+	host     Host
+	links    map[string]*Link
+	tables   map[table]*prefixes[*fib.Route]
+	rules    map[fib.Family][]*fib.Rule
+	selected map[fib.Family]*selection // of rules
+	held     map[netip.Addr]bool
+	on       map[string][]fib.Address // by link
 }
 
 // New returns a Resolver for a host, which must not be changed afterwards.
 func New(h Host) *Resolver {
 	k := &Resolver{
-		host: h, links: make(map[string]*Link, len(h.Links)), tables: map[table][]*fib.Route{}, hosts: map[hostKey][]*fib.Route{},
-		rules: map[fib.Family][]*fib.Rule{}, held: make(map[netip.Addr]bool, len(h.Addresses)),
-		on: map[string][]fib.Address{}, from: map[netip.Addr][]int{}, to: map[netip.Addr][]int{}, others: map[fib.Family][]int{},
+		host: h, links: make(map[string]*Link, len(h.Links)), tables: map[table]*prefixes[*fib.Route]{},
+		rules: map[fib.Family][]*fib.Rule{}, selected: map[fib.Family]*selection{}, held: make(map[netip.Addr]bool, len(h.Addresses)),
+		on: map[string][]fib.Address{},
 	}
 	for i := range h.Links {
 		k.links[h.Links[i].Name] = &h.Links[i]
@@ -88,20 +76,17 @@ func New(h Host) *Resolver {
 	for i := range h.Routes {
 		r := &h.Routes[i]
 		t := table{r.Family, r.Table}
-		if r.Dst.IsSingleIP() {
-			h := hostKey{t, r.Dst.Addr()}
-			k.hosts[h] = append(k.hosts[h], r)
-		} else {
-			k.tables[t] = append(k.tables[t], r)
+		if k.tables[t] == nil {
+			k.tables[t] = &prefixes[*fib.Route]{}
 		}
+		k.tables[t].add(r.Dst, r)
 	}
-	for _, routes := range k.hosts {
-		slices.SortStableFunc(routes, func(a, b *fib.Route) int { return cmp.Compare(a.Metric, b.Metric) })
-	}
-	for _, routes := range k.tables {
-		slices.SortStableFunc(routes, func(a, b *fib.Route) int {
-			return cmp.Or(cmp.Compare(b.Dst.Bits(), a.Dst.Bits()), a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Metric, b.Metric))
-		})
+	for _, t := range k.tables {
+		for _, routes := range t.of {
+			if len(routes) > 1 {
+				slices.SortStableFunc(routes, func(a, b *fib.Route) int { return cmp.Compare(a.Metric, b.Metric) })
+			}
+		}
 	}
 	for i := range h.Rules {
 		r := &h.Rules[i]
@@ -109,16 +94,7 @@ func New(h Host) *Resolver {
 	}
 	for f, rules := range k.rules {
 		slices.SortStableFunc(rules, func(a, b *fib.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
-		for i, r := range rules {
-			switch {
-			case !r.Not && r.From.IsSingleIP():
-				k.from[r.From.Addr()] = append(k.from[r.From.Addr()], i)
-			case !r.Not && r.To.IsSingleIP():
-				k.to[r.To.Addr()] = append(k.to[r.To.Addr()], i)
-			default:
-				k.others[f] = append(k.others[f], i)
-			}
-		}
+		k.selected[f] = newSelection(rules)
 	}
 	return k
 }
@@ -140,13 +116,10 @@ func (k *Resolver) alive(r *fib.Route, n *fib.Nexthop) bool {
 // matching returns the routes of a table that are for a destination, the longest
 // prefix first; those of one prefix come together, by metric.
 func (k *Resolver) matching(t table, dst netip.Addr) []*fib.Route {
-	list := slices.Clone(k.hosts[hostKey{t, dst}])
-	for _, r := range k.tables[t] {
-		if r.Dst.Contains(dst) {
-			list = append(list, r)
-		}
+	if x := k.tables[t]; x != nil {
+		return x.around(dst)
 	}
-	return list
+	return nil
 }
 
 // own6 says whether an IPv6 route is for the host itself: what it takes then comes to lo
@@ -154,11 +127,4 @@ func (k *Resolver) matching(t table, dst netip.Addr) []*fib.Route {
 // (RTF_ANYCAST), for a subnet of its own; one that somebody adds leads out.
 func own6(r *fib.Route) bool {
 	return r.Family == fib.Inet6 && (r.Type == fib.Local || r.Type == fib.Anycast && r.Table == fib.TableLocal && r.Dst.IsSingleIP())
-}
-
-// candidates returns the indices of the rules that may select a packet, in order.
-func (k *Resolver) candidates(f *flow) []int {
-	list := slices.Concat(k.others[f.family], k.from[f.src], k.to[f.dst])
-	slices.Sort(list)
-	return list
 }

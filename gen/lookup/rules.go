@@ -99,7 +99,7 @@ func (k *Resolver) rulesFrom(f *flow, all bool, start int) (steps []Step, v verd
 	rules := k.rules[f.family]
 	var few []int
 	if !all {
-		few = k.candidates(f)
+		few = k.selected[f.family].candidates(f)
 	}
 	for i := start; i < len(rules); i++ {
 		if !all {

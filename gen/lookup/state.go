@@ -101,8 +101,10 @@ func connectedRoutes(addresses []fib.Address) (routes []fib.Route) {
 func FromState(s fib.State) Host {
 	device := s.Syntax().Device
 	h := Host{Links: []Link{{Name: Loopback, Up: true, Carrier: true, Loopback: true}}}
+	there := map[string]bool{Loopback: true}
 	for _, l := range s.Links {
-		if name := device(l.Name); !slices.ContainsFunc(h.Links, func(o Link) bool { return o.Name == name }) {
+		if name := device(l.Name); !there[name] {
+			there[name] = true
 			h.Links = append(h.Links, Link{Name: name, Up: true, Carrier: true, Forwarding: true})
 		}
 	}
@@ -114,16 +116,23 @@ func FromState(s fib.State) Host {
 	for _, a := range own {
 		held[a.Prefix.Addr()] = true
 	}
-	for _, r := range s.Routes {
-		if !r.Src.IsValid() || held[r.Src] || len(r.Nexthops) == 0 {
-			continue
+	// Their subnets are told by routes to those, wherever they stand among the others.
+	for _, subnets := range []bool{true, false} {
+		for i := range s.Routes {
+			r := &s.Routes[i]
+			if !r.Src.IsValid() || held[r.Src] || len(r.Nexthops) == 0 {
+				continue
+			}
+			bits := r.Src.BitLen()
+			if subnets {
+				if !r.Dst.Contains(r.Src) || r.Nexthops[0].Via.IsValid() || r.IsDefault() {
+					continue
+				}
+				bits = r.Dst.Bits()
+			}
+			held[r.Src] = true
+			own = append(own, fib.Address{Link: r.Nexthops[0].Link, Prefix: netip.PrefixFrom(r.Src, bits), Origin: r.Origin})
 		}
-		held[r.Src] = true
-		a := fib.Address{Link: r.Nexthops[0].Link, Prefix: netip.PrefixFrom(r.Src, r.Src.BitLen()), Origin: r.Origin}
-		if r.Dst.Contains(r.Src) && !r.Nexthops[0].Via.IsValid() && !r.IsDefault() {
-			a.Prefix = netip.PrefixFrom(r.Src, r.Dst.Bits())
-		}
-		own = append(own, a)
 	}
 	for _, a := range own {
 		a.Link = device(a.Link)

@@ -120,11 +120,15 @@ func read(path string, limit int64) ([]byte, error) {
 		fd, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC|syscall.O_NOCTTY, 0)
 		return err
 	})
+	var st syscall.Stat_t
+	// ENXIO: a socket, or a device that is not there. Neither can be opened.
+	if errors.Is(err, syscall.ENXIO) && syscall.Stat(path, &st) == nil {
+		return nil, fmt.Errorf("%w but a %s", ErrNotRegular, kind(st.Mode))
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer syscall.Close(fd)
-	var st syscall.Stat_t
 	if err := syscall.Fstat(fd, &st); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -192,13 +193,18 @@ func (d *document) origin(uplink string) fib.Origin {
 	return fib.Origin{File: s.name, Line: s.origins[uplink]}
 }
 
-// sorted returns the errors in the order of the files.
+// sorted returns the errors in the order of the files. What there is stays as it is: more
+// may be added, and be asked for again.
 func (d *document) sorted() Errors {
-	return d.errs.sort(func(file string) int {
-		for i, s := range d.sources {
-			if s.name == file {
-				return i
-			}
+	order := make(map[string]int, len(d.sources))
+	for i, s := range d.sources {
+		if _, twice := order[s.name]; !twice {
+			order[s.name] = i
+		}
+	}
+	return slices.Clone(d.errs).sort(func(file string) int {
+		if i, ok := order[file]; ok {
+			return i
 		}
 		return len(d.sources)
 	})

@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -385,8 +386,19 @@ func TestCompileErrorsHavePlaces(t *testing.T) {
 	s.Fail("second", "help", "uplink", "a", "route", Element(0))
 	s.Fail("third", "", "uplink", "a", "route", Element(0), "to")
 	s.Fail("first", "", "uplink", "a", "metric")
-	if got, want := s.Err().Error(), "f:1:2: first\nf:4:3: second (help)\nf:5:1: third"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	s.Fail("first", "", "uplink", "a", "metric") // twice
+	for range 3 {
+		if got, want := s.Err().Error(), "f:1:2: first\nf:4:3: second (help)\nf:5:1: third"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	for i := range 2 * maxErrors {
+		s.Fail(fmt.Sprintf("%04d", i), "", "uplink", "a", "metric")
+	}
+	for range 3 {
+		if got := s.Err().Error(); strings.Count(got, "\n") != maxErrors || strings.Count(got, "the rest is not shown") != 1 {
+			t.Errorf("%d lines", strings.Count(got, "\n"))
+		}
 	}
 }
 

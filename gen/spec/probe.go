@@ -3,7 +3,6 @@ package spec
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -16,6 +15,7 @@ const FailoverTable = "failover"
 func (v uplinkChecker) probe() {
 	p := v.Probe
 	var count [2]uint32 // targets by family
+	families, seen := v.Families(), make(map[netip.Addr]bool, len(p.Targets))
 	for i, a := range p.Targets {
 		key := []string{"probe", "targets", element(i)}
 		f := fib.FamilyOf(a)
@@ -23,13 +23,14 @@ func (v uplinkChecker) probe() {
 		switch {
 		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 			v.failValue("", a.String()+" answers nobody", key...)
-		case slices.Contains(p.Targets[:i], a):
+		case seen[a]:
 			v.failValue("", a.String()+" is given twice", key...)
-		case v.spec.isOwn(a):
+		case v.spec.own[a]:
 			v.failValue("give one beyond the provider's gateway", a.String()+" is the host's own address: it says nothing of the uplink", key...)
-		case !v.Families().Has(f) && v.given("addresses"):
+		case families != Families{} && !families.Has(f):
 			v.failValue("", fmt.Sprintf("the uplink has nothing of %s to reach %s by", f, a), key...)
 		}
+		seen[a] = true
 	}
 	for i, n := range count {
 		if n > 0 && n < p.Reliability {
@@ -40,11 +41,4 @@ func (v uplinkChecker) probe() {
 	if p.Timeout > p.Interval {
 		v.failValue("", fmt.Sprintf("a round would last longer (%d s) than it takes to the next (%d s)", p.Timeout, p.Interval), "probe", "timeout")
 	}
-}
-
-// isOwn says whether the spec gives the host that address.
-func (s *Spec) isOwn(a netip.Addr) bool {
-	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
-		return slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
-	})
 }

@@ -40,7 +40,9 @@ type Spec struct {
 	Multipath       []Weighted // the uplinks that share one default route in main, sorted by name
 	Files           []string   // what was read, in the order in which it was merged
 
-	doc *document
+	doc     *document
+	own     map[netip.Addr]bool // addresses of all uplinks
+	unknown Families            // those of which the host may have addresses that are not own
 }
 
 // Weighted is an uplink's share of the traffic.

@@ -78,33 +78,50 @@ func (s *Spec) unique() {
 // sharedLinks checks uplinks that are on one link: they must agree about it, and
 // must name it in the same way.
 func (s *Spec) sharedLinks() {
-	first := map[fib.Match]*Uplink{}
+	// The first uplink on a link that says something of a key: what is left open by one
+	// may be said in two ways by two others.
+	type said struct {
+		match fib.Match
+		key   string
+	}
+	first := map[said]*Uplink{}
 	var globs []*Uplink
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		if fib.IsGlob(u.Match.Name) {
 			globs = append(globs, u)
 		}
-		f, shared := first[u.Match]
-		if !shared {
-			first[u.Match] = u
-			continue
-		}
 		if u.Match == (fib.Match{}) {
 			continue
 		}
 		v := uplinkChecker{s, u}
-		differ := func(key string, yes bool) {
-			if yes {
+		before := func(key string) *Uplink {
+			id := said{u.Match, key}
+			if f := first[id]; f != nil {
+				return f
+			}
+			first[id] = u
+			return u
+		}
+		differ := func(key string, says bool, other func(f *Uplink) bool) {
+			if !says {
+				return
+			}
+			if f := before(key); other(f) {
 				v.fail("both are about the link itself", fmt.Sprintf("uplink `%s` is on the same link and has another `%s`", f.Name, key), key)
 			}
 		}
-		differ("manage", u.PolicyOnly != f.PolicyOnly)
-		differ("mtu", u.MTU != 0 && f.MTU != 0 && u.MTU != f.MTU)
-		differ("required-for-online", u.RequiredForOnline != "" && f.RequiredForOnline != "" && u.RequiredForOnline != f.RequiredForOnline)
-		for key, both := range map[string]bool{"dhcp": u.DHCP != Families{} && f.learnsAny(), "accept-ra": u.AcceptRA != Families{} && f.learnsAny()} {
-			if both {
-				v.fail("what a link learns can go into one table only", fmt.Sprintf("uplink `%s` is on the same link and learns its gateway too", f.Name), key)
+		differ("manage", true, func(f *Uplink) bool { return u.PolicyOnly != f.PolicyOnly })
+		differ("mtu", u.MTU != 0, func(f *Uplink) bool { return u.MTU != f.MTU })
+		differ("required-for-online", u.RequiredForOnline != "", func(f *Uplink) bool { return u.RequiredForOnline != f.RequiredForOnline })
+		if !u.learnsAny() {
+			continue
+		}
+		if f := before("dhcp"); f != u {
+			for key, learns := range map[string]bool{"dhcp": u.DHCP != Families{}, "accept-ra": u.AcceptRA != Families{}} {
+				if learns {
+					v.fail("what a link learns can go into one table only", fmt.Sprintf("uplink `%s` is on the same link and learns its gateway too", f.Name), key)
+				}
 			}
 		}
 	}

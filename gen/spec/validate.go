@@ -19,6 +19,7 @@ const MaxPriorityMainRoutesFirst = fib.FullLookupOffset - 2
 // validate checks what no single value shows. It looks at one uplink after the
 // other, then at what they take from each other.
 func (s *Spec) validate() {
+	s.addresses()
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		v := uplinkChecker{s, u}
@@ -264,16 +265,52 @@ func (v uplinkChecker) route(i int, r *Route) {
 	if r.Src.IsValid() && !v.spec.mayHave(r.Src) {
 		v.failValue("the kernel takes only an address that the host has", fmt.Sprintf("%s is no address of any uplink", r.Src), at("src")...)
 	}
+	v.scope(r, at)
+}
+
+// scope checks a route's IPv4 scope, given or not, as the kernel will (fib_create_info and
+// fib_check_nh in net/ipv4/fib_semantics.c).
+func (v uplinkChecker) scope(r *Route, at func(key ...string) []string) {
 	switch {
-	case !r.Scope.Set || !r.Type.HasDevice():
-	case first.IsValid() && first.Is6():
-		v.fail("", "`scope` is IPv4 only", at("scope")...)
-	case r.Scope.Value < leastScope(r.Type):
-		v.failValue("leave `scope` out", fmt.Sprintf("a route of type %s cannot have scope %s", r.Type, r.Scope.Value), at("scope")...)
-	case len(r.Nexthops) > 1 && r.Scope.Value == fib.ScopeHost:
-		v.failValue("leave `scope` out", "a route with several ways cannot have scope host", at("scope")...)
-	case r.Via.IsValid() && r.Scope.Value > fib.ScopeSite:
-		v.failValue("leave `scope` out", "a route through a gateway cannot have scope "+r.Scope.Value.String(), at("scope")...)
+	case !r.Type.HasDevice():
+		return
+	case !r.Families.Inet:
+		if r.Scope.Set {
+			v.fail("", "`scope` is IPv4 only", at("scope")...)
+		}
+		return
+	}
+	scope := r.Scope.Value
+	refuse := func(help, what string) {
+		v.failValue(help, fmt.Sprintf("a route %s cannot have scope %s", what, scope), at("scope")...)
+	}
+	if !r.Scope.Set {
+		if r.Type == fib.Unicast {
+			return // what fits its ways
+		}
+		scope = fib.Route{Type: r.Type}.DefaultScope()
+		refuse = func(help, what string) {
+			v.failValue(help, fmt.Sprintf("a route of type %s has scope %s, which one %s cannot have", r.Type, scope, what), at("type")...)
+		}
+	}
+	least := leastScope(r.Type)
+	viaGateway := r.Via.IsValid() || slices.ContainsFunc(r.Nexthops, func(n Nexthop) bool { return n.Via.IsValid() })
+	help := "leave `scope` out"
+	switch {
+	case scope < least:
+		refuse(help, "of type "+r.Type.String())
+	case viaGateway && scope > fib.ScopeSite:
+		if least > fib.ScopeSite {
+			help = "leave the gateway out: what is of type " + r.Type.String() + " is on the link itself"
+		} else if r.Type != fib.Unicast {
+			help = "give it scope = \"global\""
+		}
+		refuse(help, "through a gateway")
+	case len(r.Nexthops) > 1 && scope == fib.ScopeHost:
+		if least == fib.ScopeHost {
+			help = "give it one way"
+		}
+		refuse(help, "with several ways")
 	}
 }
 
@@ -308,11 +345,19 @@ func (v uplinkChecker) multipathRoute(r *Route, at func(key ...string) []string)
 
 // mayHave says whether the host may have an address: it is given, or it may be
 // learned, or a link's addresses are not ours to know.
-func (s *Spec) mayHave(a netip.Addr) bool {
-	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
-		return u.PolicyOnly || u.Learns(fib.FamilyOf(a)) ||
-			slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
-	})
+func (s *Spec) mayHave(a netip.Addr) bool { return s.unknown.Has(fib.FamilyOf(a)) || s.own[a] }
+
+// addresses notes which addresses the host has, and of which families it may have others.
+func (s *Spec) addresses() {
+	s.own = make(map[netip.Addr]bool, 2*len(s.Uplinks))
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		for _, p := range u.Addresses {
+			s.own[p.Addr()] = true
+		}
+		s.unknown.Inet = s.unknown.Inet || u.PolicyOnly || u.Learns(fib.Inet)
+		s.unknown.Inet6 = s.unknown.Inet6 || u.PolicyOnly || u.Learns(fib.Inet6)
+	}
 }
 
 // rule checks one [[uplink.NAME.rule]] and settles its family and its action.
