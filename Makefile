@@ -59,12 +59,12 @@ unit:
 	$(GO) test -race ./gen/... ./units/... ./apply/... ./cmd/...
 
 integration:
-	$(GO) test -race -timeout 20m $(if $(sudo),-exec "$(sudo) -E") $$($(GO) list ./integration/... | grep -v /integration/boot)
+	$(GO) test -race -timeout 20m $(if $(sudo),-exec "$(sudo) -E env PATH=$$PATH") $$($(GO) list ./integration/... | grep -v /integration/boot)
 
 # Real boots of each systemd: it makes root file systems from the Debian mirror first, and
 # keeps them in the user's cache directory.
 boot: deps boot-deps
-	$(GO) test -timeout 80m $(if $(sudo),-exec "$(sudo) -E") ./integration/boot/...
+	$(GO) test -timeout 80m $(if $(sudo),-exec "$(sudo) -E env PATH=$$PATH") ./integration/boot/...
 
 # Each fuzz target for a while: make fuzz FUZZTIME=10m
 FUZZTIME ?= 20s

@@ -188,6 +188,7 @@ func TestAddressConflict(t *testing.T) {
 	n.Sysctl("net/ipv6/conf/default/accept_dad", "1")
 	n.Card("card0", "card1")
 	n.IP("-6 address add 2001:db8:2::10/64 dev card1.peer nodad")
+	n.HasRoute("local 2001:db8:2::10 dev card1.peer")
 	before := n.Dump()
 	a := &apply.Applier{Kernel: n.Kernel(), Hardware: n.Hardware()}
 	start := time.Now()

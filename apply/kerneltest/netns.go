@@ -197,6 +197,23 @@ func (n *Namespace) Carrier(names ...string) {
 	n.t.Fatalf("no carrier: %v", missing)
 }
 
+// HasRoute waits until a line of `ip -6 route show table local` begins with text: the kernel
+// adds an address's own route a moment after the address.
+func (n *Namespace) HasRoute(text string) {
+	n.t.Helper()
+	for range 1000 {
+		routes, err := n.Run("", "ip", "-6", "route", "show", "table", "local")
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if strings.Contains("\n"+routes, "\n"+text+" ") {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	n.t.Fatalf("no route %s", text)
+}
+
 // Settle waits until no address is tentative: even without duplicate address detection
 // an IPv6 one is for a moment.
 func (n *Namespace) Settle() {
