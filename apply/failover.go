@@ -7,11 +7,12 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// failOver adds what leads around dead uplinks: where the one that table main takes, which is
-// the preferred one of those whose default route stands there, is dead, or one of those that share its default route, there is another default route in
-// a table of its own, and two rules before main. Main itself is left as it is: most of
-// what stands there is somebody else's, who would put it back, and this way all is done
-// in one way. Main's other routes still come first.
+// failOver adds what leads around dead uplinks: where the one that table main takes, the
+// preferred one of those whose default route stands there, is dead, or one of those that
+// share its default route, there is another default route in a table of its own, and two
+// rules before main. Main itself is left as it is: most of what stands there is somebody
+// else's, who would put it back, and this way all is done in one way. Main's other routes
+// still come first.
 //
 // The uplink's own table and rules stay: replies from its addresses and its probes need
 // them. Where nothing is alive there is nothing to add.
