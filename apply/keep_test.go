@@ -132,7 +132,7 @@ func TestKeepWithTwoLinksForOne(t *testing.T) {
 			f, spec := threeLinks(t)
 			spec = uplink + spec[strings.Index(spec, "[uplink.u1]"):]
 			if name == "static" {
-				f.Snapshot.Addresses = f.Snapshot.Addresses[1:]
+				f.Addresses = f.Addresses[1:]
 			}
 			a := on(f)
 			bring(t, a, spec)
