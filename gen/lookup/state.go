@@ -138,8 +138,10 @@ func FromState(s fib.State) Host {
 		a.Link = device(a.Link)
 		h.Addresses = append(h.Addresses, a)
 	}
+	// Of two links on one subnet main has the route by the one whose address came first.
+	connected := connectedRoutes(h.Addresses)
 	h.Addresses = kernelOrder(h.Addresses)
-	h.Routes = append(localRoutes(h.Addresses, h.Forwarding6), connectedRoutes(h.Addresses)...)
+	h.Routes = append(localRoutes(h.Addresses, h.Forwarding6), connected...)
 	for _, r := range s.Routes {
 		r.Nexthops = slices.Clone(r.Nexthops)
 		for i := range r.Nexthops {
