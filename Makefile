@@ -59,7 +59,7 @@ unit:
 	$(GO) test -race ./gen/... ./units/... ./apply/... ./cmd/...
 
 integration:
-	$(GO) test -race -timeout 20m $(if $(sudo),-exec "$(sudo) -E env PATH=$$PATH") $$($(GO) list ./integration/... | grep -v /integration/boot)
+	$(GO) test -timeout 20m $(if $(sudo),-exec "$(sudo) -E env PATH=$$PATH") $$($(GO) list ./integration/... | grep -v /integration/boot)
 
 # Real boots of each systemd: it makes root file systems from the Debian mirror first, and
 # keeps them in the user's cache directory.

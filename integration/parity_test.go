@@ -49,8 +49,8 @@ import (
 )
 
 var (
-	paritySpecs = flag.Int("parity.specs", 500, "how many generated specs are brought about by both back ends")
-	transitions = flag.Int("parity.transitions", 120, "how many generated specs are changed into another")
+	paritySpecs = flag.Int("parity.specs", 250, "how many generated specs are brought about by both back ends")
+	transitions = flag.Int("parity.transitions", 60, "how many generated specs are changed into another")
 	paritySeed  = flag.Uint64("parity.seed", 1, "what the generated specs are drawn from")
 )
 

@@ -9,13 +9,17 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// fat is a root with all that configures the network of a Debian.
+// fat is a root with all that configures the network of a Debian, and rpm on one.
 func fat(suite boot.Suite) boot.Root {
 	dhcp := "dhcpcd-base"
 	if suite == boot.Bookworm {
 		dhcp = "isc-dhcp-client"
 	}
-	return boot.Root{Suite: suite, Packages: []string{"network-manager", "netplan.io", "cloud-init", "ifupdown", dhcp}}
+	packages := []string{"network-manager", "netplan.io", "cloud-init", "ifupdown", dhcp}
+	if suite == boot.Trixie {
+		packages = append(packages, "rpm")
+	}
+	return boot.Root{Suite: suite, Packages: packages}
 }
 
 // eachFat runs a test on each systemd that there is a fat root with.
