@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,4 +54,34 @@ func inNamespace(f func() error) error {
 	}
 	defer n.close()
 	return n.do(f)
+}
+
+// tornDown waits until the kernel has taken down the namespaces that have ended. With
+// thousands of routes that takes it a second, in which nobody else can change anything.
+func tornDown(ctx context.Context) error {
+	return inNamespace(func() error {
+		// They go in the order in which they end, and with one of them its end of a cable.
+		last, err := newNamespace()
+		if err != nil {
+			return err
+		}
+		var there *os.File
+		err = last.do(func() (err error) {
+			there, err = os.Open("/proc/thread-self/ns/net")
+			return err
+		})
+		if err == nil {
+			err = errors.Join(netlink.LinkAdd(&netlink.Veth{
+				LinkAttrs: netlink.LinkAttrs{Name: "near"}, PeerName: "far", PeerNamespace: netlink.NsFd(there.Fd()),
+			}), there.Close())
+		}
+		last.close()
+		for err == nil && ctx.Err() == nil {
+			if _, err := netlink.LinkByName("near"); errors.As(err, &netlink.LinkNotFoundError{}) {
+				return nil
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return errors.Join(err, ctx.Err())
+	})
 }

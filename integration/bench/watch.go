@@ -39,6 +39,9 @@ const (
 // watch measures uplinkctl watch, each time in a network namespace of its own.
 func (b *bencher) watch(ctx context.Context, _ int) error {
 	for _, n := range []int{2, watchUplinks} {
+		if err := tornDown(ctx); err != nil {
+			return err
+		}
 		if err := inNamespace(func() error { return b.watchHere(ctx, n) }); err != nil {
 			return err
 		}
