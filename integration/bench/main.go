@@ -117,7 +117,7 @@ func (b *bencher) bench(ctx context.Context, most int, only, results string) err
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(results, "README.md"), bytes.TrimRight(text.Bytes(), "\n"), 0o644)
+	return os.WriteFile(filepath.Join(results, "README.md"), append(bytes.TrimRight(text.Bytes(), "\n"), '\n'), 0o644)
 }
 
 // build builds our programs, and the two that measuring needs.
