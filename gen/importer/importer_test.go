@@ -182,6 +182,7 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 	}{
 		{"script", "", script + "ip rule add from 10.0.0.0/8 table main\n", "priority = 32764\nfrom = \"10.0.0.0/8\"\ntable = \"main\"", nil},
 		{"script", "", script + "ip rule add from 10.0.0.0/8 table 9\n", "priority = 32764\nfrom = \"10.0.0.0/8\"\ntable = 9", nil},
+		{"script", "", "RUN= DEBUG=\n$DEBUG\n$RUN M=1400\n" + script + "$RUN ip link set mtu 1400 dev eth0\n", "mtu = 1400", []string{"not carried over: /a:3: $RUN M=1400: no command of ip(8)"}},
 		{"script", "", script + "ip link set mtu 1400 dev eth0\n", "mtu = 1400", nil},
 		{"script", "", script + "ip link set mtu 1400 dev eth1\n", "", []string{
 			`not carried over: /a:4: ip link set mtu 1400 dev eth1: with manage = "policy" the MTU is left to whoever configures eth1`,

@@ -275,12 +275,6 @@ func (w *walker) dynamic(s *syntax.Stmt, why string) {
 
 // call takes one simple command.
 func (w *walker) call(s *syntax.Stmt, c *syntax.CallExpr) {
-	if len(c.Args) == 0 {
-		for _, a := range c.Assigns {
-			w.assign(a)
-		}
-		return
-	}
 	var args []string
 	for _, a := range c.Args {
 		fields, ok := w.word(a, true)
@@ -292,6 +286,12 @@ func (w *walker) call(s *syntax.Stmt, c *syntax.CallExpr) {
 			return
 		}
 		args = append(args, fields...)
+	}
+	if len(args) == 0 { // or words that come to nothing
+		for _, a := range c.Assigns {
+			w.assign(a)
+		}
+		return
 	}
 	for len(args) > 1 && slices.Contains([]string{"command", "exec", "sudo", "nice", "env"}, args[0]) {
 		args = args[1:]
