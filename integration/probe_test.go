@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -50,27 +49,14 @@ const detection = 2*time.Second + time.Second + 500*time.Millisecond
 type daemon struct {
 	t   *testing.T
 	cmd *exec.Cmd
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (d *daemon) Write(b []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.out.Write(b)
-}
-
-func (d *daemon) log() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.out.String()
+	log lab.Buffer
 }
 
 // startWatch runs a command until stop.
 func startWatch(t *testing.T, cmd *exec.Cmd) *daemon {
 	t.Helper()
 	d := &daemon{t: t, cmd: cmd}
-	cmd.Stderr = d
+	cmd.Stderr = &d.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -84,15 +70,15 @@ func (d *daemon) stop() {
 	if err := d.cmd.Wait(); err != nil {
 		d.t.Errorf("watch: %v", err)
 	}
-	d.t.Logf("watch:\n%s", d.log())
+	d.t.Logf("watch:\n%s", d.log.String())
 }
 
 // says waits until the log has so many lines with a text.
 func (d *daemon) says(ctx context.Context, text string, times int) {
 	d.t.Helper()
 	eventually(ctx, d.t, func() (string, error) {
-		if n := strings.Count(d.log(), text); n < times {
-			return fmt.Sprintf("%d of %d times %q in:\n%s", n, times, text, d.log()), nil
+		if n := strings.Count(d.log.String(), text); n < times {
+			return fmt.Sprintf("%d of %d times %q in:\n%s", n, times, text, d.log.String()), nil
 		}
 		return "", nil
 	})
@@ -437,8 +423,8 @@ func TestCarrierIsLost(t *testing.T) {
 	d = startWatch(t, c.command("watch"))
 	defer d.stop()
 	time.Sleep(time.Second)
-	if d.log() != "" {
-		t.Errorf("a restart brings this about:\n%s", d.log())
+	if d.log.String() != "" {
+		t.Errorf("a restart brings this about:\n%s", d.log.String())
 	}
 	flow.wantOutage(t, "a restart", start, 0, 0)
 	ip(ctx, t, l.Router, "link set p1 up")

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -26,32 +25,14 @@ type trial struct {
 	ctx       context.Context
 	cmd       *exec.Cmd
 	ended     chan error
-	out, errs *output
+	out, errs *lab.Buffer
 	run       string // the directory that tries are written down in
-}
-
-// output is read while a process writes to it.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // startTry starts `uplinkctl try` below root and waits until the spec is in effect.
 func startTry(ctx context.Context, t *testing.T, cmd *exec.Cmd, root string) *trial {
 	t.Helper()
-	r := &trial{t: t, ctx: ctx, cmd: cmd, ended: make(chan error, 1), out: &output{}, errs: &output{}, run: filepath.Join(root, "run/uplink")}
+	r := &trial{t: t, ctx: ctx, cmd: cmd, ended: make(chan error, 1), out: &lab.Buffer{}, errs: &lab.Buffer{}, run: filepath.Join(root, "run/uplink")}
 	cmd.Stdout, cmd.Stderr = r.out, r.errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -483,7 +464,7 @@ func TestTryThatEndsBeforeItIsInEffect(t *testing.T) {
 			before := dump(ctx, t, l.Host)
 			c.spec(manyUplinks(3000, 0))
 			cmd := c.command("try", "--timeout", test.timeout, "--wait", "0")
-			var out, errs output
+			var out, errs lab.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &errs
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,28 +28,10 @@ dhcp      = "yes"
 accept-ra = "yes"
 `
 
-// text is what a program has written so far.
-type text struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (w *text) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.Write(p)
-}
-
-func (w *text) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.String()
-}
-
 // background starts a command that lasts no longer than the test.
-func background(t *testing.T, cmd *exec.Cmd) *text {
+func background(t *testing.T, cmd *exec.Cmd) *lab.Buffer {
 	t.Helper()
-	log := &text{}
+	log := &lab.Buffer{}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -70,8 +51,8 @@ type watched struct {
 	*cli
 	*lab.Lab
 	watch  *exec.Cmd
-	log    *text
-	events *text // ip monitor, with the time of each
+	log    *lab.Buffer
+	events *lab.Buffer // ip monitor, with the time of each
 }
 
 // bootWatched brings a spec about on a host with two cards, and keeps it.

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -129,7 +128,7 @@ const (
 // running is one boot of a machine.
 type running struct {
 	cmd     *exec.Cmd
-	console buffer
+	console lab.Buffer
 	cgroups *os.Root
 	group   string
 	done    chan struct{} // closed when nspawn has ended
@@ -254,24 +253,4 @@ func (r *running) remove() error {
 	err := removeCgroup(r.cgroups, r.group)
 	<-r.done
 	return err
-}
-
-// buffer can be read while it is written to.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write appends to the buffer.
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// String returns what has been written so far.
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -50,7 +50,7 @@ type VM struct {
 	dir     string
 	thread  *thread
 	cmd     *exec.Cmd
-	output  buffer
+	output  lab.Buffer
 	done    chan struct{} // closed when QEMU has ended
 	agent   *agent
 	monitor *monitor

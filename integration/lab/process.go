@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +21,7 @@ const stopLimit = 5 * time.Second
 // process is a program in the background.
 type process struct {
 	cmd  *exec.Cmd
-	log  logBuffer
+	log  Buffer
 	done chan struct{} // closed when it has ended
 	err  error         // why, after done
 }
@@ -129,24 +127,4 @@ func (p *process) stop() error {
 	}
 	p.kill()
 	return fmt.Errorf("%s did not end within %s of SIGTERM and was killed", p.cmd.Path, stopLimit)
-}
-
-// logBuffer is a buffer that can be read while it is written to.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write appends to the buffer.
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// String returns what has been written so far.
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
