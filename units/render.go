@@ -129,22 +129,8 @@ func Render(s fib.State, t Target) (Tree, []Note, error) {
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, nil, err
 	}
-	return r.sorted(), r.notes, nil
-}
-
-// sorted returns the files by their paths. It sorts the places: one sort of these serves
-// all, where that of another type is 20 kB of program.
-func (r *renderer) sorted() Tree {
-	at := make([]int, len(r.tree))
-	for i := range at {
-		at[i] = i
-	}
-	slices.SortFunc(at, func(a, b int) int { return strings.Compare(r.tree[a].Path, r.tree[b].Path) })
-	tree := make(Tree, len(at))
-	for to, i := range at {
-		tree[to] = r.tree[i]
-	}
-	return tree
+	fib.SortStable(r.tree, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	return r.tree, r.notes, nil
 }
 
 type renderer struct {

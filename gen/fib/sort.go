@@ -18,10 +18,10 @@ func without[T any](list []T, gone func(*T) bool) []T {
 	return list[:kept]
 }
 
-// sortStable sorts as slices.SortStableFunc does. It sorts the places and then moves
+// SortStable sorts as slices.SortStableFunc does. It sorts the places and then moves
 // each item once: items are large, and one sort of places serves every type, where
 // the code of slices.SortStableFunc, 10 kB, is there once for each.
-func sortStable[T any](list []T, compare func(a, b T) int) {
+func SortStable[T any](list []T, compare func(a, b T) int) {
 	if slices.IsSortedFunc(list, compare) {
 		return // mostly
 	}
