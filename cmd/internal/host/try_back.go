@@ -119,7 +119,7 @@ func (w *wayBack) tellNetworkd(ctx context.Context) error {
 	}
 	w.told = true
 	w.changed = true
-	_, w.oldHas = w.was.differing()
+	w.oldHas = w.was.asks().triedAlone
 	w.state = networkdPart(w.was.Held)
 	if len(w.state.Links) == 0 {
 		return nil

@@ -12,14 +12,15 @@ import (
 // own leaves of a snapshot what is ours, and what networkd holds because the files say so
 // that were there before the try, or those of it.
 func (w *record) own(s apply.Snapshot) apply.Snapshot {
-	return ownOf(s, w.Files.Contents(), w.Tried.Contents())
+	c := w.asks()
+	return ownOf(s, c.files, c.tried)
 }
 
 // theTrys is own without what both have alike: networkd does not touch a link whose file
 // stays.
 func (w *record) theTrys(s apply.Snapshot) apply.Snapshot {
-	old, tried := w.differing()
-	return ownOf(s, old, tried)
+	c := w.asks()
+	return ownOf(s, c.filesAlone, c.triedAlone)
 }
 
 func ownOf(s apply.Snapshot, old, tried units.Contents) apply.Snapshot {
@@ -33,7 +34,7 @@ func ownOf(s apply.Snapshot, old, tried units.Contents) apply.Snapshot {
 // because of the try: the old files ask for it, on a link that was not there or had no
 // carrier. A rule has no link.
 func (w *record) caughtUp(now apply.Snapshot) apply.Snapshot {
-	old, _ := w.differing()
+	old := w.asks().filesAlone
 	was := map[string]bool{} // the links that networkd could configure
 	for _, l := range w.Held.Links {
 		was[linkKey(l)] = l.Carrier
@@ -63,7 +64,7 @@ func (w *record) mayHold(now apply.Snapshot) apply.Snapshot {
 // still leaves of the record what can be there now: what belongs to a link that is gone
 // cannot, nor what networkd takes away with a carrier.
 func (w *record) still(now apply.Snapshot) apply.Snapshot {
-	old := w.Files.Contents()
+	old := w.asks().files
 	there, carrier := map[string]bool{"": true}, map[string]bool{"": true}
 	for _, l := range now.Links {
 		there[l.Name], carrier[l.Name] = true, l.Carrier
@@ -102,10 +103,19 @@ func (w *record) still(now apply.Snapshot) apply.Snapshot {
 // linkKey tells a link from one that has its name later.
 func linkKey(l apply.Link) string { return fmt.Sprint(l.Index, " ", l.Name) }
 
-// differing returns what the files of before and those of the try ask networkd for, without
-// the files that both have.
-func (w *record) differing() (old, tried units.Contents) {
-	return without(w.Files, w.Tried).Contents(), without(w.Tried, w.Files).Contents()
+// asked is what the files of before and those of the try ask networkd for: all of them,
+// and those alone that the other does not have alike.
+type asked struct{ files, tried, filesAlone, triedAlone units.Contents }
+
+// asks returns what the files ask for, which is compared many times while a try goes back.
+func (w *record) asks() *asked {
+	if w.asked == nil {
+		w.asked = &asked{
+			w.Files.Contents(), w.Tried.Contents(),
+			without(w.Files, w.Tried).Contents(), without(w.Tried, w.Files).Contents(),
+		}
+	}
+	return w.asked
 }
 
 // without returns the files of a tree that another one does not have alike.

@@ -52,6 +52,8 @@ type record struct {
 	Tried   units.Tree        `json:"tried"`
 	Marks   map[string][]byte `json:"marks"` // those of marks that were there
 	Held    apply.Snapshot    `json:"held"`  // of ours, and of networkd what old and new files ask for
+
+	asked *asked // of networkd by Files and Tried; see asks
 }
 
 // marks are the files beside the rendered ones that a reload writes.
