@@ -25,8 +25,8 @@ func (h Hazard) String() string {
 
 // hazards looks for all that is known to make a right state fail.
 func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour) []Hazard {
-	others := othersRules(want, have)
-	return slices.Concat(earlierRules(want, others), jumpedRules(want, others), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have), deaf(want, have, hw))
+	others, leads := othersRules(want, have), leading(want, have)
+	return slices.Concat(earlierRules(want, others), jumpedRules(want, others), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 
 // earlierRules finds rules of others that are asked before ours.
@@ -93,8 +93,7 @@ func ruleText(r Rule) string {
 // another way (RFC 3704; ip-sysctl, rp_filter: the higher of "all" and the link's counts).
 func reversePath(want Resolved, hw Hardware) (list []Hazard) {
 	for _, l := range want.Links {
-		all, own := hw.Sysctl("ipv4", "all", "rp_filter"), hw.Sysctl("ipv4", l.Device.Name, "rp_filter")
-		if max(all, own) == "1" {
+		if linkSetting(hw, l.Device.Name, "rp_filter") == "1" {
 			list = append(list, Hazard{l.Device.Name, "rp_filter is strict: what comes in here is dropped where its answer has another way; set " + sysctlName("ipv4", l.Device.Name, "rp_filter") + "=2"})
 		}
 	}
@@ -117,8 +116,7 @@ func sharedSubnet(want Resolved, hw Hardware) (list []Hazard) {
 			continue
 		}
 		for _, dev := range []string{other, link} {
-			all, own := hw.Sysctl("ipv4", "all", "arp_ignore"), hw.Sysctl("ipv4", dev, "arp_ignore")
-			if max(all, own) == "0" && !said[dev] {
+			if linkSetting(hw, dev, "arp_ignore") == "0" && !said[dev] {
 				said[dev] = true
 				list = append(list, Hazard{dev, fmt.Sprintf("%s is on %s and %s: both answer ARP for either's addresses; set %s=1 and arp_announce=2", r.Dst, other, link, sysctlName("ipv4", dev, "arp_ignore"))})
 			}
@@ -151,19 +149,17 @@ func deadGateways(want Resolved, neighbours []Neighbour) (list []Hazard) {
 // withoutGateway finds links that have learned an address, and no way out with it. Of two
 // DHCP clients that give the default route no metric (dhclient, udhcpc), the kernel refuses
 // the second one's.
-func withoutGateway(want Resolved, have Snapshot) (list []Hazard) {
-	all, leads := readLearned(have), leading(want, have)
+func withoutGateway(want Resolved, have Snapshot, leads map[place]bool) (list []Hazard) {
+	learned := learnedAddresses(have)
 	for _, l := range want.Links {
 		for _, f := range fib.Families {
-			i := slices.IndexFunc(all.addresses[l.Device.Name], func(a Address) bool {
-				return a.Family() == f && !slices.Contains(l.Learn.Fixed, a.Prefix.Addr())
-			})
-			if i < 0 || !l.Learn.Learns(f) || leads[place{table: l.Learn.Table, family: f}] {
+			i := slices.IndexFunc(learned[l.Device.Name], func(a Address) bool { return a.Family() == f && l.Learn.Takes(a.Prefix.Addr()) })
+			if i < 0 || leads[place{table: l.Learn.Table, family: f}] {
 				continue
 			}
 			list = append(list, Hazard{l.Device.Name, fmt.Sprintf(
 				"%v was learned, and no gateway with it: see the log of the DHCP client; where it gives the default route no metric, the kernel takes only that of one link: give each its own (IF_METRIC, metric)",
-				all.addresses[l.Device.Name][i].Prefix.Addr())})
+				learned[l.Device.Name][i].Prefix.Addr())})
 		}
 	}
 	return list
@@ -171,8 +167,7 @@ func withoutGateway(want Resolved, have Snapshot) (list []Hazard) {
 
 // deaf finds links on which the kernel takes no router advertisement (ip-sysctl,
 // accept_ra) and nobody else has taken one.
-func deaf(want Resolved, have Snapshot, hw Hardware) (list []Hazard) {
-	leads := leading(want, have)
+func deaf(want Resolved, hw Hardware, leads map[place]bool) (list []Hazard) {
 	for _, l := range want.Links {
 		dev := l.Device.Name
 		own, forwards := hw.Sysctl("ipv6", dev, "accept_ra"), hw.Sysctl("ipv6", dev, "forwarding") == "1"

@@ -29,12 +29,7 @@ type subnet struct {
 
 // readLearned sorts a snapshot for the links that learn something.
 func readLearned(have Snapshot) learned {
-	l := learned{addresses: map[string][]Address{}, main: map[string][]Route{}, there: map[fib.RouteKey]bool{}, subnets: map[subnet]bool{}}
-	for _, a := range have.Addresses {
-		if !a.Ours && !a.Duplicate && isGlobal(a.Prefix.Addr()) {
-			l.addresses[a.Link] = append(l.addresses[a.Link], a)
-		}
-	}
+	l := learned{addresses: learnedAddresses(have), main: map[string][]Route{}, there: map[fib.RouteKey]bool{}, subnets: map[subnet]bool{}}
 	for _, r := range have.Routes {
 		// The kernel keeps a route whose time is over for up to half a minute more, and says
 		// nothing when it stops using it.
@@ -58,6 +53,17 @@ func readLearned(have Snapshot) learned {
 		}
 	}
 	return l
+}
+
+// learnedAddresses returns by interface the addresses that may have been learned.
+func learnedAddresses(have Snapshot) map[string][]Address {
+	on := map[string][]Address{}
+	for _, a := range have.Addresses {
+		if !a.Ours && !a.Duplicate && isGlobal(a.Prefix.Addr()) {
+			on[a.Link] = append(on[a.Link], a)
+		}
+	}
+	return on
 }
 
 // mayBeLearned says whether a route of table main can come from a DHCP server or a
@@ -87,7 +93,7 @@ func (l learned) of(link ResolvedLink) (rules []fib.Rule, routes []fib.Route, un
 	subnets := map[netip.Prefix]bool{}
 	for _, a := range l.addresses[dev] {
 		f := a.Family()
-		if !learn.Learns(f) || slices.Contains(learn.Fixed, a.Prefix.Addr()) {
+		if !learn.Takes(a.Prefix.Addr()) {
 			continue
 		}
 		for _, r := range learn.Rules {

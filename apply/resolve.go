@@ -24,6 +24,12 @@ func sysctlName(family, link, name string) string {
 	return "net." + family + ".conf." + strings.ReplaceAll(link, ".", "/") + "." + name
 }
 
+// linkSetting is what the kernel goes by of a setting that it takes the higher value of, the
+// link's or that of all (ip-sysctl, conf/interface).
+func linkSetting(hw Hardware, link, name string) string {
+	return max(hw.Sysctl("ipv4", "all", name), hw.Sysctl("ipv4", link, name))
+}
+
 // Resolved is a State on the links of this host: every Link in it is an interface
 // name. What belongs to links that are not ready is in Later.
 type Resolved struct {

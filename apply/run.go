@@ -181,8 +181,7 @@ func (a *Applier) keepSecondaries(plan *Plan, have Snapshot) {
 	for _, o := range last.Ops {
 		if link := o.Address.Link; gone[*o.Address] && kept[in(o.Address)] && !seen[link] {
 			seen[link] = true
-			all, own := a.Hardware.Sysctl("ipv4", "all", "promote_secondaries"), a.Hardware.Sysctl("ipv4", link, "promote_secondaries")
-			if max(all, own) == "0" {
+			if linkSetting(a.Hardware, link, "promote_secondaries") == "0" {
 				on, off = append(on, Op{Verb: LinkPromote, Link: link, Promote: true}), append(off, Op{Verb: LinkPromote, Link: link})
 			}
 		}

@@ -242,6 +242,15 @@ func (l Learn) Learns(f Family) bool {
 	return l.DHCP6 || l.RA
 }
 
+// Takes says whether an address on the link is one that it has learned.
+func (l Learn) Takes(a netip.Addr) bool {
+	f := Inet6
+	if a.Is4() {
+		f = Inet
+	}
+	return l.Learns(f) && !slices.Contains(l.Fixed, a)
+}
+
 // Address is an address on a link, with the length of its subnet.
 type Address struct {
 	Link   string

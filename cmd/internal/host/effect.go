@@ -374,7 +374,7 @@ func (r *reload) applyRest(ctx context.Context) error {
 
 // reconfigure makes networkd configure those of its links once more that lack something.
 func (r *reload) reconfigure(ctx context.Context, now effect) error {
-	have, err := r.kernel.Observe(apply.Scope{})
+	have, err := r.kernel.Observe(apply.Scope{Only: apply.Links})
 	if err != nil {
 		return err
 	}
@@ -403,7 +403,6 @@ func (r *reload) isAsBefore(ctx context.Context) bool {
 // contents counts what a snapshot has. The kernel's own is left out: it comes and goes
 // with the rest, and link-local addresses come with a link that is set up.
 func contents(s apply.Snapshot) map[string]int {
-	const kernel = 2 // RTPROT_KERNEL
 	count := map[string]int{}
 	for _, a := range s.Addresses {
 		if a.Prefix.Addr().IsLinkLocalUnicast() && !a.Ours {
@@ -415,7 +414,7 @@ func contents(s apply.Snapshot) map[string]int {
 		count[fmt.Sprint(r.Key(), r.Protocol)]++
 	}
 	for _, r := range s.Routes {
-		if r.Protocol != kernel {
+		if r.Protocol != apply.ProtocolKernel {
 			count[fmt.Sprint(r.Route, r.Protocol)]++
 		}
 	}

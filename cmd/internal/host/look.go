@@ -74,6 +74,7 @@ type looker struct {
 
 	have   apply.Snapshot
 	want   apply.Resolved
+	inet6  bool                // that the kernel has it
 	wanted map[fib.Rule]string // uplink by a rule's key
 
 	byName   map[string]*UplinkStatus
@@ -94,6 +95,7 @@ func (l *looker) look() error {
 	if l.want, err = l.Resolve(l.state, l.have); err != nil {
 		return err
 	}
+	l.inet6 = l.kernel.HasInet6()
 	neighbours, err := l.kernel.Neighbours()
 	if err != nil {
 		l.out.Notes = append(l.out.Notes, fmt.Sprintf("whether the gateways answer is not known: %v", err))
@@ -225,7 +227,7 @@ func (l *looker) addresses() {
 	for i, u := range l.spec.Uplinks {
 		s := &l.out.Uplinks[i]
 		for _, p := range u.Addresses {
-			if p.Addr().Is6() && !l.kernel.HasInet6() {
+			if p.Addr().Is6() && !l.inet6 {
 				continue
 			}
 			k := key{s.Device.Name, p.Addr()}
@@ -298,7 +300,7 @@ func (l *looker) gateways(neighbours []apply.Neighbour) {
 	for i, u := range l.spec.Uplinks {
 		s := &l.out.Uplinks[i]
 		for _, g := range u.Gateways {
-			if g.Is4() || l.kernel.HasInet6() {
+			if g.Is4() || l.inet6 {
 				add(s, s.Device.Name, g)
 			}
 		}

@@ -17,6 +17,7 @@ type prober struct {
 	runner  probe.Runner
 	targets *targets
 	wrote   map[fib.Verdict]probe.Judgement // to healthFile; nil before there was anything
+	told    bool                            // that, since the start
 }
 
 // startProber begins with what an earlier run has found. It calls changed when that is to
@@ -26,7 +27,7 @@ func (h *Host) startProber(ctx context.Context, changed func(), log func(string)
 	if err != nil {
 		log(err.Error())
 	}
-	p := &prober{Host: h, runner: probe.Runner{Changed: changed, Log: log, Known: known}, targets: h.followTargets(ctx, log)}
+	p := &prober{Host: h, runner: probe.Runner{Changed: changed, Log: log, Known: maps.Clone(known)}, targets: h.followTargets(ctx, log)}
 	if len(known) > 0 {
 		p.wrote = known
 	}
@@ -46,14 +47,14 @@ func (p *prober) update(s fib.State) error {
 	p.runner.Set(tasks)
 	all := p.runner.Judgements()
 	p.Dead = dead(all)
-	if p.wrote != nil && maps.Equal(p.wrote, all) {
+	if p.told && maps.Equal(p.wrote, all) {
 		return nil
 	}
 	// Whoever is told may look. That it cannot be written is no reason not to fail over.
 	if err := p.writeHealth(all); err != nil {
 		p.runner.Log(err.Error())
 	} else {
-		p.wrote = all
+		p.wrote, p.told = all, true
 	}
 	p.targets.tell(all)
 	return nil
@@ -115,7 +116,7 @@ func usable(p fib.Probe, link apply.ResolvedLink, there []apply.Address) (list [
 		case a.Family() != p.Family || a.Tentative || a.Duplicate:
 		case slices.Contains(p.Sources, addr):
 			list = append(list, addr)
-		case link.Learn.Learns(p.Family) && !slices.Contains(link.Learn.Fixed, addr) && addr.IsGlobalUnicast() && !a.Deprecated && !a.Temporary:
+		case link.Learn.Takes(addr) && addr.IsGlobalUnicast() && !a.Deprecated && !a.Temporary:
 			learned = append(learned, a)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -188,7 +189,7 @@ func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 		w.asked = time.Now()
 	}
 	result, err := w.Keep(ctx, w.rest)
-	if err == nil && len(result.Done) > 0 {
+	if err == nil && slices.ContainsFunc(result.Done, func(o apply.Op) bool { return o.Address != nil }) {
 		// The kernel does not tell us of our own addresses.
 		err = w.prober.update(w.now.State)
 	}
