@@ -105,6 +105,11 @@ func AffectsNetworkd(file string) bool {
 	return strings.HasPrefix(file, networkDir+"/")
 }
 
+// AffectNetworkd says whether any of the changes does so.
+func (c Changes) AffectNetworkd() bool {
+	return slices.ContainsFunc(slices.Concat(c.Written, c.Removed), AffectsNetworkd)
+}
+
 // KeepsForeign says whether a writing of the tree has brought the setting that keeps
 // networkd from what others have made. It reads that when it starts.
 func (t Tree) KeepsForeign(done Changes) bool {

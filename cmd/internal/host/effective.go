@@ -79,13 +79,10 @@ func (h *Host) TakeDown(ctx context.Context) error {
 // MarkDown notes that nothing is in effect any more.
 func (h *Host) MarkDown() error {
 	name, err := h.Root.Path(inEffectFile)
-	if err == nil {
-		err = os.Remove(name)
+	if err != nil {
+		return err
 	}
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
+	return removeFile(name)
 }
 
 // Effective returns what is in effect; false where nothing is.

@@ -139,10 +139,7 @@ func (h *Host) MarkApplied(state fib.State) error {
 	case slices.ContainsFunc(state.Links, func(l fib.Link) bool { return !l.Networkd }):
 		return writeFile(name, nil, 0o644)
 	}
-	if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return removeFile(name)
 }
 
 // matchFile is there as long as the spec has a link that has no device unit of its own to
@@ -163,8 +160,5 @@ func (h *Host) MarkMatches(state fib.State, backend spec.Backend) error {
 			}
 		}
 	}
-	if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return removeFile(name)
 }

@@ -44,8 +44,7 @@ func (e *WrongWayError) Unwrap() error { return apply.ErrWrongWay }
 // kernel holds all of it, and verifies. Where anything fails, networkd has its old files
 // back. Then systemd is told; that it does not take that is no error.
 func Reload(ctx context.Context, root string, o ReloadOptions) error {
-	if gen.ReadCommandLine(rootfs.At(root)).Off {
-		fmt.Fprintln(o.Stderr, "uplinkctl: the kernel command line says uplink=0: nothing is done")
+	if isOff(root, o.Stderr) {
 		return nil
 	}
 	// A carrier is not waited for, so that a card without a cable costs nothing.
@@ -104,6 +103,23 @@ func (h *Host) newReload(stdout, stderr io.Writer) *reload {
 	return r
 }
 
+// isOff says whether the kernel command line switches all off, and tells people.
+func isOff(root string, stderr io.Writer) bool {
+	off := gen.ReadCommandLine(rootfs.At(root)).Off
+	if off {
+		fmt.Fprintln(stderr, "uplinkctl: the kernel command line says uplink=0: nothing is done")
+	}
+	return off
+}
+
+// announce tells people of the spec that will be brought into effect.
+func (r *reload) announce() {
+	if r.gone {
+		fmt.Fprintf(r.stderr, "uplinkctl: %v: all that is there of an earlier one is taken away\n", spec.ErrNone)
+	}
+	run.WarnOfExposure(r.stderr, "uplinkctl", r.Root)
+}
+
 // run brings the spec into effect. It returns false where it was not to do anything.
 func (r *reload) run(ctx context.Context, ifChanged bool) (bool, error) {
 	if err := r.read(); err != nil {
@@ -114,10 +130,7 @@ func (r *reload) run(ctx context.Context, ifChanged bool) (bool, error) {
 			return false, err
 		}
 	}
-	if r.gone {
-		fmt.Fprintf(r.stderr, "uplinkctl: %v: all that is there of an earlier one is taken away\n", spec.ErrNone)
-	}
-	run.WarnOfExposure(r.stderr, "uplinkctl", r.Root)
+	r.announce()
 	var err error
 	r.done, err = r.tree.Write(r.Root.String())
 	for _, f := range r.done.Written {
@@ -232,7 +245,7 @@ func (r *reload) bringAbout(ctx context.Context) error {
 		if r.tree.KeepsForeign(r.done) && !r.state.NeedsWatch() {
 			fmt.Fprintln(r.stderr, "uplinkctl: systemd-networkd reads its own settings when it starts: until `systemctl restart systemd-networkd` it may take away what is applied through netlink, whenever it configures a link")
 		}
-		r.changed = slices.ContainsFunc(slices.Concat(r.done.Written, r.done.Removed), units.AffectsNetworkd)
+		r.changed = r.done.AffectNetworkd()
 		tell := r.changed
 		if !tell && r.backend != spec.Netlink && !r.gone {
 			// The files may have been written by others, who have not told networkd.
@@ -321,7 +334,7 @@ func (r *reload) restore(cause error) error {
 	if err != nil {
 		return errors.Join(cause, fmt.Errorf("the old files could not be put back: %w", err))
 	}
-	if r.networkd && slices.ContainsFunc(slices.Concat(done.Written, done.Removed), units.AffectsNetworkd) {
+	if r.networkd && done.AffectNetworkd() {
 		ctx, cancel := context.WithTimeout(context.Background(), restoreTime)
 		defer cancel()
 		if err := bus.ReloadNetworkd(ctx, r.Root); err != nil {

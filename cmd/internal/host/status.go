@@ -70,7 +70,7 @@ func (u *UplinkStatus) State() UplinkState {
 	switch {
 	case len(u.Drift) > 0:
 		return Differs
-	case u.Unlearned != "" || slices.ContainsFunc(u.Waiting, func(w apply.Waiting) bool { return !w.Inet6 }):
+	case u.Unlearned != "" || u.waits(false):
 		return Waits
 	}
 	return InEffect

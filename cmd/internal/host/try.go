@@ -14,9 +14,6 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/bus"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
-	"github.com/uplink-generator/uplink-generator/gen"
-	"github.com/uplink-generator/uplink-generator/gen/rootfs"
-	"github.com/uplink-generator/uplink-generator/gen/spec"
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
@@ -50,8 +47,7 @@ var ErrNothingToTry = errors.New("there is nothing to try: the kernel holds the 
 // effect, all is brought back at once. Systemd is told when it is kept. With uplink=0 on
 // the kernel command line the Trial is nil.
 func Try(ctx context.Context, root string, o TryOptions) (*Trial, error) {
-	if gen.ReadCommandLine(rootfs.At(root)).Off {
-		fmt.Fprintln(o.Stderr, "uplinkctl: the kernel command line says uplink=0: nothing is done")
+	if isOff(root, o.Stderr) {
 		return nil, nil
 	}
 	h, err := Open(ctx, root, 0, true)
@@ -90,10 +86,7 @@ func (h *Host) try(ctx context.Context, root string, o TryOptions, said io.Write
 	} else if same {
 		return nil, false, ErrNothingToTry
 	}
-	if r.gone {
-		fmt.Fprintf(said, "uplinkctl: %v: all that is there of an earlier one is taken away\n", spec.ErrNone)
-	}
-	run.WarnOfExposure(said, "uplinkctl", r.Root)
+	r.announce()
 	t, dir, err := r.begin(root, o)
 	if err != nil {
 		return nil, false, fmt.Errorf("nothing was changed: %w", err)
@@ -218,13 +211,7 @@ func (t *Trial) Decided() (bool, error) {
 // Keep ends the try: its spec stays in effect. Where it has gone back already, that is the
 // error.
 func (t *Trial) Keep(ctx context.Context) error {
-	err := ConfirmTry(ctx, t.root, t.stderr)
-	if errors.Is(err, errNoTry) {
-		if done, err := t.Decided(); done {
-			return err
-		}
-	}
-	return err
+	return t.orDecided(ConfirmTry(ctx, t.root, t.stderr))
 }
 
 // Back ends the try: all is as it was before, which is said as an error.
@@ -233,6 +220,12 @@ func (t *Trial) Back() error {
 	if err == nil {
 		return errors.New(WentBack)
 	}
+	return t.orDecided(err)
+}
+
+// orDecided returns an error, or where it is that there is no try any more, what has
+// become of this one.
+func (t *Trial) orDecided(err error) error {
 	if errors.Is(err, errNoTry) {
 		if done, err := t.Decided(); done {
 			return err

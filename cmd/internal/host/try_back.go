@@ -58,8 +58,8 @@ func (h *Host) goBack(stderr io.Writer) error {
 	if err := readJSON(filepath.Join(back, recordFile), &w.was); err != nil {
 		return err
 	}
-	if w.was.Version != recordVersion {
-		return fmt.Errorf("%s: version %d, and this program reads %d: use the uplinkctl that wrote it", back, w.was.Version, recordVersion)
+	if err := checkVersion(back, w.was.Version); err != nil {
+		return err
 	}
 	// The note is the try's still.
 	if err := w.noteOld(); err != nil {
@@ -96,7 +96,7 @@ func (w *wayBack) attempt() error {
 	done, err := w.was.Files.Write(w.Root.String())
 	errs, limit := []error{err, w.putMarks(w.was.Marks)}, backTime
 	if w.networkd {
-		tell := w.attempts > 1 || slices.ContainsFunc(slices.Concat(done.Written, done.Removed), units.AffectsNetworkd)
+		tell := w.attempts > 1 || done.AffectNetworkd()
 		if !tell {
 			missing, extra, err := w.differences()
 			errs = append(errs, err)

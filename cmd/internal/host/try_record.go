@@ -89,9 +89,7 @@ func (h *Host) putMarks(were map[string][]byte) error {
 		case was:
 			err = writeFile(name, data, 0o644)
 		default:
-			if err = os.Remove(name); errors.Is(err, os.ErrNotExist) {
-				err = nil
-			}
+			err = removeFile(name)
 		}
 		errs = append(errs, err)
 	}
@@ -184,8 +182,8 @@ func readTry(root rootfs.Root) (phase, progress, error) {
 		if errors.Is(err, fs.ErrPermission) {
 			return at, p, &PendingError{Unread: true}
 		}
-		if err == nil && p.Version != recordVersion {
-			err = fmt.Errorf("%s: version %d, and this program reads %d: use the uplinkctl that wrote it", path, p.Version, recordVersion)
+		if err == nil {
+			err = checkVersion(path, p.Version)
 		}
 		return at, p, err
 	}
@@ -318,6 +316,22 @@ func writeJSON(file string, v any) error {
 		return err
 	}
 	return writeFile(file, data, 0o600)
+}
+
+// checkVersion wants a record of a try to be one that this program reads.
+func checkVersion(path string, version int) error {
+	if version != recordVersion {
+		return fmt.Errorf("%s: version %d, and this program reads %d: use the uplinkctl that wrote it", path, version, recordVersion)
+	}
+	return nil
+}
+
+// removeFile removes a file, if there is one.
+func removeFile(name string) error {
+	if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // writeFile writes a file aside and renames it. It has its mode whatever the umask: people
