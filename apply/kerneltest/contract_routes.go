@@ -25,6 +25,10 @@ func (c *contract) roundTrip(r fib.Route) {
 	case fmt.Sprintf("%+v", have[0].Route) != fmt.Sprintf("%+v", r):
 		c.Errorf("a route came back as\n%+v, want\n%+v", have[0].Route, r)
 	}
+	all, err := c.kernel.Observe(apply.Scope{Foreign: true, Only: apply.Routes})
+	if ours := slices.DeleteFunc(all.Routes, func(r apply.Route) bool { return !r.Ours() }); err != nil || fmt.Sprintf("%+v", ours) != fmt.Sprintf("%+v", have) {
+		c.Errorf("among others' it came back as\n%+v, want\n%+v: %v", ours, have, err)
+	}
 	c.do(inverse(routeAdd(r)))
 	if have := c.observe().Routes; len(have) != 0 {
 		c.Fatalf("not deleted: %s", routeAdd(have[0].Route))

@@ -3,6 +3,7 @@ package rtnl
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -287,6 +288,9 @@ var foreignTypes = []fib.RouteType{
 	fib.Unicast, fib.Anycast, fib.Multicast, fib.RouteBlackhole, fib.RouteUnreachable, fib.RouteProhibit, fib.Throw,
 }
 
+// ownTypes are the other types, of which only ours are.
+var ownTypes = []fib.RouteType{fib.Local, fib.Broadcast}
+
 // routes reads the routes of a family: those of ours, filtered in the kernel, or all.
 // A kernel before 4.20 does not filter; what is not asked for is then left out here.
 func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err error) {
@@ -309,8 +313,11 @@ func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err
 	if !k.socket.strict || scope.Local {
 		return k.dumpRoutes(header, scope.Local)
 	}
-	for _, t := range foreignTypes {
+	for _, t := range slices.Concat(foreignTypes, ownTypes) {
 		header[7] = uint8(t)
+		if slices.Contains(ownTypes, t) {
+			header[5] = fib.Protocol
+		}
 		routes, err := k.dumpRoutes(header, false)
 		if err != nil {
 			return nil, err
