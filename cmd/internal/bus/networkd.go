@@ -53,10 +53,14 @@ func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...
 	object := conn.Object(network, "/org/freedesktop/network1")
 	for i := 1; ; i++ {
 		err = object.CallWithContext(ctx, manager+"."+method, dbus.FlagNoAutoStart, args...).Err
-		var refused dbus.Error
-		absent := errors.As(err, &refused) && (refused.Name == busError+"ServiceUnknown" || refused.Name == busError+"NameHasNoOwner")
 		if err == nil {
 			return nil
+		}
+		var refused dbus.Error
+		answered := errors.As(err, &refused)
+		absent := answered && (refused.Name == busError+"ServiceUnknown" || refused.Name == busError+"NameHasNoOwner")
+		if end := ctx.Err(); end != nil && !answered {
+			err = end // The connection is closed with ctx, and the call may notice that first.
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("systemd-networkd does not answer %s within %v: %w: see `systemctl status systemd-networkd`", method, callTime, err)
