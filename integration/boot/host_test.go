@@ -18,7 +18,7 @@ import (
 
 const (
 	// limit is for all that one machine does, once there is its root.
-	limit = 90 * time.Second
+	limit = 3 * time.Minute
 
 	networkd = "systemd-networkd.service"
 
