@@ -427,8 +427,8 @@ func TestCarrierIsLost(t *testing.T) {
 		t.Errorf("a restart brings this about:\n%s", d.log.String())
 	}
 	flow.wantOutage(t, "a restart", start, 0, 0)
-	ip(ctx, t, l.Router, "link set p1 up")
 	start = time.Now()
+	ip(ctx, t, l.Router, "link set p1 up")
 	d.says(ctx, "isp1: alive (IPv4): 203.0.113.10 has answered 3 times\n", 1)
 	if took := time.Since(start); took < 4*time.Second {
 		t.Errorf("alive again after %v: not damped", took)
