@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -51,39 +50,28 @@ func main() {
 }
 
 func generator(args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("uplink-generator", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	root := flags.String("root", "", "")
-	render := flags.Bool("render", false, "")
-	version := flags.Bool("version", false, "")
-	err := run.CheckArguments(args)
-	if err == nil {
-		err = flags.Parse(args)
-	}
-	switch n := flags.NArg(); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		return run.ExitOK
-	case err != nil || !*version && (*render != (n == 0) || n > 3):
-		if err == nil {
-			err = errors.New("one to three directories are expected, or --render")
-		}
+	a, err := parseArguments(args)
+	switch {
+	case err != nil:
 		fmt.Fprintf(stderr, "uplink-generator: %v\n%s", err, usage)
 		return run.ExitUsage
-	case *version:
+	case a.help:
+		fmt.Fprint(stdout, usage)
+		return run.ExitOK
+	case a.version:
 		fmt.Fprintln(stdout, run.Version("uplink-generator"))
 		return run.ExitOK
-	case *render:
-		return renderFiles(*root, stderr)
+	case a.render:
+		return renderFiles(a.root, stderr)
 	}
 
-	log := logger(*root, stderr)
+	log := logger(a.root, stderr)
 	time.AfterFunc(deadline, func() {
 		log(gen.LogErr, fmt.Sprintf("not done after %v: giving up, so that the boot goes on", deadline))
 		os.Exit(run.ExitFail)
 	})
-	g := gen.Generator{Root: rootfs.At(*root), Log: log}
-	if err := g.Run(flags.Arg(0)); err != nil {
+	g := gen.Generator{Root: rootfs.At(a.root), Log: log}
+	if err := g.Run(a.dirs[0]); err != nil {
 		return run.ExitFail
 	}
 	return run.ExitOK

@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -144,7 +145,7 @@ func (l *layout) staying(f func(r *fib.Rule, learned *fib.LearnedRule)) {
 // numbers returns the numbers of the rules that stay, without their bands, in order.
 func (l *layout) numbers() (list []uint32) {
 	l.staying(func(r *fib.Rule, _ *fib.LearnedRule) { list = append(list, r.Priority-l.band(r.Priority)) })
-	slices.Sort(list)
+	fib.SortStable(list, cmp.Compare)
 	return slices.Compact(list)
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
 // Error is one thing that is wrong with a spec, and where.
@@ -159,7 +161,7 @@ func (es Errors) sort(order func(file string) int) Errors {
 			strings.Compare(a.File, b.File),
 		)
 	}
-	slices.SortFunc(es, compare)
+	fib.SortStable(es, compare)
 	es = slices.CompactFunc(es, func(a, b *Error) bool {
 		return a.File == b.File && a.src == b.src && a.at.start == b.at.start && a.Msg == b.Msg
 	})
