@@ -83,3 +83,50 @@ gateways  = ["198.51.100.254"]
 		})
 	}
 }
+
+// TestTableLocalHasToComeFirst moves the rule for it, and takes it away: the host's own
+// addresses are then any other's.
+func TestTableLocalHasToComeFirst(t *testing.T) {
+	t.Parallel()
+	ns := kerneltest.NewNamespace(t)
+	ns.Card("e0")
+	s, err := spec.Parse("uplink.toml", []byte("[uplink.a]\ninterface = \"e0\"\naddresses = [\"192.0.2.1/24\", \"2001:db8:1::1/64\"]\ngateways = [\"192.0.2.254\"]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := gen.Compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := apply.Applier{Kernel: ns.Kernel(), Hardware: ns.Hardware()}
+	if _, err := a.Apply(context.Background(), state); err != nil {
+		t.Fatal(err)
+	}
+	const harm = " addresses leaves by an uplink"
+	for _, tt := range []struct {
+		lines []string
+		want  string
+	}{
+		{nil, ""},
+		{[]string{"rule add priority 100 lookup local", "rule del priority 0"}, ""},
+		{[]string{"rule add priority 32000 lookup local", "rule del priority 100"}, "table local is looked up behind the uplinks' rules (priority 32000): what is for the host's own IPv4" + harm + "; `ip rule add priority 0 lookup local`"},
+		{[]string{"rule add priority 0 from 192.0.2.0/24 lookup local"}, "(priority 32000)"},
+		{[]string{"rule del priority 32000"}, "no rule looks table local up: what is for the host's own IPv4" + harm},
+		{[]string{"rule del priority 0", "rule add priority 0 lookup local", "-6 rule del priority 0"}, "no rule looks table local up: what is for the host's own IPv6" + harm + "; `ip -6 rule add priority 0 lookup local`"},
+	} {
+		ns.IP(tt.lines...)
+		v, err := a.Verify(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for _, h := range v.Hazards {
+			if strings.Contains(h.Text, "table local") {
+				said = append(said, h.Text)
+			}
+		}
+		if got := strings.Join(said, "\n"); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("after %q: %q, want %q", tt.lines, got, tt.want)
+		}
+	}
+}
