@@ -43,12 +43,15 @@ func lettingPass(routes []Op, there []Rule) []*fib.Rule {
 }
 
 // inTheWay takes those operations out of removals that must come before routes are
-// added: an IPv6 address of ours on one card whose subnet has a gateway that is onlink
+// added. An IPv6 address of ours on one card whose subnet has a gateway that is onlink
 // on another. The kernel takes onlink for a mistake as long as table main has the gateway
-// elsewhere (ip6_route_check_nh_onlink, net/ipv6/route.c).
+// elsewhere (ip6_route_check_nh_onlink, net/ipv6/route.c). And an address that makes a
+// gateway none: it is the gateway's itself (ip6_route_check_nh), or the gateway is the
+// broadcast address of its subnet, which it may still be after a change of the length
+// (fib_check_nh, net/ipv4/fib_semantics.c; before Linux 5.14 the first one is as well).
 func inTheWay(removals, routes []Op) (first, rest []Op) {
 	subnets := map[netip.Prefix]map[string]bool{} // of removals; on which links a gateway in it is
-	lengths := map[int]bool{}
+	lengths, vias := map[int]bool{}, map[netip.Addr]bool{}
 	for _, o := range removals {
 		if p := o.Address.Prefix; p.Addr().Is6() {
 			subnets[p.Masked()], lengths[p.Bits()] = map[string]bool{}, true
@@ -56,7 +59,7 @@ func inTheWay(removals, routes []Op) (first, rest []Op) {
 	}
 	for _, o := range routes {
 		for _, n := range o.Route.Nexthops {
-			if !n.OnLink {
+			if vias[n.Via] = true; !n.OnLink {
 				continue
 			}
 			for bits := range lengths {
@@ -71,7 +74,12 @@ func inTheWay(removals, routes []Op) (first, rest []Op) {
 		if links[o.Address.Link] {
 			own = 1
 		}
-		if len(links) > own {
+		p := o.Address.Prefix
+		none := vias[p.Addr()]
+		if p.Addr().Is4() {
+			none = p.Bits() < 31 && (vias[fib.BroadcastOf(p)] || vias[p.Masked().Addr()])
+		}
+		if len(links) > own || none {
 			first = append(first, o)
 		} else {
 			rest = append(rest, o)

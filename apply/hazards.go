@@ -25,12 +25,12 @@ func (h Hazard) String() string {
 
 // hazards looks for all that is known to make a right state fail.
 func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour) []Hazard {
-	others, leads := othersRules(want, have), leading(want, have)
-	return slices.Concat(earlierRules(want, others), jumpedRules(want, others), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
+	others, leads, first := othersRules(want, have), leading(want, have), firstRules(want)
+	return slices.Concat(lateLocal(have, first), earlierRules(others, first), jumps(want, have, others, first), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 
-// earlierRules finds rules of others that are asked before ours.
-func earlierRules(want Resolved, others []Rule) (list []Hazard) {
+// firstRules returns the priority of the first of our rules of each family.
+func firstRules(want Resolved) map[fib.Family]uint32 {
 	first := map[fib.Family]uint32{}
 	for _, rules := range [][]fib.Rule{want.Rules, want.Later.Rules} {
 		for _, r := range rules {
@@ -39,6 +39,36 @@ func earlierRules(want Resolved, others []Rule) (list []Hazard) {
 			}
 		}
 	}
+	return first
+}
+
+// lateLocal finds that table local is not looked up before our rules: then what is for the
+// host's own addresses goes where these lead.
+func lateLocal(have Snapshot, first map[fib.Family]uint32) (list []Hazard) {
+	for _, f := range fib.Families {
+		limit, ok := first[f]
+		var local *fib.Rule
+		for i := range have.Rules {
+			r := &have.Rules[i].Rule
+			if r.Family == f && r.Action == fib.Lookup && r.Table == fib.TableLocal && !r.Not && r.Key() == r.Bare() && (local == nil || r.Priority < local.Priority) {
+				local = r
+			}
+		}
+		if !ok || local != nil && local.Priority < limit {
+			continue
+		}
+		what := "no rule looks table local up"
+		if local != nil {
+			what = fmt.Sprintf("table local is looked up behind the uplinks' rules (priority %d)", local.Priority)
+		}
+		ip := map[fib.Family]string{fib.Inet: "ip", fib.Inet6: "ip -6"}[f]
+		list = append(list, Hazard{Text: fmt.Sprintf("%s: what is for the host's own %s addresses leaves by an uplink; `%s rule add priority 0 lookup local`", what, f, ip)})
+	}
+	return list
+}
+
+// earlierRules finds rules of others that are asked before ours.
+func earlierRules(others []Rule, first map[fib.Family]uint32) (list []Hazard) {
 	for _, r := range others {
 		// Table local is for the host's own addresses, wherever it is looked up, and the kernel's
 		// rule for VRFs (l3mdev) for links in one.
@@ -50,22 +80,34 @@ func earlierRules(want Resolved, others []Rule) (list []Hazard) {
 	return list
 }
 
-// jumpedRules finds rules of others that packets never come to, because some of ours send
-// all of them past.
-func jumpedRules(want Resolved, others []Rule) (list []Hazard) {
-	var jumps []fib.Rule
+// jumps finds rules of others that packets never come to, because some of ours send all of
+// them past, and those that lead packets past some of ours.
+func jumps(want Resolved, have Snapshot, others []Rule, first map[fib.Family]uint32) (list []Hazard) {
+	var around []fib.Rule
 	for _, w := range want.Rules {
 		if jumpsWithAll(&w) {
-			jumps = append(jumps, w)
+			around = append(around, w)
 		}
 	}
 	for _, h := range others {
-		over := slices.IndexFunc(jumps, func(w fib.Rule) bool {
+		over := slices.IndexFunc(around, func(w fib.Rule) bool {
 			return w.Family == h.Family && w.Priority < h.Priority && h.Priority < w.Goto
 		})
 		if over >= 0 {
 			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is never asked, because the uplinks' rules are laid out around it (%d to %d): %s: give it a priority that is not among these",
-				ProtocolName(h.Protocol), jumps[over].Priority, jumps[over].Goto, ruleText(h))})
+				ProtocolName(h.Protocol), around[over].Priority, around[over].Goto, ruleText(h))})
+			continue
+		}
+		// Those before all of ours are named already.
+		if h.Action != fib.Goto || h.Priority < first[h.Family] || !slices.ContainsFunc(have.Rules, func(r Rule) bool { return r.Family == h.Family && r.Priority == h.Goto }) {
+			continue
+		}
+		past := slices.IndexFunc(want.Rules, func(w fib.Rule) bool {
+			return w.Family == h.Family && h.Priority <= w.Priority && w.Priority < h.Goto
+		})
+		if past >= 0 {
+			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s leads packets past rules of the uplinks (priority %d and on): %s",
+				ProtocolName(h.Protocol), want.Rules[past].Priority, ruleText(h))})
 		}
 	}
 	return list

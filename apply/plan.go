@@ -324,11 +324,9 @@ func (p *planner) plan(have Snapshot) Plan {
 	for f := range p.routeAdd {
 		pass := lettingPass(p.routeAdd[f], have.Rules)
 		stage(&plan.Make, p.ruleOps(RuleAdd, pass))
-		if f == index(fib.Inet6) {
-			var first []Op
-			first, p.addressDel = inTheWay(p.addressDel, p.routeAdd[f])
-			stage(&plan.Make, first)
-		}
+		var first []Op
+		first, p.addressDel = inTheWay(p.addressDel, p.routeAdd[f])
+		stage(&plan.Make, first)
 		stage(&plan.Make, p.routeAdd[f])
 		if f == index(fib.Inet6) && len(p.routeAdd[f]) > 0 {
 			plan.Make[len(plan.Make)-1].Settle = settling(p.routeAdd[f], p.addressAdd, have)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -54,6 +55,9 @@ func (w Way) String() string {
 		return w.Type.String()
 	}
 	var parts []string
+	if w.Type == fib.Local {
+		parts = append(parts, w.Type.String())
+	}
 	if w.Via.IsValid() {
 		parts = append(parts, "via "+w.Via.String())
 	}
@@ -125,11 +129,23 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	for _, a := range have.Addresses {
 		held[a.Prefix.Addr()] = true
 	}
+	insides := map[uint32][]netip.Addr{}
+	for table, routes := range tables {
+		for i := range routes {
+			if to, ok := inside(routes[i].Dst, held); ok && !routes[i].IsDefault() {
+				insides[table] = append(insides[table], to)
+			}
+		}
+	}
+	own := sync.OnceValue(func() *meant { return newMeant(want, have, tables) })
 	for _, r := range want.Rules {
-		for _, c := range a.questions(r, held, tables[r.Table]) {
+		for _, c := range a.questions(r, held, tables[r.Table], insides[r.Table]) {
 			c.Uplink = names[r.Table]
 			if c.Have, c.Err = a.Kernel.RouteGet(c.Packet); c.Err == nil {
 				c.Why = c.Have.differs(c.Want)
+			}
+			if c.Why != "" {
+				c.judge(own().ways(&r, c.Packet))
 			}
 			v.Checks = append(v.Checks, c)
 		}
@@ -149,32 +165,29 @@ var elsewhere = map[fib.Family]netip.Addr{
 // questions returns what to ask of one rule: the packets that it is for. Packets of the
 // host's own have an address that it holds, or only a mark; those that come in by a
 // link have another's, and are only asked for where they would be forwarded. Rules with
-// further selectors are left out.
-func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Route) []Check {
+// further selectors are left out. Of the destinations those are of the rule's family.
+func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Route, insides []netip.Addr) []Check {
 	if r.Action != fib.Lookup || r.L3MDev || r.Not || r.SuppressPrefixLength.Set || r.SuppressIfGroup.Set || r.Table == fib.TableMain ||
 		r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 || r.UIDRange.Set || r.OIF != "" || r.TOS != 0 || r.IIF == "lo" || r.To.Bits() > 0 {
 		return nil
 	}
 	base := Packet{Mark: r.Mark, IIF: r.IIF}
-	if r.From.Bits() > 0 {
-		base.From = inside(fib.Route{Dst: r.From})
-	}
 	switch {
 	case r.IIF != "":
-		if !base.From.IsValid() {
-			base.From = elsewhere[r.Family]
-		}
-		for range 3 { // the first addresses of a subnet are often the host's own
-			if next := base.From.Next(); held[base.From] && r.From.Contains(next) {
-				base.From = next
+		base.From = elsewhere[r.Family]
+		if r.From.Bits() > 0 {
+			from, ok := inside(r.From, held)
+			if !ok {
+				return nil
 			}
+			base.From = from
 		}
 		family := map[fib.Family]string{fib.Inet: "ipv4", fib.Inet6: "ipv6"}[r.Family]
 		if held[base.From] || a.Hardware.Sysctl(family, r.IIF, "forwarding") != "1" {
 			return nil
 		}
 	case r.From.Bits() > 0:
-		if !r.From.IsSingleIP() || !held[base.From] {
+		if base.From = r.From.Addr(); !r.From.IsSingleIP() || !held[base.From] {
 			return nil
 		}
 	case r.Mask == 0:
@@ -182,7 +195,7 @@ func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Ro
 	}
 	var list []Check
 	ask := func(to netip.Addr) {
-		if way, ok := lookup(table, to); ok {
+		if way, ok := wayIn(table, to); ok {
 			p := base
 			p.To = to
 			list = append(list, Check{Packet: p, Want: way})
@@ -191,33 +204,35 @@ func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Ro
 	for _, to := range outside[r.Family] {
 		ask(to)
 	}
-	for _, e := range table {
-		if e.Family == r.Family && !e.IsDefault() {
-			ask(inside(e))
+	for _, to := range insides {
+		if fib.FamilyOf(to) == r.Family {
+			ask(to)
 		}
 	}
 	return list
 }
 
-// inside returns an address that a route is for and that is not the host's own, nor the
-// subnet's, which one of two addresses does not have (RFC 3021, RFC 6164).
-func inside(r fib.Route) netip.Addr {
-	if r.Dst.IsSingleIP() {
-		return r.Dst.Addr()
-	}
-	a := r.Dst.Addr()
-	if r.Dst.Bits() < a.BitLen()-1 {
+// inside returns an address of a prefix that another host may have, if there is one: neither
+// the host's own, nor the subnet's or its broadcast address, which one of two addresses does
+// not have (RFC 3021, RFC 6164). Of multicast the kernel decides by the source's link, or by
+// table local, and asks no other.
+func inside(p netip.Prefix, held map[netip.Addr]bool) (netip.Addr, bool) {
+	a, ends := p.Addr(), p.Bits() < p.Addr().BitLen()-1
+	if ends {
 		a = a.Next()
 	}
-	if a == r.Src {
+	for held[a] || a == netip.IPv6Loopback() {
 		a = a.Next()
 	}
-	return a
+	others := a.IsValid() && p.Contains(a) && !(ends && !p.Contains(a.Next()))
+	return a, others && !a.IsLoopback() && !a.IsMulticast() && a != limitedBroadcast
 }
 
-// lookup finds a destination's way in a table: the longest prefix, then the lowest
+var limitedBroadcast = netip.MustParseAddr("255.255.255.255")
+
+// wayIn finds a destination's way in a table: the longest prefix, then the lowest
 // metric. A destination with several ways at once has no one right answer.
-func lookup(table []fib.Route, to netip.Addr) (Way, bool) {
+func wayIn(table []fib.Route, to netip.Addr) (Way, bool) {
 	var best *fib.Route
 	for i := range table {
 		r := &table[i]
@@ -229,10 +244,19 @@ func lookup(table []fib.Route, to netip.Addr) (Way, bool) {
 		return Way{}, false
 	}
 	w := Way{Type: best.Type, Table: best.Table}
-	if len(best.Nexthops) == 1 {
+	if len(best.Nexthops) == 1 && best.Type != fib.Local {
 		w.Device, w.Via = best.Nexthops[0].Link, best.Nexthops[0].Via
 	}
 	return w, true
+}
+
+// judge compares the kernel's answer with other ways that are right, if there are any.
+func (c *Check) judge(right []Way) {
+	for i, w := range right {
+		if why := c.Have.differs(w); i == 0 || why == "" {
+			c.Want, c.Why = w, why
+		}
+	}
 }
 
 // differs says in what the kernel's answer is not the wanted way, or "". The source
@@ -246,6 +270,8 @@ func (w Way) differs(want Way) string {
 		return ""
 	case w.Type != want.Type:
 		return "type"
+	case w.Type == fib.Local && w.Table == want.Table:
+		return "" // for the host itself, by lo or the link of a VRF
 	case w.Device != want.Device:
 		return "device"
 	case w.Via != want.Via:

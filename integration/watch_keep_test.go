@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +89,31 @@ func TestWatchKeeps(t *testing.T) {
 	}
 	if err := w.watch.Wait(); err != nil {
 		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// TestWatchWithoutItsDirectory takes /run/uplink away, as a tidy administrator may, and wants
+// what is reloaded after that to be kept all the same, and the watch to be the only one.
+func TestWatchWithoutItsDirectory(t *testing.T) {
+	t.Parallel()
+	w := bootWatched(t, quick4)
+	a, run := netip.MustParseAddr("198.51.100.50"), filepath.Join(w.root, "run/uplink")
+	ip(w.ctx, t, w.Host, "link set eth1 up", "address add 198.51.100.50/24 dev eth1", "route add default via 198.51.100.1 dev eth1")
+	w.becomes("learned", leased(a)...)
+	for _, gone := range []string{run, filepath.Join(run, "watch"), run} {
+		if err := os.RemoveAll(gone); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
+			t.Fatal(err)
+		}
+		eventually(w.ctx, t, func() (string, error) {
+			if _, err := os.Stat(filepath.Join(run, "watch")); err != nil {
+				return err.Error(), nil
+			}
+			return "", nil
+		})
+		w.run("reload").expect(t, "reload", 0, map[bool]string{true: "written /run/uplink/rt_tables.conf"}[gone == run], "")
+		ip(w.ctx, t, w.Host, "rule del from 198.51.100.50 lookup 1")
+		w.becomes("without "+gone, leased(a)...)
+		w.run("watch").expect(t, "another watch", 1, "", "another uplinkctl watch runs already")
 	}
 }
 

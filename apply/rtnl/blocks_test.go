@@ -76,6 +76,7 @@ func TestBlocksInTheKernel(t *testing.T) {
 				if want := fmt.Sprintf("e%d", i%3); w.Device != want || w.Table != uint32(1000+i) {
 					t.Fatalf("%+v: %+v, want %s and table %d", p, w, want, 1000+i)
 				}
+				w.Src = netip.Addr{} // the packet has its own; this changes while addresses are tentative
 				list = append(list, w)
 			}
 		}
@@ -118,6 +119,20 @@ func TestBlocksInTheKernel(t *testing.T) {
 	}
 	if len(jumped) != 1 || !strings.Contains(jumped[0], "(10803 to 13556): priority 12000 from 192.0.2.0/24 lookup 7") {
 		t.Errorf("hazards: %q", jumped)
+	}
+	// So is one that leads others past some of ours, and one that leads nowhere is not.
+	ns.IP("rule add priority 10802 fwmark 7 goto 12000", "rule add priority 10802 fwmark 8 goto 12001")
+	if v, err = a.Verify(state); err != nil {
+		t.Fatal(err)
+	}
+	var past []string
+	for _, h := range v.Hazards {
+		if strings.Contains(h.Text, "leads packets past") {
+			past = append(past, h.Text)
+		}
+	}
+	if len(past) != 1 || !strings.HasSuffix(past[0], "past rules of the uplinks (priority 10803 and on): priority 10802 from all fwmark 0x7/0xffffffff goto 12000") {
+		t.Errorf("hazards: %q", past)
 	}
 	bringAbout(spec1, false)
 	if back := ways(); fmt.Sprint(back) != fmt.Sprint(flat) {

@@ -34,17 +34,16 @@ func Watch(ctx context.Context, root string, o WatchOptions) error {
 	}
 	defer h.Close()
 	h.Watching = true
-	release, err := h.onlyWatch()
-	if err != nil {
+	w := &watcher{Host: h}
+	if w.only, err = h.onlyWatch(); err != nil {
 		return err
 	}
-	defer release()
+	defer func() { w.only.Close() }()
 	events, err := h.kernel.Monitor()
 	if err != nil {
 		return err
 	}
 	defer events.Close()
-	w := &watcher{Host: h}
 	w.quiet = time.AfterFunc(quietTime, giveBack)
 	defer w.quiet.Stop()
 	state, err := w.listen()
@@ -62,9 +61,13 @@ func Watch(ctx context.Context, root string, o WatchOptions) error {
 	return err
 }
 
-// onlyWatch sees to it that there is one watch on a host, and that others can tell.
-func (h *Host) onlyWatch() (release func(), err error) {
-	name, err := h.own("watch")
+// watchFile is locked by the watch that runs.
+const watchFile = "watch"
+
+// onlyWatch sees to it that there is one watch on a host, and that others can tell, until
+// what it returns is closed.
+func (h *Host) onlyWatch() (*os.File, error) {
+	name, err := h.own(watchFile)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +85,12 @@ func (h *Host) onlyWatch() (release func(), err error) {
 		f.Close()
 		return nil, errors.New("another uplinkctl watch runs already: `systemctl stop uplink-watch` ends the one of the service")
 	}
-	return func() { f.Close() }, nil
+	return f, nil
 }
 
 // isWatched says whether a watch runs.
 func (h *Host) isWatched() bool {
-	name, err := h.own("watch")
+	name, err := h.own(watchFile)
 	if err != nil {
 		return false
 	}
@@ -104,6 +107,8 @@ func (h *Host) isWatched() bool {
 type watcher struct {
 	*Host
 	prober  *prober
+	only    *os.File      // watchFile
+	inotify int           // hears of ownDir
 	changed chan struct{} // inEffectFile may have, or an uplink is dead or alive
 
 	read  os.FileInfo // of inEffectFile, as it was read
@@ -126,8 +131,8 @@ func (w *watcher) listen() (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The directory: the file is replaced.
-	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(name), unix.IN_ONLYDIR|unix.IN_MOVED_TO|unix.IN_MOVED_FROM|unix.IN_CLOSE_WRITE|unix.IN_DELETE); err != nil {
+	w.inotify = fd
+	if err := w.hearOwnDir(); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -135,7 +140,7 @@ func (w *watcher) listen() (io.Closer, error) {
 	events := os.NewFile(uintptr(fd), "inotify")
 	go func() {
 		// Room for any event (inotify(7)). What the kernel cannot tell (IN_Q_OVERFLOW) is an event
-		// without a name.
+		// without a name, and so is the end of the directory (IN_IGNORED).
 		buf := make([]byte, 16*(unix.SizeofInotifyEvent+unix.NAME_MAX+1))
 		for {
 			n, err := events.Read(buf)
@@ -145,7 +150,7 @@ func (w *watcher) listen() (io.Closer, error) {
 			for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
 				length := min(int(binary.NativeEndian.Uint32(b[12:])), len(b)-unix.SizeofInotifyEvent)
 				b = b[unix.SizeofInotifyEvent:]
-				if of := unix.ByteSliceToString(b[:length]); of == "" || of == filepath.Base(name) {
+				if of := unix.ByteSliceToString(b[:length]); of == "" || of == filepath.Base(name) || of == watchFile {
 					w.wake()
 				}
 				b = b[length:]
@@ -153,6 +158,42 @@ func (w *watcher) listen() (io.Closer, error) {
 		}
 	}()
 	return events, nil
+}
+
+// hearOwnDir begins to hear of ownDir: of the directory, because the file is replaced.
+func (w *watcher) hearOwnDir() error {
+	dir, err := w.Root.Path(ownDir)
+	if err == nil {
+		_, err = unix.InotifyAddWatch(w.inotify, dir, unix.IN_ONLYDIR|unix.IN_MOVED_TO|unix.IN_MOVED_FROM|unix.IN_CLOSE_WRITE|unix.IN_DELETE)
+	}
+	return err
+}
+
+// comeBack takes its place in ownDir again where somebody has taken the directory away, or
+// watchFile: nothing that is brought about after that would be heard of.
+func (w *watcher) comeBack() error {
+	name, err := w.own(watchFile)
+	if err != nil {
+		return err
+	}
+	mine, err := w.only.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(name); err == nil && os.SameFile(mine, there) {
+		return nil
+	}
+	only, err := w.onlyWatch()
+	if err != nil {
+		return err
+	}
+	if err := w.hearOwnDir(); err != nil {
+		only.Close()
+		return err
+	}
+	w.only.Close()
+	w.only = only
+	return nil
 }
 
 // wake has it look again.
@@ -170,6 +211,9 @@ const managedFor = time.Second
 // else has the lock until that is in effect.
 func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 	defer w.quiet.Reset(quietTime)
+	if err := w.comeBack(); err != nil {
+		return apply.Result{}, err
+	}
 	unlock, err := w.lock(ctx)
 	if err != nil {
 		return apply.Result{}, err
