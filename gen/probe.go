@@ -60,10 +60,7 @@ func (c *compiler) probe(u *spec.Uplink, f fib.Family) {
 // mainWay adds the default route that the uplink has, or may learn, in table main; weight is
 // its share in [multipath], or 0.
 func (c *compiler) mainWay(u *spec.Uplink, f fib.Family, weight uint16) {
-	w := fib.MainWay{Verdict: fib.Verdict{Uplink: u.Name, Family: f}, Link: c.linkOf(u.Name), Table: c.tables[u.Name], Metric: u.Metric}
-	if f == fib.Inet6 && w.Metric == 0 {
-		w.Metric = fib.MetricDefaultInet6
-	}
+	w := fib.MainWay{Verdict: fib.Verdict{Uplink: u.Name, Family: f}, Link: c.linkOf(u.Name), Table: c.tables[u.Name], Metric: f.Metric(u.Metric)}
 	_, out := c.wayOut(u, f)
 	switch {
 	case out && weight > 0:

@@ -12,10 +12,7 @@ import (
 // addRoute adds a route of uplink u, unless the kernel would take it for another
 // that is there; key is what to point at then.
 func (c *compiler) addRoute(u *spec.Uplink, r fib.Route, key ...string) {
-	if r.Family == fib.Inet6 && r.Metric == 0 {
-		r.Metric = fib.MetricDefaultInet6
-	}
-	r.Origin = u.Origin
+	r.Metric, r.Origin = r.Family.Metric(r.Metric), u.Origin
 	if r.Family == fib.Inet6 && len(r.Nexthops) > 1 && slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !n.Via.IsValid() }) {
 		// ip6_route_multipath_add in net/ipv6/route.c.
 		c.spec.Fail("IPv6 does not share traffic between several ways where one has no gateway", "give each its `via`", append([]string{"uplink", u.Name}, key...)...)
@@ -46,7 +43,7 @@ func (c *compiler) addRoute(u *spec.Uplink, r fib.Route, key ...string) {
 // best returns the default route of a family that the uplink's table would use.
 func best(defaults []fib.Route, f fib.Family) (r fib.Route, ok bool) {
 	for _, d := range defaults {
-		if d.Family == f && (!ok || d.Metric < r.Metric) {
+		if d.Family == f && (!ok || f.Metric(d.Metric) < f.Metric(r.Metric)) {
 			r, ok = d, true
 		}
 	}
@@ -216,11 +213,7 @@ func (c *compiler) beforeShared(f fib.Family, n uint32) (found bool) {
 	}
 	for i := range c.spec.Uplinks {
 		u := &c.spec.Uplinks[i]
-		metric := u.Metric
-		if f == fib.Inet6 && metric == 0 {
-			metric = fib.MetricDefaultInet6
-		}
-		if _, ok := c.wayOut(u, f); (ok || u.Learns(f)) && u.DefaultRoute && metric < sharedMetric+n {
+		if _, ok := c.wayOut(u, f); (ok || u.Learns(f)) && u.DefaultRoute && f.Metric(u.Metric) < sharedMetric+n {
 			c.spec.Fail(fmt.Sprintf("the %s default route of uplink `%s` would come before the one of [multipath]", f, u.Name),
 				fmt.Sprintf("give it a `metric` of at least %d to stand behind, or leave default-route out", sharedMetric+n), "uplink", u.Name, "default-route")
 			found = true

@@ -77,6 +77,15 @@ func (f Family) Bits() int {
 	return 128
 }
 
+// Metric returns the metric that a route of the family has for the kernel where it is
+// given this one, or none (0).
+func (f Family) Metric(given uint32) uint32 {
+	if f == Inet6 && given == 0 {
+		return MetricDefaultInet6
+	}
+	return given
+}
+
 // String returns "IPv4" or "IPv6".
 func (f Family) String() string {
 	switch f {

@@ -228,8 +228,8 @@ func (p *ipArgs) finishRoute(r *Route, hop fib.Nexthop, hops []fib.Nexthop, scop
 		if r.Scope = r.DefaultScope(); scope.Set {
 			r.Scope = scope.Value
 		}
-	} else if r.Metric == 0 && p.c.verb != "del" {
-		r.Metric = fib.MetricDefaultInet6
+	} else if p.c.verb != "del" {
+		r.Metric = r.Family.Metric(r.Metric)
 	}
 	if len(r.Nexthops) > 0 {
 		r.Link = r.Nexthops[0].Link

@@ -95,9 +95,8 @@ func (u *uplink) connected(r *Route) bool {
 func fillIn(r *fib.Route) {
 	if r.Family == fib.Inet {
 		r.Scope = r.DefaultScope()
-	} else if r.Metric == 0 {
-		r.Metric = fib.MetricDefaultInet6
 	}
+	r.Metric = r.Family.Metric(r.Metric)
 }
 
 // plainDefault returns the default route by a nexthop with nothing beside.
