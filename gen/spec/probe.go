@@ -21,7 +21,7 @@ func (v uplinkChecker) probe() {
 		f := fib.FamilyOf(a)
 		count[bool2int(a.Is6())]++
 		switch {
-		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || isBroadcast(a):
 			v.failValue("", a.String()+" answers nobody", key...)
 		case seen[a]:
 			v.failValue("", a.String()+" is given twice", key...)

@@ -155,7 +155,7 @@ func (r Route) IsUplinkDefault() bool {
 // net/ipv4/fib_semantics.c, ip6_route_check_nh in net/ipv6/route.c).
 func (v uplinkChecker) reachable(at uplinkChecker, gw netip.Addr, onlink bool, key ...string) {
 	f := fib.FamilyOf(gw)
-	if gw.IsUnspecified() || gw.IsMulticast() || gw.IsLoopback() {
+	if gw.IsUnspecified() || gw.IsMulticast() || gw.IsLoopback() || isBroadcast(gw) {
 		at.failValue("", gw.String()+" cannot be a gateway", key...)
 		return
 	}
@@ -183,6 +183,12 @@ func (v uplinkChecker) reachable(at uplinkChecker, gw netip.Addr, onlink bool, k
 		why = "it lies outside of " + strings.Join(near, " and ")
 	}
 	at.failValue("correct one of them, or set onlink = true if the gateway really is on the link", fmt.Sprintf("gateway %s cannot be reached: %s", gw, why), key...)
+}
+
+// isBroadcast says whether the kernel takes an IPv4 address for a broadcast one wherever
+// it is (__inet_dev_addr_type in net/ipv4/fib_frontend.c).
+func isBroadcast(a netip.Addr) bool {
+	return a.Is4() && (a.As4()[0] == 0 || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}))
 }
 
 // Families returns the families that the uplink has to do with at all.
