@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const module = "github.com/uplink-generator/uplink-generator"
@@ -124,6 +126,39 @@ func TestTheGeneratorWritesNowhereButIntoItsFirstDirectory(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTheGeneratorEndsItself gives it a standard error that nobody reads and that is full.
+func TestTheGeneratorEndsItself(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	program := build(t, dir)
+	root := filepath.Join(dir, "root")
+	if err := os.MkdirAll(filepath.Join(root, "etc/uplink"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/uplink/uplink.toml"), []byte("x = 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if err := w.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = w.Write(make([]byte, 512))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*deadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "--root", root, t.TempDir())
+	cmd.Stderr = w
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("it ended with %v, want exit status 1", err)
 	}
 }
 

@@ -67,6 +67,8 @@ func generator(args []string, stdout, stderr io.Writer) int {
 
 	log := logger(a.root, stderr)
 	time.AfterFunc(deadline, func() {
+		// Also where stderr is what it hangs on.
+		time.AfterFunc(100*time.Millisecond, func() { os.Exit(run.ExitFail) })
 		log(gen.LogErr, fmt.Sprintf("not done after %v: giving up, so that the boot goes on", deadline))
 		os.Exit(run.ExitFail)
 	})
