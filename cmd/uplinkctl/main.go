@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -60,8 +61,30 @@ func main() {
 		run.Report(os.Stderr, "uplinkctl", err)
 		os.Exit(run.ExitFail)
 	}
-	os.Exit(uplinkctl(os.Args[1:], os.Stdout, os.Stderr))
+	stdout := standardOutput{file: os.Stdout}
+	status := uplinkctl(os.Args[1:], &stdout, os.Stderr)
+	if stdout.err != nil && status == run.ExitOK {
+		run.Report(os.Stderr, "uplinkctl", stdout.err)
+		status = run.ExitFail
+	}
+	os.Exit(status)
 }
+
+// standardOutput keeps the first error of those who write to it: what scripts read
+// must not be cut off with exit status 0.
+type standardOutput struct {
+	file *os.File
+	err  error
+}
+
+func (o *standardOutput) Write(p []byte) (int, error) {
+	n, err := o.file.Write(p)
+	o.err = cmp.Or(o.err, err)
+	return n, err
+}
+
+// Fd lets it be asked whether it is a terminal.
+func (o *standardOutput) Fd() uintptr { return o.file.Fd() }
 
 func uplinkctl(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {

@@ -24,12 +24,15 @@ type screen struct {
 	colour bool
 }
 
+// descriptor is what may be a terminal.
+type descriptor interface{ Fd() uintptr }
+
 // newScreen finds out what w can show. What is no terminal is not limited, unless
 // COLUMNS says so.
 func newScreen(w io.Writer) *screen {
 	s := &screen{Writer: bufio.NewWriter(w)}
 	s.width, _ = strconv.Atoi(os.Getenv("COLUMNS"))
-	if f, ok := w.(*os.File); ok {
+	if f, ok := w.(descriptor); ok {
 		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
 			s.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 			if size.Col > 0 {

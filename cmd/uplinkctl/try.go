@@ -182,7 +182,7 @@ func decide(t *host.Trial, interrupt, ends <-chan os.Signal, stdout io.Writer) e
 	} else {
 		fmt.Fprintf(stdout, "keep it with `uplinkctl try --confirm` within %d seconds, or it goes back\n", host.Seconds(t.Left()))
 	}
-	f, ok := stdout.(*os.File)
+	f, ok := stdout.(descriptor)
 	counts := answers != nil && ok && isTerminal(f)
 	if answers != nil && !counts {
 		fmt.Fprint(stdout, keepThis(t), "\n")
@@ -236,7 +236,7 @@ func keepThis(t *host.Trial) string {
 	return fmt.Sprintf("Keep this? Press ENTER within %d seconds, or it goes back (q: now) ", max(0, host.Seconds(t.Left())))
 }
 
-func isTerminal(f *os.File) bool {
+func isTerminal(f descriptor) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
 }
