@@ -6,9 +6,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -154,8 +157,8 @@ func applyCommand() *command {
 				if err != nil {
 					return err
 				}
-				for _, name := range managed {
-					return fmt.Errorf("systemd-networkd manages %s: it has the state from the files of `uplinkctl render`; with --force it is applied all the same, and networkd may take it away again", name)
+				if len(managed) > 0 {
+					return fmt.Errorf("systemd-networkd manages %s: it has the state from the files of `uplinkctl render`; with --force it is applied all the same, and networkd may take it away again", strings.Join(slices.Sorted(maps.Values(managed)), ", "))
 				}
 			}
 			if dryRun {

@@ -75,9 +75,6 @@ func checkCommand() *command {
 			var found findings
 			s, st, err := run.Check(root, files...)
 			switch {
-			case errors.Is(err, spec.ErrNone):
-				fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
-				return run.ExitFail
 			case err != nil && (format == "text" || !errors.As(err, &found.errors)):
 				run.Report(stderr, "uplinkctl", err)
 				return run.ExitFail

@@ -258,15 +258,15 @@ func outcome(s lookup.Step) string {
 
 // endings say why there is no way, in words.
 var endings = map[lookup.Reason]string{
-	lookup.ByRefusal:      "refused",
-	lookup.ByNothing:      "no rule leads to a route",
-	lookup.BadSource:      "this host does not have the source",
-	lookup.MartianSource:  "a packet with this source is not taken here (martian)",
-	lookup.NoForwarding:   "the link does not forward (net.ipv4.conf.LINK.forwarding), or has no way",
-	lookup.ReversePath:    "its answer would leave another way (rp_filter)",
-	lookup.LinkDown:       "the link is down, or there is none of that name",
-	lookup.NotADirectWay:  "not evaluated, this is no address of one host: `ip route get` asks the kernel",
-	lookup.NotADestinaton: "no packet is forwarded there (martian)",
+	lookup.ByRefusal:       "refused",
+	lookup.ByNothing:       "no rule leads to a route",
+	lookup.BadSource:       "this host does not have the source",
+	lookup.MartianSource:   "a packet with this source is not taken here (martian)",
+	lookup.NoForwarding:    "the link does not forward (net.ipv4.conf.LINK.forwarding), or has no way",
+	lookup.ReversePath:     "its answer would leave another way (rp_filter)",
+	lookup.LinkDown:        "the link is down, or there is none of that name",
+	lookup.NotADirectWay:   "not evaluated, this is no address of one host: `ip route get` asks the kernel",
+	lookup.NotADestination: "no packet is forwarded there (martian)",
 }
 
 func (e *explanation) end(r *lookup.Result) string {
@@ -342,7 +342,7 @@ func (e *explanation) json(w io.Writer) error {
 		out.Again = &again
 	}
 	if e.kernel != nil {
-		out.Kernel, out.OK = jsonWayOf(*e.kernel), out.OK && e.agrees
+		out.Kernel, out.OK = newJSONWay(*e.kernel), out.OK && e.agrees
 		if e.result.Reason != lookup.NotADirectWay {
 			out.Agrees = &e.agrees
 		}
@@ -350,24 +350,13 @@ func (e *explanation) json(w io.Writer) error {
 	return writeJSON(w, out)
 }
 
-func jsonWayOf(w apply.Way) *jsonWay {
-	j := &jsonWay{Type: w.Type.String(), Table: w.Table, Device: w.Device}
-	if w.Via.IsValid() {
-		j.Via = w.Via.String()
-	}
-	if w.Src.IsValid() {
-		j.Src = w.Src.String()
-	}
-	return j
-}
-
 func (e *explanation) jsonResult(r *lookup.Result) jsonResult {
-	out := jsonResult{Dst: r.Packet.To.String(), Steps: []jsonStep{}, Reason: string(r.Reason), Way: jsonWayOf(apply.Way(r.Way))}
+	out := jsonResult{Dst: r.Packet.To.String(), Steps: []jsonStep{}, Reason: string(r.Reason), Way: newJSONWay(apply.Way(r.Way))}
 	if r.Packet.From.IsValid() {
 		out.Src = r.Packet.From.String()
 	}
 	for _, o := range r.Others {
-		out.Others = append(out.Others, jsonWayOf(apply.Way(o)))
+		out.Others = append(out.Others, newJSONWay(apply.Way(o)))
 	}
 	for _, s := range r.Steps {
 		j := jsonStep{

@@ -71,15 +71,11 @@ func printState(name, usage, root string, files []string, stderr io.Writer, f fu
 	if err == nil {
 		err = f(s, &state)
 	}
-	switch {
-	case err == nil:
-		return run.ExitOK
-	case errors.Is(err, spec.ErrNone):
-		fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
-	default:
+	if err != nil {
 		run.Report(stderr, "uplinkctl", err)
+		return run.ExitFail
 	}
-	return run.ExitFail
+	return run.ExitOK
 }
 
 // script writes the lines of a State for ip(8), which knows the family of a batch by

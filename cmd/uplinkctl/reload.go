@@ -1,13 +1,10 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"io"
-	"slices"
 	"time"
 
-	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 )
 
@@ -52,13 +49,7 @@ func reloadCommand() *command {
 			ctx, stop := interruptible()
 			defer stop()
 			err := host.Reload(ctx, root, o)
-			var wrong *host.WrongWayError
-			if errors.As(err, &wrong) {
-				v := wrong.Verification
-				v.Checks = slices.DeleteFunc(v.Checks, apply.Check.OK)
-				v.Waiting = nil // said already
-				printVerification(stderr, v)
-			}
+			printWrongWays(stderr, err)
 			return err
 		}),
 	}

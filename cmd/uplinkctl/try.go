@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -134,13 +133,7 @@ func try(root string, o host.TryOptions, stdout io.Writer) error {
 	signal.Notify(interrupt, os.Interrupt)
 	signal.Notify(ends, syscall.SIGHUP, syscall.SIGTERM)
 	t, err := host.Try(ctx, root, o)
-	var wrong *host.WrongWayError
-	if errors.As(err, &wrong) {
-		v := wrong.Verification
-		v.Checks = slices.DeleteFunc(v.Checks, apply.Check.OK)
-		v.Waiting = nil // said already
-		printVerification(o.Stderr, v)
-	}
+	printWrongWays(o.Stderr, err)
 	if t == nil {
 		return err
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/uplink-generator/uplink-generator/apply"
@@ -54,7 +56,7 @@ func verifyCommand() *command {
 				return err
 			}
 			if asJSON {
-				err = printJSON(stdout, v)
+				err = printVerificationJSON(stdout, v)
 			} else {
 				err = printVerification(stdout, v)
 			}
@@ -88,6 +90,17 @@ func printVerification(w io.Writer, v apply.Verification) error {
 	return s.Flush()
 }
 
+// printWrongWays prints those that verify has found after a reload, if that is the error.
+func printWrongWays(w io.Writer, err error) {
+	var wrong *host.WrongWayError
+	if errors.As(err, &wrong) {
+		v := wrong.Verification
+		v.Checks = slices.DeleteFunc(v.Checks, apply.Check.OK)
+		v.Waiting = nil // said already
+		_ = printVerification(w, v)
+	}
+}
+
 // jsonWay, and what it is in, is the stable form of verify --json; absent is left out.
 type jsonWay struct {
 	Type   string `json:"type"`
@@ -95,6 +108,17 @@ type jsonWay struct {
 	Device string `json:"dev,omitempty"`
 	Via    string `json:"via,omitempty"`
 	Src    string `json:"src,omitempty"`
+}
+
+func newJSONWay(w apply.Way) *jsonWay {
+	j := &jsonWay{Type: w.Type.String(), Table: w.Table, Device: w.Device}
+	if w.Via.IsValid() {
+		j.Via = w.Via.String()
+	}
+	if w.Src.IsValid() {
+		j.Src = w.Src.String()
+	}
+	return j
 }
 
 type jsonCheck struct {
@@ -116,27 +140,17 @@ type jsonVerification struct {
 	Hazards []string    `json:"hazards"`
 }
 
-func printJSON(w io.Writer, v apply.Verification) error {
+func printVerificationJSON(w io.Writer, v apply.Verification) error {
 	out := jsonVerification{Version: 1, OK: v.OK(), Checks: []jsonCheck{}, Waiting: []string{}, Hazards: []string{}}
-	way := func(w apply.Way) *jsonWay {
-		j := &jsonWay{Type: w.Type.String(), Table: w.Table, Device: w.Device}
-		if w.Via.IsValid() {
-			j.Via = w.Via.String()
-		}
-		if w.Src.IsValid() {
-			j.Src = w.Src.String()
-		}
-		return j
-	}
 	for _, c := range v.Checks {
-		j := jsonCheck{Uplink: c.Uplink, OK: c.OK(), To: c.Packet.To.String(), Mark: c.Packet.Mark, Want: way(c.Want)}
+		j := jsonCheck{Uplink: c.Uplink, OK: c.OK(), To: c.Packet.To.String(), Mark: c.Packet.Mark, Want: newJSONWay(c.Want)}
 		if c.Packet.From.IsValid() {
 			j.From = c.Packet.From.String()
 		}
 		if c.Err != nil {
 			j.Error = c.Err.Error()
 		} else {
-			j.Have = way(c.Have)
+			j.Have = newJSONWay(c.Have)
 		}
 		out.Checks = append(out.Checks, j)
 	}

@@ -253,11 +253,7 @@ func (l Learn) Learns(f Family) bool {
 
 // Takes says whether an address on the link is one that it has learned.
 func (l Learn) Takes(a netip.Addr) bool {
-	f := Inet6
-	if a.Is4() {
-		f = Inet
-	}
-	return l.Learns(f) && !slices.Contains(l.Fixed, a)
+	return l.Learns(FamilyOf(a)) && !slices.Contains(l.Fixed, a)
 }
 
 // Address is an address on a link, with the length of its subnet.

@@ -45,7 +45,7 @@ func (k *Resolver) input4(r *Result, f *flow, all bool) {
 		if !in.Forwarding {
 			r.refuse(NoForwarding, fib.RouteUnreachable)
 		} else {
-			r.refuse(NotADestinaton, fib.RouteBlackhole)
+			r.refuse(NotADestination, fib.RouteBlackhole)
 		}
 		return
 	}

@@ -33,17 +33,17 @@ type Reason string
 
 // The reasons.
 const (
-	ByRoute        Reason = "route"           // a route was found
-	ByRefusal      Reason = "refused"         // a route or rule refuses the packet
-	ByNothing      Reason = "no-route"        // no rule led to a route
-	ByOIF          Reason = "on-link"         // IPv4, bound to a link: taken to be on that link
-	BadSource      Reason = "source-not-held" // IPv4: the host does not have the source
-	MartianSource  Reason = "martian-source"  // IPv4: a source that cannot come in, or go out, there
-	NoForwarding   Reason = "no-forwarding"   // IPv4: the link does not forward
-	ReversePath    Reason = "reverse-path"    // IPv4: rp_filter drops it
-	LinkDown       Reason = "link-down"       // IPv4, bound to a link that is down
-	NotADirectWay  Reason = "not-evaluated"   // multicast, limited broadcast, no address at all
-	NotADestinaton Reason = "martian-target"  // IPv4: a destination that cannot be forwarded to
+	ByRoute         Reason = "route"           // a route was found
+	ByRefusal       Reason = "refused"         // a route or rule refuses the packet
+	ByNothing       Reason = "no-route"        // no rule led to a route
+	ByOIF           Reason = "on-link"         // IPv4, bound to a link: taken to be on that link
+	BadSource       Reason = "source-not-held" // IPv4: the host does not have the source
+	MartianSource   Reason = "martian-source"  // IPv4: a source that cannot come in, or go out, there
+	NoForwarding    Reason = "no-forwarding"   // IPv4: the link does not forward
+	ReversePath     Reason = "reverse-path"    // IPv4: rp_filter drops it
+	LinkDown        Reason = "link-down"       // IPv4, bound to a link that is down
+	NotADirectWay   Reason = "not-evaluated"   // multicast, limited broadcast, no address at all
+	NotADestination Reason = "martian-target"  // IPv4: a destination that cannot be forwarded to
 )
 
 // Outcome is what came of one rule.
