@@ -3,6 +3,7 @@ package importer
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"path"
@@ -361,14 +362,9 @@ func (r *ifupdown) commands(iface string, s *stanza) {
 		vars["IF_ADDRESS"] = p.Addr().String()
 		vars["IF_NETMASK"] = strconv.Itoa(p.Bits())
 		if p.Addr().Is4() {
-			mask := net.IP(net.CIDRMask(p.Bits(), 32))
-			vars["IF_NETMASK"] = mask.String()
+			vars["IF_NETMASK"] = net.IP(net.CIDRMask(p.Bits(), 32)).String()
 			if vars["IF_BROADCAST"] == "" || vars["IF_BROADCAST"] == "+" {
-				last := p.Masked().Addr().As4()
-				for i := range last {
-					last[i] |= ^mask[i]
-				}
-				vars["IF_BROADCAST"] = netip.AddrFrom4(last).String()
+				vars["IF_BROADCAST"] = fib.BroadcastOf(p).String()
 			}
 		}
 	}
@@ -385,10 +381,7 @@ func (r *ifupdown) commands(iface string, s *stanza) {
 			sh = r.down
 			vars["MODE"] = "stop"
 		}
-		sh.vars, sh.unset, sh.iface = map[string]string{}, map[string]bool{}, s.link
-		for k, v := range vars {
-			sh.vars[k] = v
-		}
+		sh.vars, sh.unset, sh.iface = maps.Clone(vars), map[string]bool{}, s.link
 		sh.run(o.at, o.value)
 	}
 }

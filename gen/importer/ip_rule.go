@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 func (p *ipArgs) rule() error {
@@ -195,13 +196,7 @@ func parseRange(s string, bits int) (lo, hi uint32, err error) {
 	return uint32(l), uint32(h), nil
 }
 
-// ipProtocols are the names of IP protocols (IPPROTO_*, include/uapi/linux/in.h) in the
-// spec; those of /etc/protocols that differ are in ipProtocolAliases.
-var ipProtocols = map[string]uint8{
-	"icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "ipv6": 41, "gre": 47,
-	"esp": 50, "ah": 51, "ipv6-icmp": 58, "pim": 103, "comp": 108, "sctp": 132, "udplite": 136,
-}
-
+// ipProtocolAliases are names of /etc/protocols that a spec has otherwise.
 var ipProtocolAliases = map[string]uint8{"icmpv6": 58, "ipencap": 4, "ipcomp": 108}
 
 func ipProtocol(s string) (uint8, bool) {
@@ -209,7 +204,7 @@ func ipProtocol(s string) (uint8, bool) {
 		return uint8(n), n != 0
 	}
 	s = strings.ToLower(s)
-	n, ok := ipProtocols[s]
+	n, ok := spec.IPProtocols[s]
 	if !ok {
 		n, ok = ipProtocolAliases[s]
 	}

@@ -7,12 +7,13 @@ import (
 	"slices"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // The bands of main-routes-first, see uplink.toml(5).
 const (
-	mainSpecific = 16382
-	fullLookup   = mainSpecific + 1
+	mainSpecific = spec.MaxPriorityMainRoutesFirst + 1
+	fullLookup   = fib.FullLookupOffset
 )
 
 // chooseRules takes out the rules that main-routes-first implies.

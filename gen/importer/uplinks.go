@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // uplink is one uplink as it will be written. What it is made of points into Found, so
@@ -189,7 +189,7 @@ func (g *guess) otherLinks() (list []string) {
 func (g *guess) nameUplinks() {
 	taken := map[string]bool{}
 	for _, t := range g.Tables {
-		if u := g.byTable[t.ID]; u != nil && u.name == "" && validName(t.Name) && !taken[t.Name] {
+		if u := g.byTable[t.ID]; u != nil && u.name == "" && spec.IsName(t.Name) && !taken[t.Name] {
 			u.name, taken[t.Name] = t.Name, true
 		}
 	}
@@ -213,34 +213,15 @@ func (g *guess) nameUplinks() {
 	}
 }
 
-// validName says whether an uplink may be called so (uplink.toml(5)).
-func validName(s string) bool {
-	switch s {
-	case "default", "main", "local", "unspec", "all", "lo":
-		return false
-	}
-	if s == "" || len(s) > 64 {
-		return false
-	}
-	for i, c := range s {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
-		if !letter && (i == 0 || c != '-' && c != '.') {
-			return false
-		}
-	}
-	_, err := strconv.ParseUint(s, 0, 64)
-	return err != nil
-}
-
 // nameOf makes a name of a link's.
 func nameOf(link string) string {
 	b := []byte(link)
 	for i, c := range b {
-		if !validName("x" + string(rune(c))) {
+		if !spec.IsName("x" + string(rune(c))) {
 			b[i] = '_'
 		}
 	}
-	if s := string(b); validName(s) {
+	if s := string(b); spec.IsName(s) {
 		return s
 	}
 	return "uplink-" + string(b)

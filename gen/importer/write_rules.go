@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // writeSelectors says from and to, where they are not the uplink's own addresses, and
@@ -119,7 +120,7 @@ func (g *guess) writeRule(d *document, u *uplink, rules []*Rule) {
 	}
 	if r.IPProto != 0 {
 		name := utoa(uint32(r.IPProto))
-		for n, p := range ipProtocols {
+		for n, p := range spec.IPProtocols {
 			if p == r.IPProto {
 				name = quote(n)
 			}

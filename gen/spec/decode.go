@@ -79,31 +79,40 @@ func (d *decoder) spec(tree map[string]any) *Spec {
 	return s
 }
 
-// uplinkName checks a name that becomes a table's name and part of file names.
+// uplinkName checks the name of an uplink.
 func (d *decoder) uplinkName(name string) bool {
-	fail := func(help string) bool {
+	help := againstName(name)
+	if help != "" {
 		d.doc.failKey(d.path, quote(name)+" cannot be an uplink's name", help)
-		return false
 	}
+	return help == ""
+}
+
+// IsName says whether an uplink may be called so.
+func IsName(name string) bool { return againstName(name) == "" }
+
+// againstName says what is against a name that becomes a table's name and part of file
+// names; "" for nothing.
+func againstName(name string) string {
 	switch name {
 	case "default", "main", "local", "unspec", "all", "lo":
-		return fail("it has a meaning of its own for iproute2 or systemd")
+		return "it has a meaning of its own for iproute2 or systemd"
 	case "":
-		return fail("give it one, as in [uplink.isp1]")
+		return "give it one, as in [uplink.isp1]"
 	}
 	if len(name) > 64 {
-		return fail("at most 64 characters")
+		return "at most 64 characters"
 	}
 	for i, c := range name {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
 		if !letter && (i == 0 || c != '-' && c != '.') {
-			return fail("letters, digits, `_`, and after the first also `-` and `.`")
+			return "letters, digits, `_`, and after the first also `-` and `.`"
 		}
 	}
 	if _, err := strconv.ParseUint(name, 0, 64); err == nil {
-		return fail("iproute2 would take it for the number of a table")
+		return "iproute2 would take it for the number of a table"
 	}
-	return true
+	return ""
 }
 
 func (d *decoder) uplink(name string, v any) Uplink {

@@ -249,10 +249,10 @@ func (m *maker) schema() object {
 		return integer(said, ok)
 	}
 	protocols := []any{}
-	for name := range ipProtocols {
+	for name := range IPProtocols {
 		protocols = append(protocols, name)
 	}
-	for _, n := range ipProtocols {
+	for _, n := range IPProtocols {
 		protocols = append(protocols, n)
 	}
 	slices.SortFunc(protocols, func(a, b any) int { return strings.Compare(fmt.Sprintf("%T%4v", a, a), fmt.Sprintf("%T%4v", b, b)) })

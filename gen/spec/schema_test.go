@@ -15,6 +15,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/rogpeppe/go-internal/txtar"
+
 	// It passes the whole test suite of draft 2020-12, and has no dependency but x/text.
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )

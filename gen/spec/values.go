@@ -459,9 +459,9 @@ func parseRange(s string, bits int) (lo, hi uint64, err error) {
 	return lo, hi, nil
 }
 
-// ipProtocols are the protocols that both the kernel and networkd know by name
+// IPProtocols are the protocols that both the kernel and networkd know by name
 // (IPPROTO_* in include/uapi/linux/in.h).
-var ipProtocols = map[string]uint8{
+var IPProtocols = map[string]uint8{
 	"icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "ipv6": 41, "gre": 47,
 	"esp": 50, "ah": 51, "ipv6-icmp": 58, "pim": 103, "comp": 108, "sctp": 132, "udplite": 136,
 }
@@ -469,7 +469,7 @@ var ipProtocols = map[string]uint8{
 // ipproto reads an IP protocol by name or number.
 func (d *decoder) ipproto(v any) uint8 {
 	if n, ok := v.(int64); ok {
-		for _, p := range ipProtocols {
+		for _, p := range IPProtocols {
 			if int64(p) == n {
 				return p
 			}
@@ -481,9 +481,9 @@ func (d *decoder) ipproto(v any) uint8 {
 	if !ok {
 		return 0
 	}
-	p, known := ipProtocols[s]
+	p, known := IPProtocols[s]
 	if !known {
-		d.fail(didYouMean(s, slices.Sorted(maps.Keys(ipProtocols))), "%s is not an IP protocol that a rule can select here", quote(s))
+		d.fail(didYouMean(s, slices.Sorted(maps.Keys(IPProtocols))), "%s is not an IP protocol that a rule can select here", quote(s))
 	}
 	return p
 }
