@@ -224,7 +224,7 @@ func inside(p netip.Prefix, held map[netip.Addr]bool) (netip.Addr, bool) {
 	for held[a] || a == netip.IPv6Loopback() {
 		a = a.Next()
 	}
-	others := a.IsValid() && p.Contains(a) && !(ends && !p.Contains(a.Next()))
+	others := a.IsValid() && p.Contains(a) && (!ends || p.Contains(a.Next()))
 	return a, others && !a.IsLoopback() && !a.IsMulticast() && a != limitedBroadcast
 }
 
