@@ -93,20 +93,20 @@ func interruptible() (context.Context, context.CancelFunc) {
 
 func applyCommand() *command {
 	var root, link string
-	var wait uint
+	var wait time.Duration
 	var dryRun, force, ifNeeded bool
 	return &command{
 		name: "apply", usage: applyUsage,
 		flags: func(f *flag.FlagSet) {
 			f.StringVar(&root, "root", "", "")
-			f.UintVar(&wait, "wait", 0, "")
+			seconds(f, &wait, "wait")
 			f.StringVar(&link, "link", "", "")
 			f.BoolVar(&dryRun, "dry-run", false, "")
 			f.BoolVar(&force, "force", false, "")
 			f.BoolVar(&ifNeeded, "if-needed", false, "")
 		},
 		run: noArguments(applyUsage, func(stdout, stderr io.Writer) error {
-			h, err := host.Open(context.Background(), root, time.Duration(wait)*time.Second, !dryRun)
+			h, err := host.Open(context.Background(), root, wait, !dryRun)
 			if err != nil {
 				return err
 			}

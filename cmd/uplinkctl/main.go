@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strconv"
+	"time"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 )
@@ -46,6 +48,18 @@ type command struct {
 	name, usage string
 	flags       func(*flag.FlagSet)
 	run         func(args []string, stdout, stderr io.Writer) int
+}
+
+// seconds adds an option that takes a number of them, which *to is without it.
+func seconds(f *flag.FlagSet, to *time.Duration, name string) {
+	f.Func(name, "", func(s string) error {
+		n, err := strconv.ParseUint(s, 10, 31)
+		if err != nil {
+			return errors.New("a number of seconds, 2147483647 at most")
+		}
+		*to = time.Duration(n) * time.Second
+		return nil
+	})
 }
 
 func commands() []*command {
