@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/signal"
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
@@ -84,12 +80,6 @@ wrong usage.
 Examples:
   uplinkctl down
 `
-
-// interruptible returns a context that ends on SIGINT and SIGTERM: what has been
-// done by then is undone.
-func interruptible() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-}
 
 func applyCommand() *command {
 	var root, link string
@@ -200,9 +190,6 @@ func printPlan(a *apply.Applier, state fib.State, stdout, stderr io.Writer) (n i
 	return plan.Len(), nil
 }
 
-// errDiffers makes diff's exit status 1; nothing is printed for it.
-var errDiffers = errors.New("the kernel differs from the spec")
-
 func diffCommand() *command {
 	var root string
 	return &command{
@@ -265,26 +252,5 @@ func downCommand() *command {
 			defer stop()
 			return h.TakeDown(ctx)
 		}),
-	}
-}
-
-// noArguments makes the run function of a command that takes only options, and says
-// its error for people.
-func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
-	return func(args []string, stdout, stderr io.Writer) int {
-		if len(args) > 0 {
-			fmt.Fprintf(stderr, "uplinkctl: unexpected %q\n%s", args[0], usage)
-			return run.ExitUsage
-		}
-		switch err := f(stdout, stderr); {
-		case err == nil:
-			return run.ExitOK
-		case errors.Is(err, errDiffers):
-		case errors.Is(err, spec.ErrNone):
-			fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
-		default:
-			run.Report(stderr, "uplinkctl", err)
-		}
-		return run.ExitFail
 	}
 }

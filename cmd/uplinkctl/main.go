@@ -9,8 +9,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"strconv"
-	"time"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 )
@@ -41,26 +39,6 @@ Commands:
 Exit status: 0 fine, 1 something is wrong, 2 wrong usage.
 See uplinkctl(8).
 `
-
-// command is one of uplinkctl's commands. Its flags are added to the set before it
-// runs; run gets what is left of the arguments, and returns an exit code.
-type command struct {
-	name, usage string
-	flags       func(*flag.FlagSet)
-	run         func(args []string, stdout, stderr io.Writer) int
-}
-
-// seconds adds an option that takes a number of them, which *to is without it.
-func seconds(f *flag.FlagSet, to *time.Duration, name string) {
-	f.Func(name, "", func(s string) error {
-		n, err := strconv.ParseUint(s, 10, 31)
-		if err != nil {
-			return errors.New("a number of seconds, 2147483647 at most")
-		}
-		*to = time.Duration(n) * time.Second
-		return nil
-	})
-}
 
 func commands() []*command {
 	return []*command{statusCommand(), checkCommand(), renderCommand(), reloadCommand(), tryCommand(), applyCommand(), watchCommand(), diffCommand(), downCommand(), verifyCommand(), explainCommand(), exportCommand(), importCommand(), graphCommand(), namesCommand(), schemaCommand()}
