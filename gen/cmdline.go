@@ -45,12 +45,11 @@ func inContainer(root rootfs.Root) bool {
 	return strings.HasPrefix(os.Getenv("SYSTEMD_VIRTUALIZATION"), "container:") || root.Exists("/run/systemd/container")
 }
 
-// parseCommandLine reads the words that are ours. As for systemd the last one
-// counts, and - and _ are the same in a key.
+// parseCommandLine reads the words that are ours. As for systemd the last one counts.
 func parseCommandLine(s string) (c CommandLine) {
 	for _, word := range words(s) {
 		key, value, given := strings.Cut(word, "=")
-		switch strings.ReplaceAll(key, "_", "-") {
+		switch key {
 		case "uplink":
 			switch strings.ToLower(value) {
 			case "0", "no", "n", "f", "false", "off":

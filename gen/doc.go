@@ -7,6 +7,8 @@
 //
 // Its parts: gen/rootfs reads files below any root directory, gen/spec turns TOML
 // into checked values, gen/fib is the State and its words, and this package ties
-// them together. Nothing here knows of netlink or D-Bus, and nothing but the
-// generator writes a file.
+// them together. Beside this way, gen/blocks lays many rules of a State out,
+// gen/lookup says which way it sends a packet, gen/check warns of what nobody wants,
+// and gen/importer writes a spec of what is there. Nothing here knows of netlink or
+// D-Bus, and nothing but the generator writes a file.
 package gen

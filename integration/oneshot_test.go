@@ -265,8 +265,8 @@ func TestApplyWhereNetworkdManages(t *testing.T) {
 		return answer{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 	}
 	before := dump(ctx, t, h.Host)
-	inside("apply").expect(t, "apply", 1, "", "^uplinkctl: systemd-networkd manages eth[01]: .*--force")
-	inside("apply", "--dry-run").expect(t, "dry run", 1, "", "^uplinkctl: systemd-networkd manages eth[01]: .*--force")
+	inside("apply").expect(t, "apply", 1, "", "^uplinkctl: systemd-networkd manages eth0, eth1: .*--force")
+	inside("apply", "--dry-run").expect(t, "dry run", 1, "", "^uplinkctl: systemd-networkd manages eth0, eth1: .*--force")
 	inside("apply", "--if-needed").expect(t, "if needed", 0, "", "")
 	inside("verify").expect(t, "verify", 0, "^ok ", "")
 	if after := dump(ctx, t, h.Host); after != before {

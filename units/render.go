@@ -409,8 +409,8 @@ func tableNames(s fib.State) io.Reader {
 //
 // Whenever networkd configures any link it removes all rules that it did not make, and
 // that link's routes. Where there are some that it cannot make, of learned addresses or
-// of links that the oneshot serves, it must not; elsewhere it should, for else its own rules of an earlier run would stay for
-// ever (257, 262).
+// of links that the oneshot serves, it must not; elsewhere it should, for else its own
+// rules of an earlier run would stay for ever (257, 262).
 func (r *renderer) networkdConf() {
 	s := unit.UnitSection{Section: "Network"}
 	set := func(key, value string) {

@@ -92,9 +92,19 @@ func logger(root string, stderr io.Writer) func(int, string) {
 	return func(priority int, line string) {
 		// One write is one record, and a record is one line.
 		line = strings.ReplaceAll(line, "\n", " ")
-		_, _ = fmt.Fprintf(kmsg, "<%d>uplink-generator[%d]: %.900s\n", priority, os.Getpid(), line)
+		_, _ = io.WriteString(kmsg, record(priority, line))
 		_, _ = fmt.Fprintf(stderr, "uplink-generator: %s\n", line)
 	}
+}
+
+// record is a line for the kernel's log, which refuses one of more than 1024 bytes
+// (devkmsg_write in kernel/printk/printk.c; older ones of more than 976).
+func record(priority int, line string) string {
+	const most = 900 // bytes
+	if len(line) > most {
+		line = strings.ToValidUTF8(line[:most], "")
+	}
+	return fmt.Sprintf("<%d>uplink-generator[%d]: %s\n", priority, os.Getpid(), line)
 }
 
 // renderFiles writes the files for networkd into the host's /run. Where the spec is

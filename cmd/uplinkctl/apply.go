@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/signal"
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
@@ -85,28 +81,22 @@ Examples:
   uplinkctl down
 `
 
-// interruptible returns a context that ends on SIGINT and SIGTERM: what has been
-// done by then is undone.
-func interruptible() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-}
-
 func applyCommand() *command {
 	var root, link string
-	var wait uint
+	var wait time.Duration
 	var dryRun, force, ifNeeded bool
 	return &command{
 		name: "apply", usage: applyUsage,
 		flags: func(f *flag.FlagSet) {
 			f.StringVar(&root, "root", "", "")
-			f.UintVar(&wait, "wait", 0, "")
+			seconds(f, &wait, "wait")
 			f.StringVar(&link, "link", "", "")
 			f.BoolVar(&dryRun, "dry-run", false, "")
 			f.BoolVar(&force, "force", false, "")
 			f.BoolVar(&ifNeeded, "if-needed", false, "")
 		},
 		run: noArguments(applyUsage, func(stdout, stderr io.Writer) error {
-			h, err := host.Open(context.Background(), root, time.Duration(wait)*time.Second, !dryRun)
+			h, err := host.Open(context.Background(), root, wait, !dryRun)
 			if err != nil {
 				return err
 			}
@@ -200,9 +190,6 @@ func printPlan(a *apply.Applier, state fib.State, stdout, stderr io.Writer) (n i
 	return plan.Len(), nil
 }
 
-// errDiffers makes diff's exit status 1; nothing is printed for it.
-var errDiffers = errors.New("the kernel differs from the spec")
-
 func diffCommand() *command {
 	var root string
 	return &command{
@@ -265,26 +252,5 @@ func downCommand() *command {
 			defer stop()
 			return h.TakeDown(ctx)
 		}),
-	}
-}
-
-// noArguments makes the run function of a command that takes only options, and says
-// its error for people.
-func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
-	return func(args []string, stdout, stderr io.Writer) int {
-		if len(args) > 0 {
-			fmt.Fprintf(stderr, "uplinkctl: unexpected %q\n%s", args[0], usage)
-			return run.ExitUsage
-		}
-		switch err := f(stdout, stderr); {
-		case err == nil:
-			return run.ExitOK
-		case errors.Is(err, errDiffers):
-		case errors.Is(err, spec.ErrNone):
-			fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
-		default:
-			run.Report(stderr, "uplinkctl", err)
-		}
-		return run.ExitFail
 	}
 }

@@ -3,12 +3,10 @@ package main
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
 
-	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen/blocks"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
@@ -59,23 +57,6 @@ func exportCommand() *command {
 			})
 		},
 	}
-}
-
-// printState is a command that reads a spec, as check does, and prints something of it.
-func printState(name, usage, root string, files []string, stderr io.Writer, f func(*spec.Spec, *fib.State) error) int {
-	if root != "" && len(files) > 0 {
-		fmt.Fprintf(stderr, "uplinkctl %s: --root says where to look, and FILE what to read: give one of them\n%s", name, usage)
-		return run.ExitUsage
-	}
-	s, state, err := run.Check(root, files...)
-	if err == nil {
-		err = f(s, &state)
-	}
-	if err != nil {
-		run.Report(stderr, "uplinkctl", err)
-		return run.ExitFail
-	}
-	return run.ExitOK
 }
 
 // script writes the lines of a State for ip(8), which knows the family of a batch by

@@ -186,10 +186,7 @@ func (d *drawing) family(f fib.Family) {
 		if r.Family != f {
 			continue
 		}
-		same := fib.Rule{
-			Family: f, Priority: r.Priority, L3MDev: r.L3MDev, Action: r.Action, Table: r.Table, Goto: r.Goto,
-			SuppressPrefixLength: r.SuppressPrefixLength, SuppressIfGroup: r.SuppressIfGroup,
-		}
+		same := r.Bare()
 		if n := len(rules); n > 0 && rules[n-1] == same {
 			selectors[n-1] += "\n" + d.selector(r)
 			continue

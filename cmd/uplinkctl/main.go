@@ -40,14 +40,6 @@ Exit status: 0 fine, 1 something is wrong, 2 wrong usage.
 See uplinkctl(8).
 `
 
-// command is one of uplinkctl's commands. Its flags are added to the set before it
-// runs; run gets what is left of the arguments, and returns an exit code.
-type command struct {
-	name, usage string
-	flags       func(*flag.FlagSet)
-	run         func(args []string, stdout, stderr io.Writer) int
-}
-
 func commands() []*command {
 	return []*command{statusCommand(), checkCommand(), renderCommand(), reloadCommand(), tryCommand(), applyCommand(), watchCommand(), diffCommand(), downCommand(), verifyCommand(), explainCommand(), exportCommand(), importCommand(), graphCommand(), namesCommand(), schemaCommand()}
 }

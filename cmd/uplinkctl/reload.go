@@ -35,17 +35,16 @@ Examples:
 
 func reloadCommand() *command {
 	var root string
-	var wait uint
-	var o host.ReloadOptions
+	o := host.ReloadOptions{Wait: 15 * time.Second}
 	return &command{
 		name: "reload", usage: reloadUsage,
 		flags: func(f *flag.FlagSet) {
 			f.StringVar(&root, "root", "", "")
-			f.UintVar(&wait, "wait", 15, "")
+			seconds(f, &o.Wait, "wait")
 			f.BoolVar(&o.IfChanged, "if-changed", false, "")
 		},
 		run: noArguments(reloadUsage, func(stdout, stderr io.Writer) error {
-			o.Wait, o.Stdout, o.Stderr = time.Duration(wait)*time.Second, stdout, stderr
+			o.Stdout, o.Stderr = stdout, stderr
 			ctx, stop := interruptible()
 			defer stop()
 			err := host.Reload(ctx, root, o)

@@ -52,14 +52,14 @@ Examples:
 
 func tryCommand() *command {
 	var root string
-	var timeout, wait uint
+	o := host.TryOptions{Timeout: 120 * time.Second, Wait: 15 * time.Second}
 	var confirm, cancel, goBack bool
 	return &command{
 		name: "try", usage: tryUsage,
 		flags: func(f *flag.FlagSet) {
 			f.StringVar(&root, "root", "", "")
-			f.UintVar(&timeout, "timeout", 120, "")
-			f.UintVar(&wait, "wait", 15, "")
+			seconds(f, &o.Timeout, "timeout")
+			seconds(f, &o.Wait, "wait")
 			f.BoolVar(&confirm, "confirm", false, "")
 			f.BoolVar(&cancel, "cancel", false, "")
 			f.BoolVar(&goBack, "go-back", false, "")
@@ -75,7 +75,7 @@ func tryCommand() *command {
 			case chosen > 1:
 				fmt.Fprintf(stderr, "uplinkctl try: --confirm, --cancel and --go-back exclude each other\n%s", tryUsage)
 				return run.ExitUsage
-			case timeout == 0:
+			case o.Timeout == 0:
 				fmt.Fprintf(stderr, "uplinkctl try: --timeout 0 leaves no time to keep it\n%s", tryUsage)
 				return run.ExitUsage
 			}
@@ -88,9 +88,8 @@ func tryCommand() *command {
 				case goBack:
 					return deadMan(root, stderr)
 				}
-				return try(root, host.TryOptions{
-					Timeout: time.Duration(timeout) * time.Second, Wait: time.Duration(wait) * time.Second, Stderr: stderr,
-				}, stdout)
+				o.Stderr = stderr
+				return try(root, o, stdout)
 			})(args, stdout, stderr)
 		},
 	}

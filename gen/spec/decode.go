@@ -192,6 +192,11 @@ func (d *decoder) uplink(name string, v any) Uplink {
 			d.unknown(" in an uplink", uplinkKeys)
 		}
 	})
+	for i := range u.Routes {
+		if r := &u.Routes[i]; u.isOwn(r.Table) {
+			r.Table = Table{} // as if it were left out
+		}
+	}
 	return u
 }
 

@@ -366,6 +366,11 @@ func (s *Spec) addresses() {
 	}
 }
 
+// isOwn says whether a table that is named is the uplink's own.
+func (u *Uplink) isOwn(t Table) bool {
+	return t.Uplink == u.Name || t.ID != 0 && t.ID == u.Table
+}
+
 // rule checks one [[uplink.NAME.rule]] and settles its family and its action.
 func (v uplinkChecker) rule(i int, r *Rule) {
 	at := func(key string) []string { return []string{"rule", element(i), key} }
@@ -381,8 +386,7 @@ func (v uplinkChecker) rule(i int, r *Rule) {
 	if len(acts) > 1 {
 		v.fail("a rule does one thing: leave one of them out", fmt.Sprintf("`%s` stands beside `%s`", acts[1], acts[0]), at(acts[1])...)
 	}
-	ownTable := r.Table.Uplink == v.Name || r.Table.ID != 0 && r.Table.ID == v.Table
-	if len(acts) == 1 && r.Priority == 0 && (acts[0] != "table" || !ownTable) {
+	if len(acts) == 1 && r.Priority == 0 && (acts[0] != "table" || !v.isOwn(r.Table)) {
 		v.fail("below the uplink's own (from 10000 up where none is given) it is asked before it, above it after",
 			"a rule that does something else than look up the uplink's own table needs a `priority`", at(acts[0])...)
 	}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// command is one of uplinkctl's commands. Its flags are added to the set before it
+// runs; run gets what is left of the arguments, and returns an exit code.
+type command struct {
+	name, usage string
+	flags       func(*flag.FlagSet)
+	run         func(args []string, stdout, stderr io.Writer) int
+}
+
+// seconds adds an option that takes a number of them, which *to is without it.
+func seconds(f *flag.FlagSet, to *time.Duration, name string) {
+	f.Func(name, "", func(s string) error {
+		n, err := strconv.ParseUint(s, 10, 31)
+		if err != nil {
+			return errors.New("a number of seconds, 2147483647 at most")
+		}
+		*to = time.Duration(n) * time.Second
+		return nil
+	})
+}
+
+// interruptible returns a context that ends on SIGINT and SIGTERM: what has been
+// done by then is undone.
+func interruptible() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+}
+
+// errDiffers makes diff's exit status 1; nothing is printed for it.
+var errDiffers = errors.New("the kernel differs from the spec")
+
+// noArguments makes the run function of a command that takes only options, and says
+// its error for people.
+func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
+	return func(args []string, stdout, stderr io.Writer) int {
+		if len(args) > 0 {
+			fmt.Fprintf(stderr, "uplinkctl: unexpected %q\n%s", args[0], usage)
+			return run.ExitUsage
+		}
+		switch err := f(stdout, stderr); {
+		case err == nil:
+			return run.ExitOK
+		case errors.Is(err, errDiffers):
+		case errors.Is(err, spec.ErrNone):
+			fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
+		default:
+			run.Report(stderr, "uplinkctl", err)
+		}
+		return run.ExitFail
+	}
+}
+
+// printState is a command that reads a spec, as check does, and prints something of it.
+func printState(name, usage, root string, files []string, stderr io.Writer, f func(*spec.Spec, *fib.State) error) int {
+	if root != "" && len(files) > 0 {
+		fmt.Fprintf(stderr, "uplinkctl %s: --root says where to look, and FILE what to read: give one of them\n%s", name, usage)
+		return run.ExitUsage
+	}
+	s, state, err := run.Check(root, files...)
+	if err == nil {
+		err = f(s, &state)
+	}
+	if err != nil {
+		run.Report(stderr, "uplinkctl", err)
+		return run.ExitFail
+	}
+	return run.ExitOK
+}
