@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,7 +11,7 @@ import (
 	"testing"
 )
 
-// docs returns README.md, CONTRIBUTING.md and the pages of doc, by path.
+// docs returns README.md, CONTRIBUTING.md, SECURITY.md and the pages of doc, by path.
 func docs(t *testing.T) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob("doc/*.md")
@@ -18,7 +19,7 @@ func docs(t *testing.T) map[string]string {
 		t.Fatalf("%d pages: %v", len(files), err)
 	}
 	texts := map[string]string{}
-	for _, file := range append(files, "../../README.md", "../../CONTRIBUTING.md") {
+	for _, file := range append(files, "../../README.md", "../../CONTRIBUTING.md", "../../SECURITY.md") {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +97,7 @@ func TestTheCommandsOfTheDocsExist(t *testing.T) {
 			if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "|><&;#()") }); i >= 0 {
 				words = words[:i]
 			}
-			if len(words) == 0 || words[0] == "help" || strings.ToUpper(words[0]) == words[0] {
+			if len(words) == 0 || words[0] == "help" || words[0] == "--version" || strings.ToUpper(words[0]) == words[0] {
 				continue
 			}
 			found++
@@ -172,5 +173,36 @@ func TestTheLinksOfTheDocsLead(t *testing.T) {
 	}
 	if found < 20 {
 		t.Errorf("found %d links", found)
+	}
+}
+
+// TestTheTestsOfTheDocsExist wants each test that the docs name for what they say to be
+// there.
+func TestTheTestsOfTheDocsExist(t *testing.T) {
+	declared := map[string]bool{}
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(data, -1) {
+			declared[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for file, text := range docs(t) {
+		for _, name := range regexp.MustCompile("`(Test[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
+			found++
+			if !declared[name[1]] {
+				t.Errorf("%s: there is no test %s", file, name[1])
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("found %d tests", found)
 	}
 }

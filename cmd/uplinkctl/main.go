@@ -92,7 +92,7 @@ func uplinkctl(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, run.Version("uplinkctl"))
 		return run.ExitOK
 	case "-h", "-help", "--help", "help":
-		if len(args) == 0 {
+		if len(args) == 0 || args[0] == "help" {
 			fmt.Fprint(stdout, usage)
 			return run.ExitOK
 		}
