@@ -43,7 +43,7 @@ func (b *bencher) kernelHere(ctx context.Context, most int) error {
 	if err := b.batch(ctx, "links", links.String()); err != nil {
 		return err
 	}
-	fmt.Fprintf(b.out, "## The oneshot\n\n2 routes and 2 rules an uplink, over %d links, IPv4; medians, ms. `apply` and `prebuilt` are without the start of a process. `prebuilt` is the floor: messages made beforehand, sent in the best order, every answer read.\n\n", kernelDevices)
+	fmt.Fprintf(b.out, "## The oneshot\n\n2 routes and 2 rules an uplink, over %d links, IPv4; medians, ms. `apply`, `prebuilt`, `nothing to do` and `down` are without the start of a process and the reading of the spec. `prebuilt` is the floor: messages made beforehand, sent in the best order, every answer read.\n\n", kernelDevices)
 	t := &table{head: []string{"uplinks", "ip -batch", "prebuilt", "apply", "uplinkctl apply", "nothing to do", "ip rule+route", "down", "ip -batch down"}}
 	plot := panel{title: "Applying 2 routes and 2 rules an uplink", unit: "netlink", lines: []line{
 		{name: "uplinkctl apply"}, {name: "ip -batch"}, {name: "apply, process left out"}, {name: "prebuilt messages: the floor"},
