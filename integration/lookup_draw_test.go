@@ -22,7 +22,7 @@ func (g routing) table() uint32 {
 	return pick[uint32](g, 100, 101, 102, 70000, fib.TableMain, fib.TableMain, fib.TableDefault)
 }
 
-// of the n-th card's subnet in kerneltest.Setup, whose hosts 10 and 11 are the host's own.
+// near is a host of the card's subnet in kerneltest.Setup, whose hosts 10 and 11 are the host's own.
 func (g routing) near(f fib.Family, card int, host byte) netip.Addr {
 	for _, p := range kerneltest.Setup(card) {
 		if fib.FamilyOf(p.Addr()) == f {
