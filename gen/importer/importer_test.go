@@ -94,6 +94,12 @@ func TestWhatIsLeft(t *testing.T) {
 		{"interfaces", "iface eth0 inet static\n address 192.0.2.1/24\n post-down ip route add default dev eth0 table 5\n", "/a:3: post: it is added when the link goes down"},
 		{"netplan", "network:\n  ethernets:\n    eth0:\n      routes:\n      - to: default\n        via: 192.0.2.1\n        color: red\n", "/a.yaml:7: color: red: no route of a spec has it"},
 		{"networkd", "[Match]\nName=eth0\n[Route]\nGateway=192.0.2.1\nQuickAck=yes\n", "/a.network:5: QuickAck=yes: no route of a spec has it"},
+		// Without these a rule would be for others, and a route lead elsewhere: all of it is left.
+		{"networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nTable=5\nDSCP=46\n", "/a.network:5: Table=5 DSCP=46: no rule of a spec has `DSCP=`"},
+		{"networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nTable=5\nTypeOfService=256\n", "/a.network:4: Table=5 TypeOfService=256: \"?256\" is not understood"},
+		{"networkd", "[Match]\nName=eth0\n[Route]\nDestination=198.51.100.0/24\nNextHop=7\n", "/a.network:5: Destination=198.51.100.0/24 NextHop=7: no route of a spec has `NextHop=`"},
+		{"networkd", "[Match]\nName=eth0\n[Route]\nDestination=::/0\nSource=2001:db8::/64\nGateway=fe80::1\n", "/a.network:5: Destination=::/0 Source=2001:db8::/64 Gateway=fe80::1: no route of a spec has `Source=`"},
+		{"netplan", "network:\n  ethernets:\n    eth0:\n      routing-policy:\n      - table: 5\n        uid: 7\n", "/a.yaml:6: {table: 5, uid: 7}: `uid` is not understood"},
 	} {
 		f := parse(t, tt.kind, tt.text)
 		if f == nil {
@@ -107,6 +113,9 @@ func TestWhatIsLeft(t *testing.T) {
 		want := strings.Replace(tt.want, "post: ", "ip route add default dev eth0 table 5: ", 1)
 		if !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: %q\n got %q\nwant %q", tt.kind, tt.text, got, want)
+		}
+		if strings.Contains(want, "rule of a spec") && len(f.Rules) > 0 || strings.Contains(want, "NextHop") && len(f.Routes) > 0 {
+			t.Errorf("%s: %q is left, and there are %v %v", tt.kind, tt.text, f.Rules, f.Routes)
 		}
 	}
 }
@@ -323,4 +332,35 @@ func FuzzReaders(f *testing.F) {
 			t.Fatalf("another State than was compared:\n%s", r.TOML)
 		}
 	})
+}
+
+// TestTablesThatShareOut imports the recipe with a table for each uplink and one that shares
+// out between them, which is no uplink's.
+func TestTablesThatShareOut(t *testing.T) {
+	f := parse(t, "script", `ip addr add 192.0.2.10/24 dev eth0
+ip addr add 198.51.100.10/24 dev eth1
+ip route add 192.0.2.0/24 dev eth0 src 192.0.2.10 table 11
+ip route add default via 192.0.2.1 dev eth0 table 11
+ip route add 198.51.100.0/24 dev eth1 src 198.51.100.10 table 12
+ip route add default via 198.51.100.1 dev eth1 table 12
+ip route add default table 13 nexthop via 192.0.2.1 dev eth0 weight 2 nexthop via 198.51.100.1 dev eth1
+ip rule add prio 20 from 192.0.2.10 table 11
+ip rule add prio 21 from 198.51.100.10 table 12
+ip rule add prio 1000 table 13
+`)
+	r, err := Make(f, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Lost)+len(r.Added) > 0 || len(r.State.Tables) != 2 {
+		t.Error(r.TOML)
+	}
+}
+
+// TestInvertRule reads the key as systemd.network(5) has it.
+func TestInvertRule(t *testing.T) {
+	f := parse(t, "networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nFirewallMark=7\nInvertRule=yes\nTable=5\n")
+	if len(f.Left) > 0 || len(f.Rules) != 1 || !f.Rules[0].Not {
+		t.Errorf("%v, and %v is left", f.Rules, f.Left)
+	}
 }
