@@ -385,7 +385,7 @@ func (r *ifupdown) commands(iface string, s *stanza) {
 			sh = r.down
 			vars["MODE"] = "stop"
 		}
-		sh.vars, sh.unset, sh.iface = map[string]string{}, map[string]bool{}, s.link
+		sh.vars, sh.unset, sh.sourced, sh.iface = map[string]string{}, map[string]bool{}, false, s.link
 		for k, v := range vars {
 			sh.vars[k] = v
 		}
