@@ -114,6 +114,27 @@ func TestImportOfWhatWasDoneByHandChangesNothing(t *testing.T) {
 	}
 }
 
+// TestImportOfWhatIsLearned takes links over whose default routes a DHCP client and router
+// advertisements brought: which one wins stays the same, or it is said.
+func TestImportOfWhatIsLearned(t *testing.T) {
+	t.Parallel()
+	require(t)
+	ctx, l, c := bootHost(t, provider1, provider2)
+	ip(ctx, t, l.Host, "link set dev eth0 up", "link set dev eth1 up",
+		"address add 192.0.2.10/24 dev eth0 brd + valid_lft 3600 preferred_lft 3600",
+		"address add 198.51.100.10/24 dev eth1 brd + valid_lft 3600 preferred_lft 3600",
+		"route add default via 192.0.2.1 dev eth0 proto dhcp src 192.0.2.10 metric 200",
+		"route add default via 198.51.100.1 dev eth1 proto dhcp src 198.51.100.10 metric 100",
+		"-6 route add default via fe80::1 dev eth1 proto ra metric 512")
+	a := c.run("import", "--from", "kernel", "--manage", "link")
+	a.expect(t, "import", 1,
+		`(?s)\[uplink\.eth0\]\ninterface = "eth0"\ndefault-route = true\nmetric = 200\ndhcp = "ipv4"\n.*`+
+			`\[uplink\.eth1\]\ninterface = "eth1"\ndefault-route = true\nmetric = 100\ndhcp = "ipv4"\naccept-ra = "ipv6"\n`,
+		"not carried over: metric 512 of the IPv6 default route that eth1 learns: a spec has one for both families, and that of IPv4 is 100\n")
+	c.spec(a.stdout)
+	c.run("check").expect(t, "check", 0, ": fine\n$", "")
+}
+
 // TestImportOfWhatRenderMakes takes the spec of each of these hosts round: from the kernel,
 // rendered for networkd, and imported from those files it is the same State.
 func TestImportOfWhatRenderMakes(t *testing.T) {

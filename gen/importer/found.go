@@ -132,6 +132,7 @@ func (f *Found) link(name string, at fib.Origin) *Link {
 // settle fills in what the kernel would: the link of a gateway, and the priority of
 // rules without one.
 func (f *Found) settle() {
+	f.Rules = slices.DeleteFunc(f.Rules, func(r Rule) bool { return !r.AnyPriority && isKernels(r.Key()) })
 	f.Routes = slices.DeleteFunc(f.Routes, func(r Route) bool {
 		for i := range r.Nexthops {
 			n := &r.Nexthops[i]
@@ -146,6 +147,17 @@ func (f *Found) settle() {
 		return false
 	})
 	f.settlePriorities()
+}
+
+// isKernels says whether a rule is one that the kernel makes by itself (fib_default_rules_init,
+// net/ipv4/fib_rules.c): scripts that flush all rules put them back.
+func isKernels(r fib.Rule) bool {
+	for p, table := range map[uint32]uint32{0: fib.TableLocal, fib.PriorityMain: fib.TableMain, fib.PriorityMain + 1: fib.TableDefault} {
+		if r == (fib.Rule{Family: r.Family, Priority: p, Action: fib.Lookup, Table: table}) {
+			return r.Family == fib.Inet || table != fib.TableDefault // of which IPv6 has no rule
+		}
+	}
+	return false
 }
 
 // routeOf reads a command of ip(8) that says a route of a link; where it cannot be carried

@@ -38,6 +38,7 @@ func TestIPAsItTakesIt(t *testing.T) {
 		"addr add 192.0.2.1/24 dev eth0 local":                           `!"" is not understood`,
 		"addr add 192.0.2.1/24 dev":                                      "!no address, or no `dev`",
 		"rule add from":                                                  `!"" is not understood`,
+		"rule add from 192.0.2.1 t 5":                                    "!`t` is `tun_id` to ip(8), which no rule of a spec has: write `table`",
 		"rule add table":                                                 `!no table is called "" in rt_tables`,
 		"route add default via":                                          `!"" is not understood`,
 		"route add default dev":                                          "!neither `via` nor `dev`",
@@ -91,9 +92,17 @@ func TestWhatIsLeft(t *testing.T) {
 		{"script", "ip rule del from 192.0.2.1 table 5\n", "/a:1: ip rule del from 192.0.2.1 table 5: it takes away what is not added here"},
 		{"script", "tc qdisc add dev eth0 root fq\n", "/a:1: tc qdisc add dev eth0 root fq: no command of ip(8)"},
 		{"script", "ip route add default dev eth0 congctl bbr\n", "/a:1: ip route add default dev eth0 congctl bbr: without `congctl bbr`"},
+		{"script", "ip link set eth0 up\nvrrp {\n}\n", "/a:3: }: no shell script, and nothing of it is read: `}` can only be used to close a block"},
+		{"script", "if ip rule | grep -q 192; then\n ip -4 route\n ip rule add from 192.0.2.1 table 5\nfi\n", "/a:3: ip rule add from 192.0.2.1 table 5: in a condition"},
 		{"interfaces", "iface eth0 inet static\n address 192.0.2.1/24\n post-down ip route add default dev eth0 table 5\n", "/a:3: post: it is added when the link goes down"},
 		{"netplan", "network:\n  ethernets:\n    eth0:\n      routes:\n      - to: default\n        via: 192.0.2.1\n        color: red\n", "/a.yaml:7: color: red: no route of a spec has it"},
 		{"networkd", "[Match]\nName=eth0\n[Route]\nGateway=192.0.2.1\nQuickAck=yes\n", "/a.network:5: QuickAck=yes: no route of a spec has it"},
+		// Without these a rule would be for others, and a route lead elsewhere: all of it is left.
+		{"networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nTable=5\nDSCP=46\n", "/a.network:5: Table=5 DSCP=46: no rule of a spec has `DSCP=`"},
+		{"networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nTable=5\nTypeOfService=256\n", "/a.network:4: Table=5 TypeOfService=256: \"?256\" is not understood"},
+		{"networkd", "[Match]\nName=eth0\n[Route]\nDestination=198.51.100.0/24\nNextHop=7\n", "/a.network:5: Destination=198.51.100.0/24 NextHop=7: no route of a spec has `NextHop=`"},
+		{"networkd", "[Match]\nName=eth0\n[Route]\nDestination=::/0\nSource=2001:db8::/64\nGateway=fe80::1\n", "/a.network:5: Destination=::/0 Source=2001:db8::/64 Gateway=fe80::1: no route of a spec has `Source=`"},
+		{"netplan", "network:\n  ethernets:\n    eth0:\n      routing-policy:\n      - table: 5\n        uid: 7\n", "/a.yaml:6: {table: 5, uid: 7}: `uid` is not understood"},
 	} {
 		f := parse(t, tt.kind, tt.text)
 		if f == nil {
@@ -107,6 +116,9 @@ func TestWhatIsLeft(t *testing.T) {
 		want := strings.Replace(tt.want, "post: ", "ip route add default dev eth0 table 5: ", 1)
 		if !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: %q\n got %q\nwant %q", tt.kind, tt.text, got, want)
+		}
+		if strings.Contains(want, "rule of a spec") && len(f.Rules) > 0 || strings.Contains(want, "NextHop") && len(f.Routes) > 0 {
+			t.Errorf("%s: %q is left, and there are %v %v", tt.kind, tt.text, f.Rules, f.Routes)
 		}
 	}
 }
@@ -323,4 +335,68 @@ func FuzzReaders(f *testing.F) {
 			t.Fatalf("another State than was compared:\n%s", r.TOML)
 		}
 	})
+}
+
+// TestTablesThatShareOut imports the recipe with a table for each uplink and one that shares
+// out between them, which is no uplink's.
+func TestTablesThatShareOut(t *testing.T) {
+	f := parse(t, "script", `ip addr add 192.0.2.10/24 dev eth0
+ip addr add 198.51.100.10/24 dev eth1
+ip route add 192.0.2.0/24 dev eth0 src 192.0.2.10 table 11
+ip route add default via 192.0.2.1 dev eth0 table 11
+ip route add 198.51.100.0/24 dev eth1 src 198.51.100.10 table 12
+ip route add default via 198.51.100.1 dev eth1 table 12
+ip route add default table 13 nexthop via 192.0.2.1 dev eth0 weight 2 nexthop via 198.51.100.1 dev eth1
+ip rule add prio 20 from 192.0.2.10 table 11
+ip rule add prio 21 from 198.51.100.10 table 12
+ip rule add prio 1000 table 13
+`)
+	r, err := Make(f, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Lost)+len(r.Added) > 0 || len(r.State.Tables) != 2 {
+		t.Error(r.TOML)
+	}
+}
+
+// TestInvertRule reads the key as systemd.network(5) has it.
+func TestInvertRule(t *testing.T) {
+	f := parse(t, "networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nFirewallMark=7\nInvertRule=yes\nTable=5\n")
+	if len(f.Left) > 0 || len(f.Rules) != 1 || !f.Rules[0].Not {
+		t.Errorf("%v, and %v is left", f.Rules, f.Left)
+	}
+}
+
+// TestASourcedFileMayHaveSetIt takes no default where a file that is not read comes before.
+func TestASourcedFileMayHaveSetIt(t *testing.T) {
+	f := parse(t, "script", "DEV=eth1\n. /etc/default/uplink\nGW=${GW:-192.0.2.1}\nip route add default via $GW dev ${DEV:-eth0} table 5\nip rule add from 192.0.2.10 table ${T:-5}\nip rule add iif ${DEV:-eth0} table 5\n")
+	var got []string
+	for _, l := range f.Left {
+		got = append(got, l.String())
+	}
+	want := []string{
+		"/a:2: . /etc/default/uplink: the file that it names is to be imported by itself",
+		"/a:4: ip route add default via $GW dev ${DEV:-eth0} table 5: $GW is not known here",
+		"/a:5: ip rule add from 192.0.2.10 table ${T:-5}: ${T:-5} is not known here",
+	}
+	if !slices.Equal(got, want) || len(f.Rules) != 1 || f.Rules[0].IIF != "eth1" {
+		t.Errorf("got %q\nwant %q\n%v", got, want, f.Rules)
+	}
+}
+
+// TestNothingIsAddedInPassing wants the routes and rules of a script and no others.
+func TestNothingIsAddedInPassing(t *testing.T) {
+	const cards = "ip addr add 198.51.100.10/24 dev eth1\nip -6 addr add 2001:db8:2::10/64 dev eth1\n" +
+		"ip route add 198.51.100.0/24 dev eth1 src 198.51.100.10 table 5\nip route add default via 198.51.100.1 dev eth1 table 5\n" +
+		"ip -6 route add 2001:db8:2::/64 dev eth1 src 2001:db8:2::10 table 5\nip -6 route add default via 2001:db8:2::1 dev eth1 table 5\n"
+	for what, script := range map[string]string{
+		"the kernel's own rules, put back": "ip rule flush\nip rule add lookup main pref 32766\nip rule add lookup default pref 32767\nip rule add from 198.51.100.10 table 5\n",
+		"a last resort of one family":      "ip -6 route add unreachable default table 5 metric 4294967295\nip rule add from 198.51.100.10 table 5 pref 9\nip -6 rule add from 2001:db8:2::10 table 5 pref 9\n",
+	} {
+		r, err := Make(parse(t, "script", cards+script), Options{})
+		if err != nil || r.differences() > 0 {
+			t.Errorf("%s: %v\n%s", what, err, r.TOML)
+		}
+	}
 }

@@ -381,7 +381,7 @@ func (r *ifupdown) commands(iface string, s *stanza) {
 			sh = r.down
 			vars["MODE"] = "stop"
 		}
-		sh.vars, sh.unset, sh.iface = maps.Clone(vars), map[string]bool{}, s.link
+		sh.vars, sh.unset, sh.sourced, sh.iface = maps.Clone(vars), map[string]bool{}, false, s.link
 		sh.run(o.at, o.value)
 	}
 }

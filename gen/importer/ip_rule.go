@@ -55,6 +55,8 @@ func (p *ipArgs) rule() error {
 			p.lose("realms", p.next())
 		case len(a) > 2 && p.word("protocol") != "":
 			p.next()
+		case a == "t": // for tun_id, which ip(8) looks for first; only an old one knows it not
+			return errIP("`t` is `tun_id` to ip(8), which no rule of a spec has: write `table`")
 		case p.word("table") != "" || a == "lookup" && p.next() != "":
 			r.Table, err = p.table()
 			r.Action = fib.Lookup

@@ -108,15 +108,24 @@ func attempt(g *guess) (*Result, error) {
 }
 
 // unclosed says in full the routes of last resort that fallthrough does not bring about,
-// because no rule of their family leads to the table.
+// because no rule of their family leads to the table, and all of an uplink where it brings
+// about one too many: packets of the other family went on to the next rule.
 func (g *guess) unclosed(state fib.State) (found bool) {
-	have := map[fib.RouteKey]bool{}
+	have, source := map[fib.RouteKey]bool{}, map[fib.RouteKey]bool{}
+	for i := range g.Routes {
+		source[g.Routes[i].Key()] = true
+	}
+	more := map[uint32]bool{} // by table
 	for i := range state.Routes {
-		have[state.Routes[i].Key()] = true
+		r := &state.Routes[i]
+		have[r.Key()] = true
+		if r.IsDefault() && r.Metric == lastMetric && !source[r.Key()] {
+			more[r.Table] = true
+		}
 	}
 	for _, u := range g.uplinks {
 		u.lasts = slices.DeleteFunc(u.lasts, func(r *Route) bool {
-			if have[r.Key()] {
+			if have[r.Key()] && !more[u.table] {
 				return false
 			}
 			u.routes, found = append(u.routes, r), true

@@ -371,10 +371,11 @@ func (n *netplanReader) rule(link string, v *value) {
 		case "mark":
 			args = append(args, "fwmark", k.scalar)
 		case "type-of-service":
-			t, _ := strconv.ParseUint(k.scalar, 0, 8)
-			args = append(args, "tos", strconv.FormatUint(t, 16))
+			args = append(args, "tos", hexByte(k.scalar))
 		default:
-			n.f.left(k.at, k.text(), "no rule of a spec has it")
+			// Without one of its selectors it would catch everybody.
+			n.f.left(k.at, v.text(), "`%s` is not understood", k.key)
+			return
 		}
 	}
 	n.f.addRule(args, n.names, v.at, v.text())

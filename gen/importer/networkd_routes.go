@@ -49,6 +49,10 @@ func (r *networkReader) route(s section) {
 		case "Type":
 			typ = x.value
 		case "Protocol":
+		case "Source", "NextHop":
+			// Without it the route would be for other packets, or lead elsewhere.
+			r.f.left(x.at, s.texts(), "no route of a spec has `%s=`", x.key)
+			return
 		default:
 			if w := words[x.key]; w != "" {
 				tail = append(tail, w, x.value)
@@ -135,6 +139,15 @@ func (s section) given() (list []setting) {
 	return list
 }
 
+// hexByte writes a number as ip(8) takes a `tos`; what is none stays for it to refuse.
+func hexByte(s string) string {
+	n, err := strconv.ParseUint(s, 0, 8)
+	if err != nil {
+		return "?" + s
+	}
+	return strconv.FormatUint(n, 16)
+}
+
 func (s section) texts() string {
 	var all []string
 	for _, x := range s.settings {
@@ -163,7 +176,7 @@ func (r *networkReader) rule(s section) {
 			}
 		case x.key == "Family":
 			family = x.value
-		case x.key == "Invert":
+		case x.key == "InvertRule":
 			if isTrue(x.value) {
 				args = slices.Insert(args, 2, "not")
 			}
@@ -172,10 +185,11 @@ func (r *networkReader) rule(s section) {
 				args = append(args, "l3mdev")
 			}
 		case x.key == "TypeOfService":
-			n, _ := strconv.ParseUint(x.value, 0, 8)
-			args = append(args, "tos", strconv.FormatUint(n, 16))
+			args = append(args, "tos", hexByte(x.value))
 		default:
-			r.f.left(x.at, x.text(), "no rule of a spec has it")
+			// Without one of its selectors it would catch everybody.
+			r.f.left(x.at, s.texts(), "no rule of a spec has `%s=`", x.key)
+			return
 		}
 	}
 	if len(s.settings) == 0 {

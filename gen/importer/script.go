@@ -35,7 +35,7 @@ func Scripts(root rootfs.Root, names Names, files ...string) (*Found, error) {
 // read takes one file, which knows nothing of the variables of others.
 func (s *shell) read(file, text string) {
 	at := fib.Origin{File: file, Line: 1}
-	s.vars, s.unset = map[string]string{}, map[string]bool{}
+	s.vars, s.unset, s.sourced = map[string]string{}, map[string]bool{}, false
 	if isBatch(text) {
 		s.batch(at, text, 0)
 	} else {
@@ -67,6 +67,8 @@ type shell struct {
 	names Names
 	vars  map[string]string
 	unset map[string]bool // variables that were set to what cannot be told
+	// sourced says that a file which is not read may have set any variable.
+	sourced bool
 	// iface is the interface whose configuration runs the script: a link that is not
 	// named is that one's.
 	iface string
@@ -96,7 +98,11 @@ func (s *shell) run(at fib.Origin, text string) {
 		if pe := (syntax.ParseError{}); errors.As(err, &pe) {
 			line, why = at.Line+int(pe.Pos.Line())-1, pe.Text
 		}
-		s.f.left(fib.Origin{File: at.File, Line: line}, firstLine(text), "no shell script: %s", why)
+		wrong := text
+		if lines := strings.Split(text, "\n"); line-at.Line >= 0 && line-at.Line < len(lines) {
+			wrong = lines[line-at.Line]
+		}
+		s.f.left(fib.Origin{File: at.File, Line: line}, firstLine(wrong), "no shell script, and nothing of it is read: %s", why)
 		return
 	}
 	w := &walker{shell: s, at: at, text: text}
@@ -233,13 +239,16 @@ func isHarmless(c *syntax.CallExpr) bool {
 	if !isIP(name) {
 		return false
 	}
+	words := 0 // without any behind the object, ip(8) shows it
 	for _, a := range c.Args[1:] {
-		switch a.Lit() {
-		case "show", "list", "get", "monitor", "s", "sh", "ls":
+		switch w := a.Lit(); {
+		case slices.Contains([]string{"show", "list", "get", "monitor", "s", "sh", "ls"}, w):
 			return true
+		case !strings.HasPrefix(w, "-"):
+			words++
 		}
 	}
-	return false
+	return words == 1 && !slices.ContainsFunc(c.Args, func(a *syntax.Word) bool { return a.Lit() == "" || strings.HasPrefix(a.Lit(), "-b") })
 }
 
 // dynamic leaves each command inside that does something.
@@ -301,6 +310,9 @@ func (w *walker) call(s *syntax.Stmt, c *syntax.CallExpr) {
 		w.ip(s, args[1:])
 	case name == "exit":
 		w.done = true
+	case name == "." || name == "source":
+		w.sourced = true
+		w.left(s, "the file that it names is to be imported by itself")
 	case name == "echo" || name == "printf":
 		w.echo(s, args[1:])
 	case slices.Contains(harmlessCommands, name):

@@ -118,6 +118,9 @@ func (w *walker) parameter(p *syntax.ParamExp) (string, bool) {
 		if set && v != "" {
 			return v, true
 		}
+		if w.sourced && !set {
+			return "", false
+		}
 		if p.Exp.Word == nil {
 			return "", true
 		}

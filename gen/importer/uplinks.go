@@ -70,8 +70,10 @@ func newGuess(f *Found, o Options, mainFirst bool) *guess {
 	g := &guess{Found: f, o: o, mainFirst: mainFirst, byTable: map[uint32]*uplink{}, noLearn: map[string]string{}}
 	g.chooseRules()
 	g.index = newIndex(f, g.rules)
-	for _, t := range g.ownTables() {
-		if link := g.linkOfTable(t); link != "" {
+	tables := g.ownTables()
+	balance := g.balanceTables(tables)
+	for _, t := range tables {
+		if link := g.linkOfTable(t); link != "" && !balance[t] {
 			u := &uplink{link: link, table: t, policy: g.policy(link)}
 			g.uplinks, g.byTable[t] = append(g.uplinks, u), u
 		}
@@ -114,6 +116,29 @@ func (g *guess) ownTables() []uint32 {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// balanceTables returns those that only share out between links which have tables of their
+// own: they are for no one link.
+func (g *guess) balanceTables(tables []uint32) map[uint32]bool {
+	shares, single := map[uint32]*Route{}, map[uint32]bool{}
+	own := map[string]bool{}
+	for _, t := range tables {
+		for _, r := range g.index.routes[t] {
+			switch {
+			case !r.IsDefault():
+			case len(r.Nexthops) == 1:
+				single[t], own[r.Nexthops[0].Link] = true, true
+			case len(r.Nexthops) > 1:
+				shares[t] = r
+			}
+		}
+	}
+	balance := map[uint32]bool{}
+	for t, r := range shares {
+		balance[t] = !single[t] && !slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !own[n.Link] })
+	}
+	return balance
 }
 
 // linkOfTable finds the link that a table is for: by its default routes above all.

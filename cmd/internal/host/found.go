@@ -1,6 +1,8 @@
 package host
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -30,6 +32,7 @@ func (h *Host) Found() (*importer.Found, apply.Snapshot, error) {
 		}
 	}
 	firstAddedFirst(f.Addresses)
+	metrics := learnedMetrics{}
 	for _, r := range have.Routes {
 		const redirect = 1 // RTPROT_REDIRECT
 		if r.Protocol == apply.ProtocolKernel || r.Protocol == redirect || r.Table == fib.TableLocal ||
@@ -46,6 +49,7 @@ func (h *Host) Found() (*importer.Found, apply.Snapshot, error) {
 			found.Link = r.Nexthops[0].Link
 		}
 		if l := links[found.Link]; found.Learned && l != nil {
+			metrics.see(r.Route, found.Link)
 			l.Learn.DHCP4 = l.Learn.DHCP4 || r.Family == fib.Inet && r.Protocol == apply.ProtocolDHCP
 			l.Learn.DHCP6 = l.Learn.DHCP6 || r.Family == fib.Inet6 && r.Protocol == apply.ProtocolDHCP
 			l.Learn.RA = l.Learn.RA || r.Protocol == apply.ProtocolRA
@@ -56,6 +60,7 @@ func (h *Host) Found() (*importer.Found, apply.Snapshot, error) {
 		f.Routes = append(f.Routes, found)
 	}
 	for _, l := range links {
+		metrics.settle(l)
 		f.Links = append(f.Links, *l)
 	}
 	slices.SortFunc(f.Links, func(a, b importer.Link) int { return strings.Compare(a.Name, b.Name) })
@@ -70,6 +75,43 @@ func (h *Host) Found() (*importer.Found, apply.Snapshot, error) {
 		}
 	}
 	return f, have, nil
+}
+
+// learnedMetrics are those of the best learned default route in main, by link and family.
+type learnedMetrics map[learnedBy]uint32
+
+type learnedBy struct {
+	link   string
+	family fib.Family
+}
+
+func (m learnedMetrics) see(r fib.Route, link string) {
+	if !r.IsDefault() || r.Table != fib.TableMain {
+		return
+	}
+	k := learnedBy{link, r.Family}
+	if have, ok := m[k]; !ok || r.Metric < have {
+		m[k] = r.Metric
+	}
+}
+
+// settle gives a link the metric of what it learns. A spec has one for both families, and
+// without it that of IPv6 is not 0.
+func (m learnedMetrics) settle(l *importer.Link) {
+	four, is4 := m[learnedBy{l.Name, fib.Inet}]
+	six, is6 := m[learnedBy{l.Name, fib.Inet6}]
+	switch {
+	case is4:
+		l.Learn.Metric = four
+	case is6 && six != fib.MetricDefaultInet6:
+		l.Learn.Metric = six
+	}
+	if is4 && is6 && six != cmp.Or(four, fib.MetricDefaultInet6) {
+		l.Own = append(l.Own, importer.Left{
+			Text: fmt.Sprintf("metric %d of the IPv6 default route that %s learns", six, l.Name),
+			Why:  fmt.Sprintf("a spec has one for both families, and that of IPv4 is %d", four),
+		})
+	}
 }
 
 // firstAddedFirst turns the IPv6 addresses of each link round: the kernel lists the last
