@@ -228,6 +228,9 @@ func (m *maker) word(table, key string, wrap func(any) any, longest int) object 
 	if not != nil {
 		o["not"] = object{"enum": not}
 	}
+	if !ok("7") {
+		o["not"] = object{"anyOf": []any{o["not"], object{"pattern": `^\+?(?:[0-9]+|0[xX][0-9A-Fa-f]{1,13}|0[bB][01]{1,13}|0[oO][0-7]{1,13})$`}}}
+	}
 	return o
 }
 
@@ -296,8 +299,11 @@ func (m *maker) schema() object {
 		"pattern":           m.word("uplink", "driver", plain, 1024),
 		"domain":            m.word("uplink", "domains", entry, 1024),
 		"ports":             object{"anyOf": []any{between("dport"), object{"type": "string", "pattern": numbers}}},
-		"uids":              object{"anyOf": []any{between("uidrange"), object{"type": "string", "pattern": numbers}}},
-		"ipproto":           object{"enum": protocols},
+		"uids": object{
+			"anyOf": []any{between("uidrange"), object{"type": "string", "pattern": numbers}},
+			"not":   object{"anyOf": []any{object{"const": 65535}, object{"type": "string", "pattern": `^0*65535(?:-|$)|-0*65535$`}}},
+		},
+		"ipproto": object{"enum": protocols},
 		"online": object{"anyOf": []any{
 			object{"type": "boolean"},
 			object{"enum": append([]string{"yes", "no"}, operStates...)},

@@ -255,7 +255,7 @@ func TestSchemaOfSingleValues(t *testing.T) {
 		"1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8:9", "::ffff:192.0.2.1", "64:ff9b::192.0.2.1", "64:ff9b::192.0.2.1/128", "2001:db8::/32", "2001:db8::1/64", "2001:DB8::/129", "fe80::1%eth0",
 		"eth0", "eth*", "eth[0-9]", "eth[", "eth0.10", "eth0:1", "eth 0", "!eth0", "a!", "lo", "l*", "veryveryverylongname", "wörld", ".", "..", "a-b", "a_b", "<a>", "a`b", "a|b", "a]b", "a\\b", "a^b", "a\\*", "[!a]b", "~", "~example.org", "example.org.",
 		"02:00:00:00:00:01", "02-00-00-00-00-0A", "02:00-00:00:00:01", "02:00:00:00:00", "pci-0000:00:1f.6", "pci-*/x", "tcp", "ipv6-icmp", "tcpp",
-		"80", "080", "80-81", "81-80", "0", "65535", "0-5", "1000-1999", "-5", "0x10", "0X1F/0xff", "010", "0b11", "0o17", "1_0", "0x1_f", "0x10/", "0x10/0", "ff", "x%y", "x$y", "x\ty", strings.Repeat("x", 64), strings.Repeat("x", 65), strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("x", 1025),
+		"80", "080", "80-81", "81-80", "0", "65535", "0-5", "65535-65536", "0-065535", "65534-65536", "1000-1999", "-5", "0x10", "0X1F/0xff", "010", "0b11", "0o17", "1_0", "0x1_f", "0x10/", "0x10/0", "ff", "x%y", "x$y", "x\ty", strings.Repeat("x", 64), strings.Repeat("x", 65), strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("x", 1025),
 	}
 	both, late := 0, map[string][]string{}
 	for table, keys := range Keys() {

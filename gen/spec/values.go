@@ -328,6 +328,8 @@ func (d *decoder) ifname(v any, glob bool) string {
 	switch {
 	case s == "" || s == "." || s == ".." || s == "all" || s == "default":
 		d.fail("", "%s is not the name of a link", quote(s))
+	case isNumber(s):
+		d.fail("systemd takes it for the index of a link: call it otherwise", "%s is not the name of a link", quote(s))
 	case len(s) > longest:
 		d.fail("", "%s is longer than the name of a link can be (%d)", quote(s), longest)
 	case strings.Contains(s, ":"):
@@ -342,6 +344,14 @@ func (d *decoder) ifname(v any, glob bool) string {
 		return s
 	}
 	return ""
+}
+
+// isNumber says whether networkd takes a link's name for a number, and passes over the
+// whole section that has it (ifname_valid_full in src/basic/socket-util.c of systemd).
+func isNumber(s string) bool {
+	s = strings.TrimPrefix(s, "+")
+	_, err := strconv.ParseUint(s, 0, 64)
+	return err == nil && !strings.Contains(s, "_") || s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // pattern reads a driver's or a path's name, or a glob.
@@ -428,8 +438,15 @@ func (d *decoder) uids(v any) fib.Opt[fib.Range[uint32]] {
 	const want = "a user id or a range like \"1000-1999\""
 	// The highest id is the kernel's INVALID_UID.
 	const most = 0xfffffffe
+	// networkd passes over the whole rule for this one (uid_is_valid in
+	// src/basic/user-util.c of systemd). Inside of a range it does not mind.
+	const none = 0xffff
+	const help = "it is the -1 of 16 bits; a range may end at 65534 or begin at 65536"
 	if n, ok := v.(int64); ok {
 		u := d.number(n, 0, most)
+		if u == none {
+			d.fail(help, "%d is no user id for systemd", u)
+		}
 		return fib.Some(fib.Range[uint32]{Lo: u, Hi: u})
 	}
 	s, ok := d.str(v, want)
@@ -439,6 +456,8 @@ func (d *decoder) uids(v any) fib.Opt[fib.Range[uint32]] {
 	lo, hi, err := parseRange(s, 32)
 	if err != nil || hi > most {
 		d.fail("", "`%s` takes %s, not %s", d.key(), want, quote(s))
+	} else if lo == none || hi == none {
+		d.fail(help, "%d is no user id for systemd", none)
 	}
 	return fib.Some(fib.Range[uint32]{Lo: uint32(lo), Hi: uint32(hi)})
 }
