@@ -104,6 +104,7 @@ type Link struct {
 // Address is an address on a link.
 type Address struct {
 	fib.Address
+	Peer      netip.Addr // the other end, where that is given in the place of a subnet
 	Ours      bool
 	Tentative bool // duplicate address detection is not done, or has failed
 	Duplicate bool // it has failed: another host has this address

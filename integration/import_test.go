@@ -135,6 +135,33 @@ func TestImportOfWhatIsLearned(t *testing.T) {
 	c.run("check").expect(t, "check", 0, ": fine\n$", "")
 }
 
+// TestImportSaysWhatOfTheKernelIsLost takes links over with addresses and routes of which no
+// spec has all.
+func TestImportSaysWhatOfTheKernelIsLost(t *testing.T) {
+	t.Parallel()
+	require(t)
+	ctx, l, c := bootHost(t, provider1, provider2)
+	ip(ctx, t, l.Host, "link set dev lo up", "link set dev eth0 up",
+		"address add 192.0.2.10 peer 192.0.2.1/32 dev eth0",
+		"-6 address add 2001:db8:1::10/64 dev eth0 nodad", "-6 address add 2001:db8:1::11/64 dev eth0 nodad preferred_lft 0",
+		"route add default dev eth0 table 1", "-6 route add default via 2001:db8:1::1 dev eth0 table 1",
+		"route add 127.0.0.0/8 dev lo table 1",
+		"rule add from 192.0.2.10 table 1", "-6 rule add from 2001:db8:1::10 table 1")
+	a := c.run("import", "--from", "kernel", "--manage", "link")
+	for _, want := range []string{
+		"ip address add 192.0.2.10/32 dev eth0: without `peer 192.0.2.1`",
+		"ip -6 address add 2001:db8:1::11/64 dev eth0: without `preferred_lft 0`",
+		"ip route add 127.0.0.0/8 dev lo table 1 proto 3 scope link: it leads to the host itself",
+	} {
+		if a.code != 1 || !strings.Contains(a.stderr, "not carried over: "+want+"\n") {
+			t.Errorf("exit status %d, and not %q:\n%s", a.code, want, a.stderr)
+		}
+	}
+	if a := c.run("import", "--from", "kernel"); strings.Contains(a.stderr, "without") {
+		t.Errorf("addresses stay with whoever has them, and it says\n%s", a.stderr)
+	}
+}
+
 // TestImportOfWhatRenderMakes takes the spec of each of these hosts round: from the kernel,
 // rendered for networkd, and imported from those files it is the same State.
 func TestImportOfWhatRenderMakes(t *testing.T) {

@@ -67,6 +67,9 @@ func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
 	if !local.IsValid() {
 		local = address
 	}
+	if address.IsValid() && address != local {
+		a.Peer = address
+	}
 	if err == nil && (!local.IsValid() || bits > local.BitLen()) {
 		err = errMalformed
 	}

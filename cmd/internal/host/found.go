@@ -27,7 +27,14 @@ func (h *Host) Found() (*importer.Found, apply.Snapshot, error) {
 		}
 	}
 	for _, a := range have.Addresses {
-		if links[a.Link] != nil && !a.Prefix.Addr().IsLinkLocalUnicast() {
+		if l := links[a.Link]; l != nil && !a.Prefix.Addr().IsLinkLocalUnicast() {
+			text := "ip " + (fib.Syntax{Device: func(link string) string { return link }}).Address("add", a.Address)
+			if a.Peer.IsValid() {
+				l.Own = append(l.Own, importer.Left{Text: text, Why: fmt.Sprintf("without `peer %s`", a.Peer)})
+			}
+			if a.Deprecated && a.Valid == 0 {
+				l.Own = append(l.Own, importer.Left{Text: text, Why: "without `preferred_lft 0`"})
+			}
 			f.Addresses = append(f.Addresses, importer.Address{Address: a.Address, Stays: true, Learned: a.Valid > 0})
 		}
 	}
@@ -35,8 +42,11 @@ func (h *Host) Found() (*importer.Found, apply.Snapshot, error) {
 	metrics := learnedMetrics{}
 	for _, r := range have.Routes {
 		const redirect = 1 // RTPROT_REDIRECT
-		if r.Protocol == apply.ProtocolKernel || r.Protocol == redirect || r.Table == fib.TableLocal ||
-			len(r.Nexthops) > 0 && loopback[r.Nexthops[0].Link] { // which is no way out
+		if r.Protocol == apply.ProtocolKernel || r.Protocol == redirect || r.Table == fib.TableLocal {
+			continue
+		}
+		if len(r.Nexthops) > 0 && loopback[r.Nexthops[0].Link] {
+			f.Left = append(f.Left, importer.Left{Text: "ip " + (apply.Op{Verb: apply.RouteAdd, Route: &r.Route, Owner: fib.Some(r.Protocol)}).Batch(), Why: "it leads to the host itself"})
 			continue
 		}
 		if r.Unread != "" {
