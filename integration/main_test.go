@@ -69,7 +69,7 @@ func require(t *testing.T, needs ...lab.Need) {
 // open makes a lab that lasts as long as the test, and a context for it.
 func open(t *testing.T, opts lab.Options) (context.Context, *lab.Lab) {
 	t.Helper()
-	return labtest.Open(t, time.Minute, opts)
+	return labtest.Open(t, 3*time.Minute, opts)
 }
 
 // ip runs `ip` in a namespace, once for each line.
