@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen"
@@ -101,8 +102,11 @@ func logger(root string, stderr io.Writer) func(int, string) {
 // (devkmsg_write in kernel/printk/printk.c; older ones of more than 976).
 func record(priority int, line string) string {
 	const most = 900 // bytes
-	if len(line) > most {
-		line = strings.ToValidUTF8(line[:most], "")
+	if end := most; len(line) > most {
+		for end > 0 && !utf8.RuneStart(line[end]) {
+			end--
+		}
+		line = line[:end]
 	}
 	return fmt.Sprintf("<%d>uplink-generator[%d]: %s\n", priority, os.Getpid(), line)
 }
