@@ -9,10 +9,8 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
-	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/blocks"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
-	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // TestBlocksInTheKernel brings the uplinks of a spec about flat, then in blocks, and asks
@@ -39,13 +37,7 @@ func TestBlocksInTheKernel(t *testing.T) {
 	var state fib.State // that was brought about last
 	bringAbout := func(text string, inBlocks bool) apply.Result {
 		t.Helper()
-		s, err := spec.Parse("uplink.toml", []byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if state, err = gen.Compile(s); err != nil {
-			t.Fatal(err)
-		}
+		state = compile(t, text)
 		if inBlocks {
 			laid, o := blocks.Lay(state, 0)
 			if o != nil {
@@ -107,30 +99,13 @@ func TestBlocksInTheKernel(t *testing.T) {
 	ways()
 	// A rule of somebody else's that all packets are led past is named.
 	ns.IP("rule add priority 12000 from 192.0.2.0/24 lookup 7", "rule add priority 20000 from 192.0.2.0/24 lookup 7")
-	v, err := a.Verify(state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var jumped []string
-	for _, h := range v.Hazards {
-		if strings.Contains(h.Text, "is never asked") {
-			jumped = append(jumped, h.Text)
-		}
-	}
+	jumped := hazards(t, &a, state, "is never asked")
 	if len(jumped) != 1 || !strings.Contains(jumped[0], "(10803 to 13556): priority 12000 from 192.0.2.0/24 lookup 7") {
 		t.Errorf("hazards: %q", jumped)
 	}
 	// So is one that leads others past some of ours, and one that leads nowhere is not.
 	ns.IP("rule add priority 10802 fwmark 7 goto 12000", "rule add priority 10802 fwmark 8 goto 12001")
-	if v, err = a.Verify(state); err != nil {
-		t.Fatal(err)
-	}
-	var past []string
-	for _, h := range v.Hazards {
-		if strings.Contains(h.Text, "leads packets past") {
-			past = append(past, h.Text)
-		}
-	}
+	past := hazards(t, &a, state, "leads packets past")
 	if len(past) != 1 || !strings.HasSuffix(past[0], "past rules of the uplinks (priority 10803 and on): priority 10802 from all fwmark 0x7/0xffffffff goto 12000") {
 		t.Errorf("hazards: %q", past)
 	}
@@ -148,18 +123,7 @@ func TestAGotoThatSelectsJumpsOverNobody(t *testing.T) {
 	ns.Card("e0")
 	ns.IP("rule add priority 150 from 192.0.2.0/24 lookup 7")
 	for selector, jumped := range map[string]bool{"fwmark = 1": false, "iif = \"e0\"": false, "from = \"0.0.0.0/0\"": true} {
-		s, err := spec.Parse("uplink.toml", []byte("[uplink.a]\ninterface = \"e0\"\naddresses = [\"198.51.100.2/24\"]\n[[uplink.a.rule]]\npriority = 100\ngoto = 200\nfamily = \"ipv4\"\n"+selector+"\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		state, err := gen.Compile(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := apply.Applier{Kernel: ns.Kernel(), Hardware: ns.Hardware()}
-		if _, err := a.Apply(context.Background(), state); err != nil {
-			t.Fatal(err)
-		}
+		a, state := applied(t, ns, "[uplink.a]\ninterface = \"e0\"\naddresses = [\"198.51.100.2/24\"]\n[[uplink.a.rule]]\npriority = 100\ngoto = 200\nfamily = \"ipv4\"\n"+selector+"\n")
 		v, err := a.Verify(state)
 		if err != nil {
 			t.Fatal(err)

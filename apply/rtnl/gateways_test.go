@@ -1,14 +1,10 @@
 package rtnl_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
-	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
-	"github.com/uplink-generator/uplink-generator/gen"
-	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // TestAnOldAddressHoldsUpNoGateway goes from one address and gateway to others that the
@@ -28,18 +24,7 @@ func TestAnOldAddressHoldsUpNoGateway(t *testing.T) {
 			ns.Card("e0")
 			for _, step := range []int{0, 1, 0} {
 				text := fmt.Sprintf("[uplink.a]\ninterface = \"e0\"\naddresses = [%s]\ngateways = [%q]\ndefault-route = true\n", tt[step].addresses, tt[step].gateway)
-				s, err := spec.Parse("uplink.toml", []byte(text))
-				if err != nil {
-					t.Fatal(err)
-				}
-				state, err := gen.Compile(s)
-				if err != nil {
-					t.Fatal(err)
-				}
-				a := apply.Applier{Kernel: ns.Kernel(), Hardware: ns.Hardware()}
-				if _, err := a.Apply(context.Background(), state); err != nil {
-					t.Fatal(err)
-				}
+				a, state := applied(t, ns, text)
 				if plan, _, err := a.Plan(state); err != nil || plan.Len() > 0 {
 					t.Errorf("left to do: %v, %v", plan.Ops(), err)
 				}

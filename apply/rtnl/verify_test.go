@@ -1,14 +1,10 @@
 package rtnl_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 
-	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
-	"github.com/uplink-generator/uplink-generator/gen"
-	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // TestVerifyOfWhatIsRight applies specs of which somebody who asks each route, and each uplink
@@ -47,18 +43,7 @@ gateways  = ["198.51.100.254"]
 			t.Parallel()
 			ns := kerneltest.NewNamespace(t)
 			ns.Card("e0", "e1")
-			s, err := spec.Parse("uplink.toml", []byte(tt.spec))
-			if err != nil {
-				t.Fatal(err)
-			}
-			state, err := gen.Compile(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a := apply.Applier{Kernel: ns.Kernel(), Hardware: ns.Hardware()}
-			if _, err := a.Apply(context.Background(), state); err != nil {
-				t.Fatal(err)
-			}
+			a, state := applied(t, ns, tt.spec)
 			if tt.damage != "" {
 				ns.IP(tt.damage)
 			}
@@ -90,18 +75,7 @@ func TestTableLocalHasToComeFirst(t *testing.T) {
 	t.Parallel()
 	ns := kerneltest.NewNamespace(t)
 	ns.Card("e0")
-	s, err := spec.Parse("uplink.toml", []byte("[uplink.a]\ninterface = \"e0\"\naddresses = [\"192.0.2.1/24\", \"2001:db8:1::1/64\"]\ngateways = [\"192.0.2.254\"]\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, err := gen.Compile(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := apply.Applier{Kernel: ns.Kernel(), Hardware: ns.Hardware()}
-	if _, err := a.Apply(context.Background(), state); err != nil {
-		t.Fatal(err)
-	}
+	a, state := applied(t, ns, "[uplink.a]\ninterface = \"e0\"\naddresses = [\"192.0.2.1/24\", \"2001:db8:1::1/64\"]\ngateways = [\"192.0.2.254\"]\n")
 	const harm = " addresses leaves by an uplink"
 	for _, tt := range []struct {
 		lines []string
