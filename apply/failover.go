@@ -37,10 +37,7 @@ func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]
 		if !slices.ContainsFunc(preferred(inMain), func(w fib.MainWay) bool { return dead[w.Verdict] }) {
 			continue
 		}
-		route := fib.Route{Family: f, Table: s.Table, Dst: f.Any(), Type: fib.Unicast, Origin: s.Origin}
-		if f == fib.Inet6 {
-			route.Metric = fib.MetricDefaultInet6
-		}
+		route := fib.Route{Family: f, Table: s.Table, Dst: f.Any(), Type: fib.Unicast, Metric: f.Metric(0), Origin: s.Origin}
 		alive := slices.DeleteFunc(ways, func(w fib.MainWay) bool {
 			return dead[w.Verdict] || there.own[place{w.Table, f, device[w.Link]}] == nil
 		})
@@ -140,7 +137,7 @@ func (r *Resolved) defaults(have Snapshot) defaults {
 // metric is the spec's; where it has none for a gateway that is learned, it is that of
 // whoever put it into main.
 func (d defaults) metric(w fib.MainWay, device string) uint32 {
-	if w.Family == fib.Inet && w.Metric > 0 || w.Family == fib.Inet6 && w.Metric != fib.MetricDefaultInet6 {
+	if w.Metric != w.Family.Metric(0) {
 		return w.Metric
 	}
 	if metric, found := d.others[place{fib.TableMain, w.Family, device}]; found {
