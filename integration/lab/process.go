@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,13 +82,16 @@ func (p *process) kill() {
 	if p == nil || !p.running() {
 		return
 	}
-	// One that is stopped starts no other, so that all of them are known in the end. Errors
-	// are that one has just ended.
+	// One that has stopped starts no other, so that all of them are known in the end; one
+	// that has only been told to may be within a fork. Errors are that one has just ended.
 	all := map[int]bool{}
 	for found := []int{p.cmd.Process.Pid}; len(found) > 0; {
 		for _, pid := range found {
 			all[pid] = true
 			_ = unix.Kill(pid, unix.SIGSTOP)
+		}
+		for _, pid := range found {
+			awaitStopped(pid)
 		}
 		found = slices.DeleteFunc(descendants(p.cmd.Process.Pid), func(pid int) bool { return all[pid] })
 	}
@@ -95,6 +99,25 @@ func (p *process) kill() {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	<-p.done
+}
+
+// awaitStopped waits until no thread of a process runs, which one in an
+// uninterruptible call does not get to: not for long.
+func awaitStopped(pid int) {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if !slices.ContainsFunc(threads, runs) {
+			return
+		}
+	}
+}
+
+// runs says whether a thread, or a process, is neither stopped nor dead.
+func runs(stat string) bool {
+	data, err := os.ReadFile(stat)
+	// NUMBER (COMMAND) STATE …, and a command may have a parenthesis in it: proc_pid_stat(5).
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	return err == nil && len(fields) > 0 && !strings.Contains("TtZX", fields[0])
 }
 
 // descendants returns the numbers of the processes that one has started, and
