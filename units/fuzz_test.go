@@ -109,9 +109,14 @@ func readRoute(keys map[string][]string) []string {
 	if strings.Contains(dst, ":") {
 		metric = value(keys, "Metric", "1024")
 	} else if scope = value(keys, "Scope", ""); scope == "" {
-		// systemd.network(5), Scope=: link where there is no gateway, else global.
-		if scope = "global"; len(hops) == 0 && value(keys, "Type", "unicast") == "unicast" {
+		// systemd.network(5), Scope=.
+		switch kind := value(keys, "Type", "unicast"); {
+		case kind == "local":
+			scope = "host"
+		case kind == "broadcast" || kind == "anycast" || kind == "multicast" || kind == "unicast" && len(hops) == 0:
 			scope = "link"
+		default:
+			scope = "global"
 		}
 	}
 	if strings.HasPrefix(value(keys, "Gateway", ""), "_") {

@@ -227,9 +227,8 @@ func (f *file) route(r *fib.Route) {
 			f.set(o, "MultiPathRoute", f.nexthop(o, n))
 		}
 	}
-	if r.Family == fib.Inet && r.Type.HasDevice() && !via {
-		f.set(o, "Scope", r.Scope)
-	} else if r.Scope != fib.ScopeUniverse {
+	// networkd's default is link, or host, for all but unicast routes with a gateway.
+	if r.Scope != fib.ScopeUniverse || r.Family == fib.Inet && r.Type.HasDevice() && !(via && r.Type == fib.Unicast) {
 		f.set(o, "Scope", r.Scope)
 	}
 	if r.Table != fib.TableMain || r.Type != fib.Unicast {
