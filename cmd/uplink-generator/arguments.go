@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
@@ -51,7 +52,7 @@ func parseArguments(args []string) (a arguments, err error) {
 		}
 	}
 	a.dirs = args
-	if n := len(args); !a.version && (a.render != (n == 0) || n > 3) {
+	if n := len(args); !a.version && (a.render != (n == 0) || n > 3) || slices.Contains(args, "") {
 		return a, errDirectories
 	}
 	return a, nil
