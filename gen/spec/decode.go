@@ -173,13 +173,7 @@ func (d *decoder) uplink(name string, v any) Uplink {
 				}
 			})
 		case "domains":
-			d.list(v, "domains", func(v any) {
-				s, ok := d.str(v, "a domain")
-				if ok && (s == "" || !isWord(s, "\"'\\;,#!/:")) {
-					d.fail("", "%s is not a domain", quote(s))
-				}
-				u.Domains = append(u.Domains, s)
-			})
+			d.list(v, "domains", func(v any) { u.Domains = append(u.Domains, d.domain(v)) })
 		case "required-for-online":
 			u.RequiredForOnline = d.requiredForOnline(v)
 		case "probe":

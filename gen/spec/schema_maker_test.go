@@ -211,8 +211,8 @@ func class(ok func(string) bool) string {
 }
 
 // word returns a pattern for the strings that a key takes, from its characters.
-func (m *maker) word(table, key string, wrap func(any) any, longest int) object {
-	ok := func(s string) bool { return len(wrong(probe(table, key, wrap(s)))) == 0 }
+func (m *maker) word(table, key string, longest int) object {
+	ok := func(s string) bool { return len(wrong(probe(table, key, s))) == 0 }
 	rest := class(func(c string) bool { return ok("x"+c) || ok("x"+c+"a]") || ok("x[a"+c) })
 	first := class(func(c string) bool { return ok(c) || ok(c+"x") || ok(c+"x]") })
 	o := object{"type": "string", "pattern": "^" + first + rest + "*$", "maxLength": longest}
@@ -234,6 +234,19 @@ func (m *maker) word(table, key string, wrap func(any) any, longest int) object 
 	return o
 }
 
+// domain returns what domains are.
+func (m *maker) domain() object {
+	label := class(func(c string) bool { return c != "." && len(wrong(probe("uplink", "domains", []any{"x" + c}))) == 0 }) + "{1,63}"
+	localhost := ""
+	for _, c := range "localhost" {
+		localhost += "[" + strings.ToUpper(string(c)) + string(c) + "]"
+	}
+	return object{
+		"type": "string", "pattern": `^(?:~?(?:` + label + `(?:\.` + label + `)*\.?|\.)|~)$`, "maxLength": 255,
+		"not": object{"pattern": `^~?(?:.*\.)?` + localhost + `(?:\.localdomain)?\.?$`},
+	}
+}
+
 func (m *maker) schema() object {
 	const (
 		octet   = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
@@ -245,7 +258,6 @@ func (m *maker) schema() object {
 		numbers = `^[0-9]+(?:-[0-9]+)?$`
 	)
 	text := func(pattern string) object { return object{"type": "string", "pattern": "^(?:" + pattern + ")$"} }
-	plain, entry := func(v any) any { return v }, func(v any) any { return []any{v} }
 	between := func(key string) object {
 		ok := func(v any) bool { return len(wrong(probe("rule", key, v))) == 0 }
 		said, _, _ := strings.Cut(takes.FindStringSubmatch(wrong(probe("rule", key, int64(-1)))[0])[1], ", not ")
@@ -294,10 +306,10 @@ func (m *maker) schema() object {
 		"mark":              object{"anyOf": []any{object{"type": "integer", "minimum": 0, "maximum": int64(0xffffffff)}, text(number + "(?:/" + number + ")?")}},
 		"table":             object{"anyOf": []any{between("table"), object{"enum": []string{"main", "default"}}, object{"$ref": "#/$defs/name"}}},
 		"mac":               text(`[0-9A-Fa-f]{2}(?:[:\-][0-9A-Fa-f]{2}){5}`),
-		"interface":         m.word("rule", "iif", plain, 15),
-		"interface-pattern": m.word("uplink", "interface", plain, 127),
-		"pattern":           m.word("uplink", "driver", plain, 1024),
-		"domain":            m.word("uplink", "domains", entry, 1024),
+		"interface":         m.word("rule", "iif", 15),
+		"interface-pattern": m.word("uplink", "interface", 127),
+		"pattern":           m.word("uplink", "driver", 1024),
+		"domain":            m.domain(),
 		"ports":             object{"anyOf": []any{between("dport"), object{"type": "string", "pattern": numbers}}},
 		"uids": object{
 			"anyOf": []any{between("uidrange"), object{"type": "string", "pattern": numbers}},

@@ -1,0 +1,40 @@
+package spec
+
+import "strings"
+
+// domain reads a search domain, or a routing domain with a leading ~.
+func (d *decoder) domain(v any) string {
+	s, ok := d.str(v, "a domain")
+	switch name := strings.TrimPrefix(s, "~"); {
+	case !ok:
+	case s == "" || !isWord(s, "\"'\\;,#!/:") || !isDomain(name):
+		d.fail("", "%s is not a domain", quote(s))
+	case isLocalhost(name):
+		d.fail("leave it out: systemd-resolved answers it by itself", "%s is not a domain for a link", quote(s))
+	}
+	return s
+}
+
+// isDomain says whether networkd takes a name for a domain, and does not pass over it
+// (dns_name_normalize in src/shared/dns-domain.c of systemd). Nothing, like ".", is the root.
+func isDomain(s string) bool {
+	const longest, longestLabel = 253, 63 // RFC 1035, without the root's dot
+	s, label := strings.TrimSuffix(s, ".")+".", 0
+	for i := range len(s) {
+		if label++; s[i] != '.' {
+			continue
+		}
+		if label == 1 && len(s) > 1 || label > longestLabel+1 {
+			return false
+		}
+		label = 0
+	}
+	return len(s) <= longest+1
+}
+
+// isLocalhost says whether networkd passes over a domain because it is the host's own
+// (is_localhost in src/basic/hostname-util.c of systemd).
+func isLocalhost(s string) bool {
+	s = strings.TrimSuffix(strings.TrimSuffix("."+strings.ToLower(s), "."), ".localdomain")
+	return strings.HasSuffix(s, ".localhost")
+}
