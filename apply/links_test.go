@@ -142,6 +142,39 @@ func TestWaitsForLinks(t *testing.T) {
 	}
 }
 
+// TestAdoptDoesNotMissWhatNetworkdWaitsWith looks at a rule for a link that comes later.
+func TestAdoptDoesNotMissWhatNetworkdWaitsWith(t *testing.T) {
+	t.Parallel()
+	n := kerneltest.NewNamespace(t)
+	n.Card("card0", "card1")
+	spec := state(t, recipe+"[[uplink.rt2.rule]]\npriority = 500\niif = \"wg0\"\n")
+	// How many rules the one who looks misses, and the one who applies would add.
+	expect := func(what string, looker, applier int) {
+		t.Helper()
+		for _, adopt := range []bool{true, false} {
+			a := &apply.Applier{Kernel: n.Kernel(), Hardware: n.Hardware(), Adopt: adopt, AwaitsLinks: true}
+			plan, _, err := a.Plan(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			added, want := strings.Count(lines(plan.Ops()), "rule add priority 500"), applier
+			if adopt {
+				want = looker
+			}
+			if added != want {
+				t.Errorf("%s, adopt %t: %d rules are missing, want %d:\n%s", what, adopt, added, want, lines(plan.Ops()))
+			}
+		}
+	}
+	expect("without the link", 0, 1)
+	n.Card("wg0")
+	expect("with the link", 1, 1)
+	n.IP("rule add priority 500 iif wg0 lookup 1 protocol static")
+	expect("with networkd's rule", 0, 1)
+	n.IP("link del wg0")
+	expect("with the rule of a link that went", 0, 1)
+}
+
 // TestInterrupted ends a run that waits for links, and one that waits for duplicate
 // address detection: all is as before, and the error says that it was interrupted.
 func TestInterrupted(t *testing.T) {

@@ -25,6 +25,9 @@ type Applier struct {
 	// Adopt makes Plan compare with what systemd-networkd holds as if it were ours.
 	// It is for looking only.
 	Adopt bool
+	// AwaitsLinks has Adopt not miss a rule whose iif or oif there is no link of: networkd
+	// adds it when there is (since 257).
+	AwaitsLinks bool
 
 	// Watching is for a State that is in effect already, and is to stay so: links are left
 	// as they are, and nothing is waited for. What needs an address that has not passed
@@ -114,6 +117,9 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	if a.Watching {
 		want.postponeSources(have)
 		want.postpone(a.putOff)
+	}
+	if a.Adopt && a.AwaitsLinks {
+		want.awaitLinks(have)
 	}
 	want.failOver(s.Failover, have, a.Dead)
 	return want, nil

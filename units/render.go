@@ -88,7 +88,7 @@ type LoopbackError struct {
 
 // Error returns "FILE:LINE: …" with the remedy.
 func (e *LoopbackError) Error() string {
-	return fmt.Sprintf("%s: the rules and routes that belong to no link, those that fail closed among them, stand in a file for lo, but %s %s, or take backend = \"netlink\"",
+	return fmt.Sprintf("%s: the rules and routes that belong to no link, those that fail closed or wait for another link among them, stand in a file for lo, but %s %s, or take backend = \"netlink\"",
 		e.Origin, e.File, e.Does)
 }
 
@@ -164,7 +164,10 @@ func (r *renderer) network() error {
 	}
 	byLink := map[string]*body{"": {}}
 	for i := range r.state.Links {
-		byLink[r.state.Links[i].Name] = &body{}
+		l := &r.state.Links[i]
+		b := &body{}
+		b.device, _ = l.Match.Device()
+		byLink[l.Name] = b
 	}
 	for i := range r.state.Addresses {
 		a := &r.state.Addresses[i]
@@ -177,7 +180,11 @@ func (r *renderer) network() error {
 	}
 	for i := range r.state.Rules {
 		e := &r.state.Rules[i]
-		byLink[e.Link].rules = append(byLink[e.Link].rules, e)
+		b := byLink[e.Link]
+		if r.awaits(e, b.device) {
+			b = byLink[""]
+		}
+		b.rules = append(b.rules, e)
 	}
 	for i := range r.state.Links {
 		l := &r.state.Links[i]
@@ -215,8 +222,23 @@ func split(r *fib.Route) (parts []*fib.Route) {
 	return parts
 }
 
+// awaits says whether networkd adds a rule only once a link is there other than lo and the
+// one with its file. Until then it calls that one "configuring" and the host is not online,
+// from 257 on, so that no uplink's file may have such a rule. For lo nobody waits.
+func (r *renderer) awaits(e *fib.Rule, own string) bool {
+	is := func(name string) bool { return name == "" || name == "lo" || name == own }
+	if is(e.IIF) && is(e.OIF) || !r.Version.AwaitsLinks() {
+		return false
+	}
+	if e.Not {
+		r.note(e.Origin, "systemd-networkd adds this rule only once its iif and oif are there: until then the rules behind it decide")
+	}
+	return true
+}
+
 // body is what a link's file holds besides the settings of the link.
 type body struct {
+	device    string // the link's name, where it is known
 	addresses []*fib.Address
 	routes    []*fib.Route
 	rules     []*fib.Rule

@@ -117,6 +117,10 @@ func (v Version) HasGoto() bool { return !v.Before(nopSince) }
 // the whole section is dropped for it.
 var nopSince = Version{257, 0}
 
+// AwaitsLinks says whether networkd adds a rule with an iif or oif only once there is a
+// link of that name (257 and 262 do, 252 does not).
+func (v Version) AwaitsLinks() bool { return !v.Before(Version{257, 0}) }
+
 // zeroMarkSince is when FirewallMark= with the value 0 stopped losing its mask,
 // and with it the selector (systemd#36973).
 var zeroMarkSince = Version{257, 13}

@@ -218,7 +218,7 @@ func TestWhereALinksFileGoesAndWhatIsSaidOfIt(t *testing.T) {
 		file   = run + "10-uplink-a.network"
 		loFile = run + "10-uplink-lo.network"
 		where  = "/etc/uplink/uplink.toml:7: "
-		lost   = "the rules and routes that belong to no link, those that fail closed among them, stand in a file for lo, but "
+		lost   = "the rules and routes that belong to no link, those that fail closed or wait for another link among them, stand in a file for lo, but "
 	)
 	tests := []struct {
 		name  string

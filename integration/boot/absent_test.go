@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/integration/boot"
+	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
 // waitForAddress notes how many tenths of a second the first card has waited for its
@@ -50,4 +51,52 @@ func TestAbsentCard(t *testing.T) {
 	if took > 18*time.Second {
 		t.Errorf("uplink-apply.service took %v, and waits for 15 seconds", took)
 	}
+}
+
+// TestAbsentSelector boots a host of networkd's with a rule for what comes in by a link that is
+// made later, by a VPN perhaps: no uplink waits for it, nor does the host, and no command
+// calls it missing. From 257 on networkd adds such a rule only then; before, at once.
+func TestAbsentSelector(t *testing.T) {
+	const rule = "[[uplink.rt2.rule]]\npriority = 500\niif = \"wg0\"\n"
+	eachSuite(t, func(t *testing.T, suite boot.Suite) {
+		h := booted(t, boot.Config{
+			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Enable: []string{networkd},
+			Files: map[string]boot.File{specFile + ".d/wg.toml": boot.Text(rule)},
+		}, "running")
+		online := func() {
+			t.Helper()
+			h.settled()
+			h.works()
+			h.must("/lib/systemd/systemd-networkd-wait-online", "--interface=eth0:routable", "--interface=eth1:routable", "--timeout=20")
+			if out := h.must("networkctl", "--no-legend", "list", "eth0", "eth1"); strings.Contains(out, "configuring") {
+				t.Errorf("an uplink waits for wg0:\n%s", out)
+			}
+		}
+		online()
+		late := h.must("ip", "rule", "show", "priority", "500") == ""
+		if early := suite == boot.Bullseye || suite == boot.Bookworm; late == early {
+			t.Errorf("the rule for wg0 is late: %t", late)
+		}
+		h.must("sh", "-c", `printf %s "$1" > `+specFile+".d/wg.toml", "sh", strings.Replace(rule, "500", "501", 1))
+		start := time.Now()
+		if out, err := h.Run(h.ctx, "uplinkctl", "reload"); err != nil {
+			t.Fatalf("uplinkctl reload: %v\n%s", err, out)
+		}
+		const soon = 15 * time.Second
+		if took := time.Since(start); took > soon {
+			t.Errorf("uplinkctl reload took %v", took)
+		}
+		online()
+		h.clean()
+
+		h.must("ip", "link", "add", "wg0", "type", "veth", "peer", "name", "wg1")
+		err := lab.Poll(h.ctx, func() (bool, string) {
+			out, err := h.Run(h.ctx, "ip", "rule", "show", "priority", "501")
+			return err == nil && strings.Contains(out, "iif wg0"), out
+		})
+		if err != nil {
+			t.Errorf("the rule for wg0: %v\n%s", err, h.must("ip", "rule"))
+		}
+		h.settled()
+	})
 }
