@@ -228,7 +228,7 @@ func (f *file) route(r *fib.Route) {
 		}
 	}
 	// networkd's default is link, or host, for all but unicast routes with a gateway.
-	if r.Scope != fib.ScopeUniverse || r.Family == fib.Inet && r.Type.HasDevice() && !(via && r.Type == fib.Unicast) {
+	if r.Scope != fib.ScopeUniverse || r.Family == fib.Inet && r.Type.HasDevice() && (!via || r.Type != fib.Unicast) {
 		f.set(o, "Scope", r.Scope)
 	}
 	if r.Table != fib.TableMain || r.Type != fib.Unicast {

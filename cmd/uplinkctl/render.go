@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"io"
@@ -59,22 +60,24 @@ func renderCommand() *command {
 			for _, n := range notes {
 				fmt.Fprintf(stderr, "%s\n", n)
 			}
+			out := bufio.NewWriter(stdout) // there may be thousands; stdout keeps the error
+			defer out.Flush()
 			if output == "" {
 				for i, f := range tree {
 					if i > 0 {
-						fmt.Fprintln(stdout)
+						fmt.Fprintln(out)
 					}
-					fmt.Fprintf(stdout, "==> %s <==\n%s", f.Path, f.Data)
+					fmt.Fprintf(out, "==> %s <==\n%s", f.Path, f.Data)
 				}
 				return run.ExitOK
 			}
 			run.WarnOfExposure(stderr, "uplinkctl", rootfs.At(r.Root))
 			done, err := tree.Write(output)
 			for _, f := range done.Written {
-				fmt.Fprintf(stdout, "written %s\n", f)
+				fmt.Fprintf(out, "written %s\n", f)
 			}
 			for _, f := range done.Removed {
-				fmt.Fprintf(stdout, "removed %s\n", f)
+				fmt.Fprintf(out, "removed %s\n", f)
 			}
 			if err != nil {
 				run.Report(stderr, "uplinkctl", err)

@@ -88,7 +88,7 @@ func (r *reload) relieve(ctx context.Context) error {
 		have, err := r.kernel.Observe(apply.Scope{Only: apply.Links})
 		progress, late := units.LinkProgress(r.Root), time.Since(start) > patience
 		return !slices.ContainsFunc(have.Links, func(l apply.Link) bool {
-			return l.Carrier && progress(l.Index) == units.NotYet && !(l.Loopback && late)
+			return l.Carrier && progress(l.Index) == units.NotYet && (!l.Loopback || !late)
 		}), err
 	})
 	if err != nil {
