@@ -43,9 +43,9 @@ func (c *compiler) dropHidden() {
 	}
 	for i := range c.state.Links {
 		learn := &c.state.Links[i].Learn
-		learn.Rules = slices.DeleteFunc(learn.Rules, func(r fib.LearnedRule) bool { return there[r.Key()] })
+		learn.Rules = fib.Without(learn.Rules, func(r *fib.LearnedRule) bool { return there[r.Key()] })
 	}
-	c.state.Rules = slices.DeleteFunc(c.state.Rules, func(r fib.Rule) bool {
+	c.state.Rules = fib.Without(c.state.Rules, func(r *fib.Rule) bool {
 		key := r.Key()
 		gone := hidden[key]
 		hidden[key] = true // another one like it: from and to may both say everything

@@ -59,7 +59,12 @@ func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 	}
 	l.Sort()
 	// Two places may end at one number.
-	l.Rules = slices.CompactFunc(l.Rules, func(a, b fib.Rule) bool { return a.Compare(b) == 0 })
+	var before *fib.Rule
+	l.Rules = fib.Without(l.Rules, func(r *fib.Rule) bool {
+		same := before != nil && r.Compare(*before) == 0
+		before = r
+		return same
+	})
 	return l.State, nil
 }
 

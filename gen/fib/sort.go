@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// without takes items out, as slices.DeleteFunc does. That copies each of them to ask.
-func without[T any](list []T, gone func(*T) bool) []T {
+// Without takes items out, as slices.DeleteFunc does. That copies each of them to ask.
+func Without[T any](list []T, gone func(*T) bool) []T {
 	kept := 0
 	for i := range list {
 		if !gone(&list[i]) {

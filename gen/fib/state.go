@@ -317,7 +317,7 @@ func (s *State) Clone() State {
 // stay: networkd has no such thing (systemd issue 33540). So do probes, and what fails over.
 func (s *State) LeaveToNetworkd(has func(link string) bool) {
 	gone, used := map[string]bool{}, s.usedLinks()
-	s.Links = without(s.Links, func(l *Link) bool {
+	s.Links = Without(s.Links, func(l *Link) bool {
 		gone[l.Name] = has(l.Name)
 		return gone[l.Name] && len(l.Learn.Rules) == 0 && !used[l.Name]
 	})
@@ -328,9 +328,9 @@ func (s *State) LeaveToNetworkd(has func(link string) bool) {
 	for _, is := range gone {
 		gone[""] = gone[""] || is
 	}
-	s.Addresses = without(s.Addresses, func(a *Address) bool { return gone[a.Link] })
+	s.Addresses = Without(s.Addresses, func(a *Address) bool { return gone[a.Link] })
 	s.leaveRoutes(gone)
-	s.Rules = without(s.Rules, func(r *Rule) bool { return gone[r.Link] })
+	s.Rules = Without(s.Rules, func(r *Rule) bool { return gone[r.Link] })
 }
 
 // leaveRoutes takes the ways by links that are gone out of the routes. An IPv4 route is
@@ -344,14 +344,14 @@ func (s *State) leaveRoutes(gone map[string]bool) {
 			taken[r.Key()] = true
 		}
 	}
-	s.Routes = without(s.Routes, func(r *Route) bool {
+	s.Routes = Without(s.Routes, func(r *Route) bool {
 		stays := slices.ContainsFunc(r.Nexthops, func(n Nexthop) bool { return !gone[n.Link] })
 		return gone[r.Link] && (r.Family == Inet || !stays) || len(r.Nexthops) > 0 && !stays
 	})
 	for i := range s.Routes {
 		r := &s.Routes[i]
 		n := len(r.Nexthops)
-		if r.Nexthops = without(r.Nexthops, func(n *Nexthop) bool { return gone[n.Link] }); len(r.Nexthops) == n {
+		if r.Nexthops = Without(r.Nexthops, func(n *Nexthop) bool { return gone[n.Link] }); len(r.Nexthops) == n {
 			continue
 		}
 		if r.Link = r.Nexthops[0].Link; len(r.Nexthops) == 1 {
@@ -369,14 +369,14 @@ func (s *State) leaveRoutes(gone map[string]bool) {
 // have it, and says whether there was anything.
 func (s *State) DropFamily(f Family) bool {
 	n := s.size()
-	s.Addresses = without(s.Addresses, func(a *Address) bool { return a.Family() == f })
-	s.Routes = without(s.Routes, func(r *Route) bool { return r.Family == f })
-	s.Rules = without(s.Rules, func(r *Rule) bool { return r.Family == f })
-	s.Probes = without(s.Probes, func(p *Probe) bool { return p.Family == f })
-	s.Failover.Ways = without(s.Failover.Ways, func(w *MainWay) bool { return w.Family == f })
+	s.Addresses = Without(s.Addresses, func(a *Address) bool { return a.Family() == f })
+	s.Routes = Without(s.Routes, func(r *Route) bool { return r.Family == f })
+	s.Rules = Without(s.Rules, func(r *Rule) bool { return r.Family == f })
+	s.Probes = Without(s.Probes, func(p *Probe) bool { return p.Family == f })
+	s.Failover.Ways = Without(s.Failover.Ways, func(w *MainWay) bool { return w.Family == f })
 	for i := range s.Links {
 		learn := &s.Links[i].Learn
-		learn.Rules = without(learn.Rules, func(r *LearnedRule) bool { return r.Family == f })
+		learn.Rules = Without(learn.Rules, func(r *LearnedRule) bool { return r.Family == f })
 	}
 	return n != s.size()
 }
