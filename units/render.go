@@ -374,7 +374,8 @@ func (r *renderer) note(o fib.Origin, format string, args ...any) {
 
 // file adds a file with a head that says where it comes from.
 func (r *renderer) file(name string, from []fib.Named, body io.Reader) {
-	b := bytes.NewBufferString(madeBy + sources(from) + "\n# Changes made here are lost: change the spec instead.\n\n")
+	b := bytes.NewBuffer(make([]byte, 0, 512)) // as large as that of an uplink mostly
+	b.WriteString(madeBy + sources(from) + "\n# Changes made here are lost: change the spec instead.\n\n")
 	// Reading from memory cannot fail.
 	_, _ = io.Copy(b, body)
 	r.tree = append(r.tree, File{name, b.Bytes()})

@@ -20,7 +20,7 @@ type file struct {
 
 // section begins a section; its keys follow with set.
 func (f *file) section(name string) {
-	f.sections = append(f.sections, &unit.UnitSection{Section: name})
+	f.sections = append(f.sections, &unit.UnitSection{Section: name, Entries: make([]*unit.UnitEntry, 0, 8)})
 }
 
 // set adds a key to the current section, or refuses it by name where the systemd
@@ -32,7 +32,16 @@ func (f *file) set(o fib.Origin, key string, value any) {
 		f.refuse(o, key+"=", first)
 		return
 	}
-	s.Entries = append(s.Entries, &unit.UnitEntry{Name: key, Value: fmt.Sprint(value)})
+	text := ""
+	switch v := value.(type) {
+	case string:
+		text = v
+	case fmt.Stringer:
+		text = v.String()
+	default:
+		text = fmt.Sprint(v)
+	}
+	s.Entries = append(s.Entries, &unit.UnitEntry{Name: key, Value: text})
 }
 
 // number adds a key unless its value is 0, which stands for "not given". Numbers
@@ -50,7 +59,7 @@ func (f *file) refuse(o fib.Origin, what string, first Version) {
 // sections writes a link's file; of one whose link is somebody else's only the
 // sections that can be added.
 func (r *renderer) sections(l *fib.Link, b *body) io.Reader {
-	f := &file{renderer: r}
+	f := &file{renderer: r, sections: make([]*unit.UnitSection, 0, 4+len(b.routes)+len(b.rules))}
 	if !l.PolicyOnly {
 		f.link(l, b.addresses)
 	}

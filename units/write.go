@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -70,8 +71,11 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 	for _, f := range t {
 		wanted[f.Path] = true
 		if err := w.stage(f); err != nil {
-			return Changes{}, err
+			return Changes{}, fmt.Errorf("%s: %w", f.Path, bare(err))
 		}
+	}
+	if err := w.writeAside(); err != nil {
+		return Changes{}, err
 	}
 	var stale []string
 	if remove {
@@ -110,14 +114,17 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 const maxOwnSize = 64 << 20
 
 type writer struct {
-	root    rootfs.Root
-	staged  []staged
-	dirs    map[string]string // the host's directory → where it is; those that exist
-	fresh   map[string]bool   // of these, those that this run has made: nothing is in them
-	modesOK bool              // the umask leaves mode 0644 alone
+	root   rootfs.Root
+	staged []staged
+	dirs   map[string]string // the host's directory → where it is; those that exist
+	fresh  map[string]bool   // of these, those that this run has made: nothing is in them
 }
 
-type staged struct{ name, path, temp string }
+// staged is a file that is written aside, at temp, and then renamed.
+type staged struct {
+	name, path, temp string
+	data             []byte
+}
 
 // dir returns where a directory of the host is, and makes it if need be.
 func (w *writer) dir(name string) (string, error) {
@@ -183,17 +190,10 @@ func (w *writer) lock() (unlock func(), err error) {
 	return func() { d.Close() }, nil
 }
 
-// stage writes a file aside, unless the same bytes are there already. The
+// stage has a file written aside, unless the same bytes are there already. The
 // temporary file is in the directory of the real one, for the rename and so that
 // SELinux gives it that directory's label.
 func (w *writer) stage(f File) error {
-	if err := w.stageFile(f); err != nil {
-		return fmt.Errorf("%s: %w", f.Path, bare(err))
-	}
-	return nil
-}
-
-func (w *writer) stageFile(f File) error {
 	dir, err := w.dir(filepath.Dir(f.Path))
 	if err != nil {
 		return err
@@ -213,7 +213,45 @@ func (w *writer) stageFile(f File) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	s := staged{f.Path, path, tempName(path)}
+	w.staged = append(w.staged, staged{f.Path, path, tempName(path), f.Data})
+	return nil
+}
+
+// writeAside writes what is staged. Of thousands of files that takes longer than to render
+// them, and two processors share it.
+func (w *writer) writeAside() error {
+	const share = 1000 // files that are worth a thread
+	threads := min(1+len(w.staged)/share, runtime.NumCPU())
+	done := make(chan error, threads)
+	write := func(first int) {
+		var a aside
+		for i := first; i < len(w.staged); i += threads {
+			if err := a.write(&w.staged[i]); err != nil {
+				done <- fmt.Errorf("%s: %w", w.staged[i].name, bare(err))
+				return
+			}
+		}
+		done <- nil
+	}
+	for i := 1; i < threads; i++ {
+		go write(i)
+	}
+	write(0)
+	var failed error
+	for range threads {
+		if err := <-done; err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// aside writes files aside, one after the other.
+type aside struct {
+	modesOK bool // the umask leaves mode 0644 alone
+}
+
+func (a *aside) write(s *staged) error {
 	fd, err := create(s.temp)
 	if errors.Is(err, syscall.EEXIST) {
 		// The leftover of a run that was killed may have any mode, or be a link.
@@ -225,8 +263,7 @@ func (w *writer) stageFile(f File) error {
 	if err != nil {
 		return err
 	}
-	w.staged = append(w.staged, s)
-	return errors.Join(w.fill(fd, f.Data), syscall.Close(fd))
+	return errors.Join(a.fill(fd, s.data), syscall.Close(fd))
 }
 
 // tempName is where a file is written aside. networkd takes only names that end in .network
@@ -247,7 +284,7 @@ func create(path string) (fd int, err error) {
 }
 
 // fill writes a file's content and sees to its mode.
-func (w *writer) fill(fd int, data []byte) error {
+func (a *aside) fill(fd int, data []byte) error {
 	for len(data) > 0 {
 		n, err := syscall.Write(fd, data)
 		if err != nil && !errors.Is(err, syscall.EINTR) {
@@ -255,13 +292,13 @@ func (w *writer) fill(fd int, data []byte) error {
 		}
 		data = data[max(n, 0):]
 	}
-	if w.modesOK {
+	if a.modesOK {
 		return nil
 	}
 	// networkd runs as a user of its own: whatever the umask, it has to read this.
 	var st syscall.Stat_t
 	err := syscall.Fstat(fd, &st)
-	if w.modesOK = err == nil && st.Mode&0o777 == 0o644; w.modesOK {
+	if a.modesOK = err == nil && st.Mode&0o777 == 0o644; a.modesOK {
 		return nil
 	}
 	return syscall.Fchmod(fd, 0o644)
@@ -291,6 +328,9 @@ func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 		inUse[tempName(s.name)] = true
 	}
 	look := func(dir, suffix string) error {
+		if w.fresh[dir] {
+			return nil
+		}
 		entries, err := w.readDir(dir)
 		if err != nil {
 			return err

@@ -48,7 +48,7 @@ func main() {
 	// The process is short: with few collections it is done sooner, as long as the spec
 	// is of a size that people write.
 	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(64 << 20)
+	debug.SetMemoryLimit(96 << 20)
 	if err := run.CheckDescriptors(); err != nil {
 		run.Report(os.Stderr, "uplinkctl", err)
 		os.Exit(run.ExitFail)
