@@ -247,7 +247,7 @@ func (f *file) route(r *fib.Route) {
 	if r.Src.IsValid() {
 		f.set(o, "PreferredSource", r.Src)
 	}
-	if r.Family == fib.Inet || r.Metric != fib.MetricDefaultInet6 {
+	if r.Metric != r.Family.Metric(0) {
 		f.number(o, "Metric", r.Metric)
 	}
 	f.number(o, "MTUBytes", r.MTU)

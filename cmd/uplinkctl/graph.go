@@ -339,7 +339,7 @@ func routeText(r fib.Route) string {
 	if r.Src.IsValid() {
 		text += " src " + r.Src.String()
 	}
-	if r.Metric != 0 && (r.Family == fib.Inet || r.Metric != fib.MetricDefaultInet6) {
+	if r.Metric != 0 && r.Metric != r.Family.Metric(0) {
 		text += fmt.Sprintf(" metric %d", r.Metric)
 	}
 	return text

@@ -55,7 +55,7 @@ func (g *guess) writeRoute(d *document, u *uplink, r *Route) {
 	if r.Src.IsValid() {
 		key("src", quote(r.Src.String()))
 	}
-	if m := r.Metric; m != 0 && (r.Family != fib.Inet6 || m != fib.MetricDefaultInet6) {
+	if m := r.Metric; m != 0 && m != r.Family.Metric(0) {
 		key("metric", utoa(m))
 	}
 	for _, m := range [...]struct {
