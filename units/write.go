@@ -117,7 +117,7 @@ type writer struct {
 	root   rootfs.Root
 	staged []staged
 	dirs   map[string]string // the host's directory → where it is; those that exist
-	fresh  map[string]bool   // of these, those that this run has made: nothing is in them
+	fresh  map[string]bool   // of these, those that this run has made: others' files are not in them
 }
 
 // staged is a file that is written aside, at temp, and then renamed.
@@ -328,9 +328,6 @@ func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 		inUse[tempName(s.name)] = true
 	}
 	look := func(dir, suffix string) error {
-		if w.fresh[dir] {
-			return nil
-		}
 		entries, err := w.readDir(dir)
 		if err != nil {
 			return err
