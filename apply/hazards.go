@@ -117,7 +117,7 @@ func jumps(want Resolved, have Snapshot, others []Rule, first map[fib.Family]uin
 func othersRules(want Resolved, have Snapshot) (list []Rule) {
 	ours := sortedRules(slices.Concat(want.Rules, want.Later.Rules))
 	for _, r := range have.Rules {
-		if _, same := slices.BinarySearchFunc(ours, &r.Rule, compareRules); !same && !r.Ours() {
+		if _, same := slices.BinarySearchFunc(ours, &r.Rule, (*fib.Rule).Compare); !same && !r.Ours() {
 			list = append(list, r)
 		}
 	}

@@ -155,7 +155,7 @@ rule add priority 26383 from all to 198.51.100.50 lookup 1 protocol 118` + lease
 			}
 			var got []string
 			x := fib.Syntax{Device: func(link string) string { return link }}
-			slices.SortStableFunc(rules, fib.Rule.Compare)
+			slices.SortStableFunc(rules, func(a, b fib.Rule) int { return a.Compare(&b) })
 			for _, e := range rules {
 				got = append(got, x.Rule("add", e))
 			}

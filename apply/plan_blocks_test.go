@@ -153,7 +153,7 @@ func transition(t *testing.T, before, after fib.State, both []source) {
 			}
 			rules = slices.Insert(rules, at, *o.Rule)
 		case apply.RuleDel:
-			at := slices.IndexFunc(rules, func(r fib.Rule) bool { return r.Compare(*o.Rule) == 0 })
+			at := slices.IndexFunc(rules, func(r fib.Rule) bool { return r.Compare(o.Rule) == 0 })
 			if at < 0 {
 				t.Fatalf("%s: there is none", o)
 			}
@@ -164,8 +164,8 @@ func transition(t *testing.T, before, after fib.State, both []source) {
 		n++
 		ask("after " + o.String())
 	}
-	slices.SortStableFunc(rules, fib.Rule.Compare)
-	if !slices.EqualFunc(rules, after.Rules, func(a, b fib.Rule) bool { return a.Compare(b) == 0 }) {
+	slices.SortStableFunc(rules, func(a, b fib.Rule) int { return a.Compare(&b) })
+	if !slices.EqualFunc(rules, after.Rules, func(a, b fib.Rule) bool { return a.Compare(&b) == 0 }) {
 		t.Errorf("it does not end where it should")
 	}
 	t.Logf("%d operations, %d flows", n, len(both))

@@ -8,12 +8,10 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-func compareRules(a, b *fib.Rule) int { return a.Compare(*b) }
-
 // inOrder sorts rules, which mostly are sorted.
 func inOrder(rules []*fib.Rule) {
-	if !slices.IsSortedFunc(rules, compareRules) {
-		slices.SortFunc(rules, compareRules)
+	if !slices.IsSortedFunc(rules, (*fib.Rule).Compare) {
+		slices.SortFunc(rules, (*fib.Rule).Compare)
 	}
 }
 
@@ -41,18 +39,18 @@ func (p *planner) rules(want Resolved, have Snapshot) {
 	// kernel takes without NLM_F_EXCL, one stays.
 	gone := map[*fib.Rule]bool{}
 	unwanted := func(r *fib.Rule) {
-		if i, waits := slices.BinarySearchFunc(later, r, compareRules); waits {
+		if i, waits := slices.BinarySearchFunc(later, r, (*fib.Rule).Compare); waits {
 			later = slices.Delete(later, i, i+1)
 			return
 		}
 		gone[r] = true
 	}
 	for _, w := range sortedRules(want.Rules) {
-		for len(there) > 0 && there[0].Compare(*w) < 0 {
+		for len(there) > 0 && there[0].Compare(w) < 0 {
 			unwanted(there[0])
 			there = there[1:]
 		}
-		if len(there) > 0 && there[0].Compare(*w) == 0 {
+		if len(there) > 0 && there[0].Compare(w) == 0 {
 			there = there[1:]
 			continue
 		}
@@ -118,7 +116,7 @@ func (p *planner) rulesGo(gone map[*fib.Rule]bool, have Snapshot) {
 		// From the back: one that is put behind the others may hit those before it in its turn.
 		var going, again []*fib.Rule
 		for _, r := range slices.Backward(group) {
-			hit := func(o *fib.Rule) bool { return compareRules(o, r) != 0 && hits(o, r) }
+			hit := func(o *fib.Rule) bool { return o.Compare(r) != 0 && hits(o, r) }
 			if !gone[r] && slices.ContainsFunc(going, hit) {
 				again = append(again, r)
 				gone[r], moved = true, true
@@ -209,5 +207,5 @@ func hits(request, r *fib.Rule) bool {
 	}
 	a.Not, b.Not = false, false
 	a.Goto, b.Goto = 0, 0
-	return a.Compare(b) == 0
+	return a.Compare(&b) == 0
 }

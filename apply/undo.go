@@ -143,7 +143,7 @@ func (a *Applier) reorder(had []Rule) ([]Op, error) {
 	for at, rules := range was {
 		have := is[at]
 		same := 0
-		for same < len(rules) && same < len(have) && compareRules(rules[same], have[same]) == 0 {
+		for same < len(rules) && same < len(have) && rules[same].Compare(have[same]) == 0 {
 			same++
 		}
 		if same == len(rules) && same == len(have) {

@@ -131,7 +131,7 @@ func checkState(t *testing.T, s *fib.State) {
 			t.Errorf("goto: %s", line)
 		case r.Mark&^r.Mask != 0:
 			t.Errorf("mark: %s", line)
-		case i > 0 && r.Compare(s.Rules[i-1]) == 0:
+		case i > 0 && r.Compare(&s.Rules[i-1]) == 0:
 			t.Errorf("twice: %s", line)
 		}
 	}

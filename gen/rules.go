@@ -243,11 +243,11 @@ func (c *compiler) distinctRules() {
 	for i := range sorted {
 		sorted[i] = i
 	}
-	slices.SortFunc(sorted, func(a, b int) int { return cmp.Or(rules[a].Compare(rules[b]), a-b) })
+	slices.SortFunc(sorted, func(a, b int) int { return cmp.Or(rules[a].Compare(&rules[b]), a-b) })
 	x := c.state.Syntax()
 	for i := 1; i < len(sorted); i++ {
 		first, second := sorted[i-1], sorted[i]
-		if rules[first].Compare(rules[second]) != 0 {
+		if rules[first].Compare(&rules[second]) != 0 {
 			continue
 		}
 		at, extra := c.extraRules[second]

@@ -128,7 +128,7 @@ func Render(s fib.State, t Target) (Tree, []Note, error) {
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, nil, err
 	}
-	fib.SortStable(r.tree, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	fib.SortStable(r.tree, func(a, b *File) int { return strings.Compare(a.Path, b.Path) })
 	return r.tree, r.notes, nil
 }
 

@@ -138,7 +138,7 @@ func (f *Fake) execute(o apply.Op) (string, syscall.Errno) {
 		}
 		f.Rules = slices.Insert(f.Rules, at, apply.Rule{Rule: plainRule(*o.Rule), Protocol: o.Protocol()})
 	case apply.RuleDel:
-		i := slices.IndexFunc(f.Rules, func(r apply.Rule) bool { return r.Protocol == o.Protocol() && r.Compare(*o.Rule) == 0 })
+		i := slices.IndexFunc(f.Rules, func(r apply.Rule) bool { return r.Protocol == o.Protocol() && r.Compare(o.Rule) == 0 })
 		if i < 0 {
 			return "", syscall.ENOENT
 		}

@@ -37,7 +37,7 @@ func FuzzDecodeRule(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%+v cannot be read again: %v", r, err)
 		}
-		if again.Compare(expressible(r.Rule)) != 0 {
+		if want := expressible(r.Rule); again.Compare(&want) != 0 {
 			t.Fatalf("%+v came back as\n%+v", r.Rule, again.Rule)
 		}
 	})

@@ -61,7 +61,7 @@ func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 	// Two places may end at one number.
 	var before *fib.Rule
 	l.Rules = fib.Without(l.Rules, func(r *fib.Rule) bool {
-		same := before != nil && r.Compare(*before) == 0
+		same := before != nil && r.Compare(before) == 0
 		before = r
 		return same
 	})
@@ -150,7 +150,7 @@ func (l *layout) staying(f func(r *fib.Rule, learned *fib.LearnedRule)) {
 // numbers returns the numbers of the rules that stay, without their bands, in order.
 func (l *layout) numbers() (list []uint32) {
 	l.staying(func(r *fib.Rule, _ *fib.LearnedRule) { list = append(list, r.Priority-l.band(r.Priority)) })
-	fib.SortStable(list, cmp.Compare)
+	fib.SortStable(list, func(a, b *uint32) int { return cmp.Compare(*a, *b) })
 	return slices.Compact(list)
 }
 

@@ -70,7 +70,7 @@ func (l *layout) given(last uint32) *Obstacle {
 // first would be left to chance.
 func nested(list []*fib.Rule) *Obstacle {
 	list = slices.Clone(list)
-	fib.SortStable(list, func(a, b *fib.Rule) int { return comparePrefixes(a.From, b.From) })
+	fib.SortStable(list, func(a, b **fib.Rule) int { return comparePrefixes((*a).From, (*b).From) })
 	var around []*fib.Rule
 	for _, r := range list {
 		for len(around) > 0 && !around[len(around)-1].From.Overlaps(r.From) {
@@ -94,7 +94,7 @@ func (l *layout) overtakes(p *part) (o *Obstacle) {
 			return
 		}
 		for _, r := range p.from {
-			if r.Compare(*b) > 0 {
+			if r.Compare(b) > 0 {
 				break
 			}
 			// An address that is learned is the host's own, and none that the spec names.

@@ -30,7 +30,7 @@ func (t *tree) prefix(r *fib.Rule) netip.Prefix {
 
 // lay gives the rules their numbers, and adds those that lead to them.
 func (t *tree) lay(list []*fib.Rule) {
-	fib.SortStable(list, func(a, b *fib.Rule) int { return comparePrefixes(t.prefix(a), t.prefix(b)) })
+	fib.SortStable(list, func(a, b **fib.Rule) int { return comparePrefixes(t.prefix(*a), t.prefix(*b)) })
 	if len(list) > 0 {
 		t.children(list, t.like.Family.Any(), root, t.base)
 	}

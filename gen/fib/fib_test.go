@@ -175,7 +175,7 @@ func routeVariants() []Route {
 // that the order is one way only, and that it goes on from one to the next.
 func TestCompareIsATotalOrder(t *testing.T) {
 	t.Parallel()
-	checkOrder(t, ruleVariants(), Rule.Compare)
+	checkOrder(t, ruleVariants(), func(a, b Rule) int { return a.Compare(&b) })
 	checkOrder(t, routeVariants(), Route.Compare)
 }
 
@@ -214,7 +214,7 @@ func TestCompareIgnoresWhatTheKernelDoesNotSee(t *testing.T) {
 	a := Rule{Family: Inet, Priority: 5, Action: Lookup, Table: 7}
 	b := a
 	b.Link, b.Origin, b.From, b.To, b.Order = "a", Origin{"f", 1}, Inet.Any(), Inet.Any(), Movable
-	if a.Compare(b) != 0 {
+	if a.Compare(&b) != 0 {
 		t.Error("rules differ by link, origin, order or a prefix for all")
 	}
 	r, o := routeVariants()[0], routeVariants()[0]

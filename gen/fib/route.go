@@ -138,7 +138,9 @@ func (r Route) Key() RouteKey { return RouteKey{r.Family, r.Table, r.Dst, r.Metr
 // Compare orders routes by family and table, from the longest prefix to the
 // shortest, so that what a gateway needs comes before it, and by metric; then by
 // all that is left but Link and Origin: 0 means the same to the kernel.
-func (r Route) Compare(o Route) int {
+func (r Route) Compare(o Route) int { return r.compare(&o) }
+
+func (r *Route) compare(o *Route) int {
 	// What mostly differs first: all the arguments of cmp.Or are worked out.
 	if c := cmp.Or(cmp.Compare(r.Family, o.Family), cmp.Compare(r.Table, o.Table), cmp.Compare(o.Dst.Bits(), r.Dst.Bits())); c != 0 {
 		return c

@@ -120,7 +120,7 @@ func (r *Rule) Bare() Rule {
 
 // Compare orders rules by family and priority, then by all that is left but
 // Link, Origin and Order: 0 means the same rule to the kernel.
-func (r Rule) Compare(o Rule) int {
+func (r *Rule) Compare(o *Rule) int {
 	// What mostly differs first: all the arguments of cmp.Or are worked out.
 	if c := cmp.Or(cmp.Compare(r.Family, o.Family), cmp.Compare(r.Priority, o.Priority)); c != 0 {
 		return c
@@ -134,7 +134,7 @@ func (r Rule) Compare(o Rule) int {
 	if c := cmp.Or(cmp.Compare(r.Mark, o.Mark), cmp.Compare(r.Mask, o.Mask), cmp.Compare(r.Table, o.Table), cmp.Compare(r.Action, o.Action)); c != 0 {
 		return c
 	}
-	return r.compareRest(&o)
+	return r.compareRest(o)
 }
 
 func (r *Rule) compareRest(o *Rule) int {

@@ -21,15 +21,19 @@ func Without[T any](list []T, gone func(*T) bool) []T {
 // SortStable sorts as slices.SortStableFunc does. It sorts the places and then moves
 // each item once: items are large, and one sort of places serves every type, where
 // the code of slices.SortStableFunc, 10 kB, is there once for each.
-func SortStable[T any](list []T, compare func(a, b T) int) {
-	if slices.IsSortedFunc(list, compare) {
+func SortStable[T any](list []T, compare func(a, b *T) int) {
+	sortedUpTo := 1
+	for sortedUpTo < len(list) && compare(&list[sortedUpTo-1], &list[sortedUpTo]) <= 0 {
+		sortedUpTo++
+	}
+	if sortedUpTo >= len(list) {
 		return // mostly
 	}
 	from := make([]int, len(list))
 	for i := range from {
 		from[i] = i
 	}
-	slices.SortFunc(from, func(a, b int) int { return cmp.Or(compare(list[a], list[b]), a-b) })
+	slices.SortFunc(from, func(a, b int) int { return cmp.Or(compare(&list[a], &list[b]), a-b) })
 	sorted := make([]T, len(list))
 	for to, i := range from {
 		sorted[to] = list[i]

@@ -270,14 +270,14 @@ func (a Address) Family() Family { return FamilyOf(a.Prefix.Addr()) }
 // equal item by item. The order of addresses on one link is kept, because the
 // first of a subnet is its primary one.
 func (s *State) Sort() {
-	SortStable(s.Tables, func(a, b Table) int { return cmp.Compare(a.ID, b.ID) })
-	SortStable(s.Links, func(a, b Link) int { return cmp.Compare(a.Name, b.Name) })
-	SortStable(s.Addresses, func(a, b Address) int { return cmp.Compare(a.Link, b.Link) })
-	SortStable(s.Routes, Route.Compare)
-	SortStable(s.Rules, Rule.Compare)
+	SortStable(s.Tables, func(a, b *Table) int { return cmp.Compare(a.ID, b.ID) })
+	SortStable(s.Links, func(a, b *Link) int { return cmp.Compare(a.Name, b.Name) })
+	SortStable(s.Addresses, func(a, b *Address) int { return cmp.Compare(a.Link, b.Link) })
+	SortStable(s.Routes, (*Route).compare)
+	SortStable(s.Rules, (*Rule).Compare)
 	for _, l := range s.Links {
-		SortStable(l.Learn.Rules, func(a, b LearnedRule) int {
-			return cmp.Or(a.Compare(b.Rule), compareBool(a.To, b.To))
+		SortStable(l.Learn.Rules, func(a, b *LearnedRule) int {
+			return cmp.Or(a.Compare(&b.Rule), compareBool(a.To, b.To))
 		})
 	}
 }
@@ -362,7 +362,7 @@ func (s *State) leaveRoutes(gone map[string]bool) {
 		}
 		taken[r.Key()] = true
 	}
-	SortStable(s.Routes, Route.Compare)
+	SortStable(s.Routes, (*Route).compare)
 }
 
 // DropFamily takes all of a family out of the State, for a kernel that does not

@@ -161,7 +161,7 @@ func (es Errors) sort(order func(file string) int) Errors {
 			strings.Compare(a.File, b.File),
 		)
 	}
-	fib.SortStable(es, compare)
+	fib.SortStable(es, func(a, b **Error) int { return compare(*a, *b) })
 	es = slices.CompactFunc(es, func(a, b *Error) bool {
 		return a.File == b.File && a.src == b.src && a.at.start == b.at.start && a.Msg == b.Msg
 	})
