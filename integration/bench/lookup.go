@@ -15,6 +15,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/rtnl"
 	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
@@ -108,9 +110,14 @@ func (b *bencher) lookup(ctx context.Context, most int) error {
 				if err != nil {
 					return fmt.Errorf("%s, %s, %d uplinks: %w", l.name, family, n, err)
 				}
-				t.add(append([]string{fmt.Sprint(n), fmt.Sprintf("%.0f", row.base)}, row.cells()...)...)
+				t.add(row.cells(fmt.Sprint(n))...)
 				if limit, ok := lookupTargets[n]; ok {
 					v.limit(fmt.Sprintf("%s, %d uplinks, %s, the dearest source", family, n, l.name), row.worst(), limit, "%.2f")
+				}
+			}
+			if !v6 {
+				if err := b.oneAfterTheOther(ctx, l, t); err != nil {
+					return fmt.Errorf("%s: %w", l.name, err)
 				}
 			}
 			fmt.Fprintf(b.out, "### %s, %s\n\n", strings.ToUpper(l.name[:1])+l.name[1:], family)
@@ -122,13 +129,30 @@ func (b *bencher) lookup(ctx context.Context, most int) error {
 	return v.write(b.out)
 }
 
+// oneAfterTheOther measures the rules as they are without blocks: why there are some.
+func (b *bencher) oneAfterTheOther(ctx context.Context, l layout, t *table) error {
+	const n = 1000
+	pair, err := newLookupPair(b, l, false)
+	if err != nil {
+		return err
+	}
+	defer pair.close()
+	pair.flat = true
+	row, err := pair.row(ctx, n)
+	if err == nil {
+		t.add(row.cells(fmt.Sprintf("%d, without blocks", n))...)
+	}
+	return err
+}
+
 // lookupRow is what was measured for one number of uplinks.
 type lookupRow struct {
 	base float64  // ns without rules
 	with []spread // by source; without uplinks the stranger's alone
 }
 
-func (r lookupRow) cells() (cells []string) {
+func (r lookupRow) cells(first string) []string {
+	cells := []string{first, fmt.Sprintf("%.0f", r.base)}
 	for range 4 - len(r.with) {
 		cells = append(cells, "-")
 	}
@@ -154,6 +178,7 @@ type lookupPair struct {
 	hosts  [2]*namespace
 	links  map[string]bool
 	homes  []home
+	flat   bool // without blocks
 }
 
 func newLookupPair(b *bencher, l layout, v6 bool) (*lookupPair, error) {
@@ -203,7 +228,7 @@ func (p *lookupPair) grow(ctx context.Context, n int) (tables map[string]int, er
 	for i, host := range p.hosts {
 		err := host.do(func() (err error) {
 			if err = p.batch(ctx, "lookup", lines.String()); err == nil && i == 1 && n > 0 {
-				tables, err = p.lookupRules(ctx, p.homes)
+				tables, err = p.lookupRules(ctx, p.homes, p.flat)
 			}
 			return err
 		})
@@ -288,8 +313,9 @@ func (p *lookupPair) row(ctx context.Context, n int) (row lookupRow, err error) 
 
 func uplinkName(i int) string { return fmt.Sprintf("u%05d", i) }
 
-// lookupRules has the oneshot bring the rules about, and returns the tables' numbers.
-func (b *bencher) lookupRules(ctx context.Context, homes []home) (map[string]int, error) {
+// lookupRules has the oneshot bring the rules about, or flat, does without blocks what it
+// does. It returns the tables' numbers.
+func (b *bencher) lookupRules(ctx context.Context, homes []home, flat bool) (map[string]int, error) {
 	var toml strings.Builder
 	for i, h := range homes {
 		fmt.Fprintf(&toml, "[uplink.%s]\ninterface = %q\nmanage = \"policy\"\naddresses = [%q]\ngateways = [%q]\n", uplinkName(i), h.device, h.address, h.gateway)
@@ -312,6 +338,15 @@ func (b *bencher) lookupRules(ctx context.Context, homes []home) (map[string]int
 	tables := map[string]int{}
 	for _, t := range state.Tables {
 		tables[t.Name] = int(t.ID)
+	}
+	if flat {
+		kernel, err := rtnl.New()
+		if err != nil {
+			return nil, err
+		}
+		defer kernel.Close()
+		_, err = (&apply.Applier{Kernel: kernel, Hardware: rtnl.Hardware{}}).Apply(ctx, state)
+		return tables, err
 	}
 	out, err := exec.CommandContext(ctx, filepath.Join(b.bin, programs.Control), "apply", "--root", root).CombinedOutput()
 	if err != nil {
