@@ -108,28 +108,6 @@ func (r *Resolved) postpone(links map[string]error) {
 	})
 }
 
-// awaitLinks puts off the rules with an iif or oif that there is no link of.
-func (r *Resolved) awaitLinks(have Snapshot) {
-	there := map[string]bool{"": true}
-	for _, l := range have.Links {
-		there[l.Name] = true
-	}
-	r.Rules = put(r.Rules, &r.Later.Rules, func(e fib.Rule) bool { return !there[e.IIF] || !there[e.OIF] })
-}
-
-// put moves the elements that are so, and returns the others.
-func put[T any](from []T, to *[]T, so func(T) bool) []T {
-	var stay []T
-	for _, e := range from {
-		if so(e) {
-			*to = append(*to, e)
-		} else {
-			stay = append(stay, e)
-		}
-	}
-	return stay
-}
-
 // answer is the error of a stage: the first one. A State that is kept needs all of them,
 // or it would be tried as often as there are links in trouble.
 func (a *Applier) answer(so, next error) error {

@@ -116,7 +116,7 @@ func (l learned) of(link ResolvedLink) (rules []fib.Rule, routes []fib.Route, un
 		} else {
 			// Without a source: of the addresses in one IPv6 subnet the kernel prefers now
 			// this one, now another (RFC 6724).
-			r.Metric = fib.MetricDefaultInet6
+			r.Metric = f.Metric(0)
 		}
 		routes = append(routes, r)
 	}

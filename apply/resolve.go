@@ -414,13 +414,27 @@ func (r *Resolved) postponeSources(have Snapshot) {
 	for _, a := range have.Addresses {
 		usable[a.Prefix.Addr()] = usable[a.Prefix.Addr()] || !a.Tentative
 	}
-	now := r.Routes[:0]
-	for _, e := range r.Routes {
-		if e.Family == fib.Inet6 && e.Src.IsValid() && !usable[e.Src] {
-			r.Later.Routes = append(r.Later.Routes, e)
+	r.Routes = put(r.Routes, &r.Later.Routes, func(e fib.Route) bool { return e.Family == fib.Inet6 && e.Src.IsValid() && !usable[e.Src] })
+}
+
+// awaitLinks puts off the rules with an iif or oif that there is no link of.
+func (r *Resolved) awaitLinks(have Snapshot) {
+	there := map[string]bool{"": true}
+	for _, l := range have.Links {
+		there[l.Name] = true
+	}
+	r.Rules = put(r.Rules, &r.Later.Rules, func(e fib.Rule) bool { return !there[e.IIF] || !there[e.OIF] })
+}
+
+// put moves the elements that are so, and returns the others.
+func put[T any](from []T, to *[]T, so func(T) bool) []T {
+	var stay []T
+	for _, e := range from {
+		if so(e) {
+			*to = append(*to, e)
 		} else {
-			now = append(now, e)
+			stay = append(stay, e)
 		}
 	}
-	r.Routes = now
+	return stay
 }
