@@ -1,7 +1,6 @@
 package host
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,10 +112,10 @@ func (m learnedMetrics) settle(l *importer.Link) {
 	switch {
 	case is4:
 		l.Learn.Metric = four
-	case is6 && six != fib.MetricDefaultInet6:
+	case is6 && six != fib.Inet6.Metric(0):
 		l.Learn.Metric = six
 	}
-	if is4 && is6 && six != cmp.Or(four, fib.MetricDefaultInet6) {
+	if is4 && is6 && six != fib.Inet6.Metric(four) {
 		l.Own = append(l.Own, importer.Left{
 			Text: fmt.Sprintf("metric %d of the IPv6 default route that %s learns", six, l.Name),
 			Why:  fmt.Sprintf("a spec has one for both families, and that of IPv4 is %d", four),

@@ -80,8 +80,10 @@ func open(ctx context.Context, root string, lock bool) (*Host, error) {
 	// will say so.
 	known, _ := h.knownHealth()
 	h.Dead = dead(known)
-	version, _ := units.DetectVersion(h.Root)
-	h.AwaitsLinks = version.AwaitsLinks() && units.NetworkdRuns()
+	if units.NetworkdRuns() {
+		version, _ := units.DetectVersion(h.Root)
+		h.AwaitsLinks = version.AwaitsLinks()
+	}
 	return h, nil
 }
 
