@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -444,13 +445,12 @@ func (r *renderer) networkdConf() {
 	}
 	if !r.WithoutNetworkd {
 		const perLine = 32
-		var line []string
-		for i, t := range r.state.Tables {
-			line = append(line, fmt.Sprintf("%s:%d", t.Name, t.ID))
-			if len(line) == perLine || i == len(r.state.Tables)-1 {
-				set("RouteTable", strings.Join(line, " "))
-				line = line[:0]
+		for tables := range slices.Chunk(r.state.Tables, perLine) {
+			var words []string
+			for _, t := range tables {
+				words = append(words, fmt.Sprintf("%s:%d", t.Name, t.ID))
 			}
+			set("RouteTable", strings.Join(words, " "))
 		}
 	}
 	if r.KeepForeign {

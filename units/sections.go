@@ -32,7 +32,7 @@ func (f *file) set(o fib.Origin, key string, value any) {
 		f.refuse(o, key+"=", first)
 		return
 	}
-	text := ""
+	text := "" // as fmt.Sprint has it, which takes longer over what nearly all of them are
 	switch v := value.(type) {
 	case string:
 		text = v

@@ -59,12 +59,7 @@ func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 	}
 	l.Sort()
 	// Two places may end at one number.
-	var before *fib.Rule
-	l.Rules = fib.Without(l.Rules, func(r *fib.Rule) bool {
-		same := before != nil && r.Compare(before) == 0
-		before = r
-		return same
-	})
+	l.Rules = slices.CompactFunc(l.Rules, func(a, b fib.Rule) bool { return a.Compare(&b) == 0 })
 	return l.State, nil
 }
 

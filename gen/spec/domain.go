@@ -19,17 +19,13 @@ func (d *decoder) domain(v any) string {
 // (dns_name_normalize in src/shared/dns-domain.c of systemd). Nothing, like ".", is the root.
 func isDomain(s string) bool {
 	const longest, longestLabel = 253, 63 // RFC 1035, without the root's dot
-	s, label := strings.TrimSuffix(s, ".")+".", 0
-	for i := range len(s) {
-		if label++; s[i] != '.' {
-			continue
-		}
-		if label == 1 && len(s) > 1 || label > longestLabel+1 {
+	s = strings.TrimSuffix(s, ".")
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" && s != "" || len(label) > longestLabel {
 			return false
 		}
-		label = 0
 	}
-	return len(s) <= longest+1
+	return len(s) <= longest
 }
 
 // isLocalhost says whether networkd passes over a domain because it is the host's own
