@@ -320,13 +320,6 @@ func (b *bencher) lookupRules(ctx context.Context, homes []home, flat bool) (map
 	for i, h := range homes {
 		fmt.Fprintf(&toml, "[uplink.%s]\ninterface = %q\nmanage = \"policy\"\naddresses = [%q]\ngateways = [%q]\n", uplinkName(i), h.device, h.address, h.gateway)
 	}
-	root := filepath.Join(b.dir, "lookup")
-	if err := os.MkdirAll(filepath.Join(root, "etc/uplink"), 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(root, "etc/uplink/uplink.toml"), []byte(toml.String()), 0o644); err != nil {
-		return nil, err
-	}
 	s, err := spec.Parse("bench", []byte(toml.String()))
 	if err != nil {
 		return nil, err
@@ -347,6 +340,13 @@ func (b *bencher) lookupRules(ctx context.Context, homes []home, flat bool) (map
 		defer kernel.Close()
 		_, err = (&apply.Applier{Kernel: kernel, Hardware: rtnl.Hardware{}}).Apply(ctx, state)
 		return tables, err
+	}
+	root := filepath.Join(b.dir, "lookup")
+	if err := os.MkdirAll(filepath.Join(root, "etc/uplink"), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/uplink/uplink.toml"), []byte(toml.String()), 0o644); err != nil {
+		return nil, err
 	}
 	out, err := exec.CommandContext(ctx, filepath.Join(b.bin, programs.Control), "apply", "--root", root).CombinedOutput()
 	if err != nil {
