@@ -86,8 +86,9 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 	var done Changes
 	for len(w.staged) > 0 {
 		s := w.staged[0]
-		if err := os.Rename(s.temp, s.path); err != nil {
-			return done, fmt.Errorf("%s: %w", s.name, bare(err))
+		// Not os.Rename, which looks first whether a directory is there.
+		if err := retry(func() error { return syscall.Rename(s.temp, s.path) }); err != nil {
+			return done, fmt.Errorf("%s: %w", s.name, err)
 		}
 		w.staged = w.staged[1:]
 		done.Written = append(done.Written, s.name)
@@ -177,13 +178,7 @@ func (w *writer) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", networkDir, bare(err))
 	}
-	for {
-		err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err != nil {
+	if err := retry(func() error { return syscall.Flock(int(d.Fd()), syscall.LOCK_EX) }); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("%s: lock: %w", networkDir, err)
 	}
@@ -275,10 +270,18 @@ func tempName(name string) string {
 // create makes a new file. Like fill it does without os.File, which would make the
 // runtime's poller look at each of ten thousand files first.
 func create(path string) (fd int, err error) {
-	for {
+	err = retry(func() (err error) {
 		fd, err = syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o644)
-		if !errors.Is(err, syscall.EINTR) {
-			return fd, err
+		return err
+	})
+	return fd, err
+}
+
+// retry makes a system call again for as long as signals interrupt it.
+func retry(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, syscall.EINTR) {
+			return err
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
 )
 
 // makeRoot makes a root directory, also from a working directory beside it, with
@@ -152,6 +154,25 @@ func TestGlob(t *testing.T) {
 	}
 	if got := At("/").Glob("/de[v]"); !slices.Equal(got, []string{"/dev"}) {
 		t.Error(got)
+	}
+}
+
+// TestPath compares with SecureJoin, which looks at every element of every path.
+func TestPath(t *testing.T) {
+	t.Parallel()
+	dir := makeRoot(t)
+	if err := os.Symlink("/etc/dangling", filepath.Join(dir, "usr/lib/chain")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"/", "/etc", "/etc/file", "/etc/absolute", "/etc/up", "/etc/dir", "/etc/dir/a", "/etc/dir/none/b", "/lib/a", "/lib/../etc/file",
+		"/none", "/none/etc/absolute", "/etc/none/../absolute", "/etc/file/x", "/etc/dangling", "/etc/dangling/x", "/lib/chain", "/lib/chain/x",
+		"/etc//file", "/etc/./absolute", "etc/absolute", "/../../etc/absolute", "/etc/loop", "/etc/loop/x", "/etc/x\x00y", "", "/etc/file/",
+	} {
+		want, wantErr := securejoin.SecureJoin(dir, name)
+		if got, err := At(dir).Path(name); got != want || (err == nil) != (wantErr == nil) {
+			t.Errorf("%q: %q, %v; SecureJoin: %q, %v", name, got, err, want, wantErr)
+		}
 	}
 }
 
