@@ -250,7 +250,7 @@ func (p *planner) routes(want Resolved, have Snapshot) {
 		there[r.Key()] = -1
 		whole := later[r.Key()]
 		switch {
-		case !p.sourceless[r.Src] && (same(h, r) || whole != nil && same(h, whole)):
+		case !p.sourceless[r.Src] && (h.Same(r) || whole != nil && h.Same(whole)):
 		default:
 			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteReplace, Route: r, Before: h}))
 		}
@@ -260,7 +260,7 @@ func (p *planner) routes(want Resolved, have Snapshot) {
 		if !h.Ours() || there[h.Key()] != i {
 			continue
 		}
-		if w := later[h.Key()]; w != nil && same(&h.Route, w) {
+		if w := later[h.Key()]; w != nil && h.Same(w) {
 			continue
 		}
 		f := index(h.Family)
@@ -294,19 +294,6 @@ func viaGateway(r *fib.Route) int {
 		}
 	}
 	return 0
-}
-
-// same says whether the kernel holds just what is wanted. The kernel keeps the
-// nexthops of an IPv6 route in the order in which it likes them.
-func same(have, want *fib.Route) bool {
-	if have.Family == fib.Inet6 && len(want.Nexthops) > 1 {
-		h, w := *have, *want
-		h.Nexthops, w.Nexthops = slices.Clone(h.Nexthops), slices.Clone(w.Nexthops)
-		slices.SortFunc(h.Nexthops, fib.Nexthop.Compare)
-		slices.SortFunc(w.Nexthops, fib.Nexthop.Compare)
-		return h.Compare(w) == 0
-	}
-	return have.Compare(*want) == 0
 }
 
 // plan puts the operations into stages. IPv4 comes first as a whole, so that it

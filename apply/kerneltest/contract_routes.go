@@ -189,7 +189,7 @@ func (c *contract) routeReplace() {
 		only := func(want fib.Route) {
 			c.Helper()
 			have := slices.DeleteFunc(c.observe().Routes, func(r apply.Route) bool { return r.Family != f })
-			if len(have) != 1 || have[0].Compare(want) != 0 {
+			if len(have) != 1 || have[0].Compare(&want) != 0 {
 				c.Errorf("%+v, want only %+v", have, want)
 			}
 		}

@@ -73,7 +73,7 @@ func FuzzDecodeRoute(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%+v cannot be read again: %v", r, err)
 		}
-		if again.Compare(r.Route) != 0 {
+		if again.Compare(&r.Route) != 0 {
 			t.Fatalf("%+v came back as\n%+v", r.Route, again.Route)
 		}
 	})

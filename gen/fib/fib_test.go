@@ -176,7 +176,7 @@ func routeVariants() []Route {
 func TestCompareIsATotalOrder(t *testing.T) {
 	t.Parallel()
 	checkOrder(t, ruleVariants(), func(a, b Rule) int { return a.Compare(&b) })
-	checkOrder(t, routeVariants(), Route.Compare)
+	checkOrder(t, routeVariants(), func(a, b Route) int { return a.Compare(&b) })
 }
 
 func checkOrder[T any](t *testing.T, all []T, compare func(a, b T) int) {
@@ -219,7 +219,7 @@ func TestCompareIgnoresWhatTheKernelDoesNotSee(t *testing.T) {
 	}
 	r, o := routeVariants()[0], routeVariants()[0]
 	o.Link, o.Origin = "b", Origin{"f", 1}
-	if r.Compare(o) != 0 || r.Key() != o.Key() {
+	if r.Compare(&o) != 0 || r.Key() != o.Key() {
 		t.Error("routes differ by link or origin")
 	}
 }

@@ -138,9 +138,7 @@ func (r Route) Key() RouteKey { return RouteKey{r.Family, r.Table, r.Dst, r.Metr
 // Compare orders routes by family and table, from the longest prefix to the
 // shortest, so that what a gateway needs comes before it, and by metric; then by
 // all that is left but Link and Origin: 0 means the same to the kernel.
-func (r Route) Compare(o Route) int { return r.compare(&o) }
-
-func (r *Route) compare(o *Route) int {
+func (r *Route) Compare(o *Route) int {
 	// What mostly differs first: all the arguments of cmp.Or are worked out.
 	if c := cmp.Or(cmp.Compare(r.Family, o.Family), cmp.Compare(r.Table, o.Table), cmp.Compare(o.Dst.Bits(), r.Dst.Bits())); c != 0 {
 		return c
@@ -159,6 +157,21 @@ func (r *Route) compare(o *Route) int {
 		cmp.Compare(r.InitRwnd, o.InitRwnd),
 		slices.CompareFunc(r.Nexthops, o.Nexthops, Nexthop.Compare),
 	)
+}
+
+// Same says whether two routes are one to the kernel, which keeps the nexthops of an IPv6
+// route in the order in which it likes them.
+func (r *Route) Same(o *Route) bool {
+	if r.Family == Inet6 && len(r.Nexthops) > 1 {
+		r, o = r.sorted(), o.sorted()
+	}
+	return r.Compare(o) == 0
+}
+
+func (r *Route) sorted() *Route {
+	s := *r
+	s.Nexthops = slices.SortedFunc(slices.Values(r.Nexthops), Nexthop.Compare)
+	return &s
 }
 
 // Compare orders nexthops by link, gateway, flag and weight.

@@ -273,7 +273,7 @@ func (s *State) Sort() {
 	SortStable(s.Tables, func(a, b *Table) int { return cmp.Compare(a.ID, b.ID) })
 	SortStable(s.Links, func(a, b *Link) int { return cmp.Compare(a.Name, b.Name) })
 	SortStable(s.Addresses, func(a, b *Address) int { return cmp.Compare(a.Link, b.Link) })
-	SortStable(s.Routes, (*Route).compare)
+	SortStable(s.Routes, (*Route).Compare)
 	SortStable(s.Rules, (*Rule).Compare)
 	for _, l := range s.Links {
 		SortStable(l.Learn.Rules, func(a, b *LearnedRule) int {
@@ -362,7 +362,7 @@ func (s *State) leaveRoutes(gone map[string]bool) {
 		}
 		taken[r.Key()] = true
 	}
-	SortStable(s.Routes, (*Route).compare)
+	SortStable(s.Routes, (*Route).Compare)
 }
 
 // DropFamily takes all of a family out of the State, for a kernel that does not

@@ -88,7 +88,7 @@ func (g *guess) compareRoutes(r *Result, links map[string]string) {
 	var rest []*Route
 	for i := range g.Routes {
 		f := &g.Routes[i]
-		if s := have[f.Key()]; s != nil && sameRoute(s, &f.Route) {
+		if s := have[f.Key()]; s != nil && s.Same(&f.Route) {
 			matched[f.Key()] = true
 		} else if g.carried(f) {
 			rest = append(rest, f)
@@ -111,17 +111,6 @@ func (g *guess) compareRoutes(r *Result, links map[string]string) {
 			r.Added = append(r.Added, routeText(*have[k]))
 		}
 	}
-}
-
-// sameRoute compares routes; the order of the ways of an IPv6 route makes no difference.
-func sameRoute(a, b *fib.Route) bool {
-	x, y := *a, *b
-	if x.Family == fib.Inet6 && len(x.Nexthops) > 1 {
-		x.Nexthops, y.Nexthops = slices.Clone(x.Nexthops), slices.Clone(y.Nexthops)
-		slices.SortFunc(x.Nexthops, fib.Nexthop.Compare)
-		slices.SortFunc(y.Nexthops, fib.Nexthop.Compare)
-	}
-	return x.Compare(y) == 0
 }
 
 func (g *guess) compareRules(r *Result) {

@@ -286,7 +286,7 @@ func (r *ifupdown) static(l *Link, s *stanza) {
 			return same
 		})
 	}
-	r.f.Routes = append(r.f.Routes, Route{Route: x, Stays: true, Text: gateway.text})
+	r.f.Routes = append(r.f.Routes, Route{Route: *x, Stays: true, Text: gateway.text})
 }
 
 // defaultLength is that of ifupdown: by the class of an IPv4 address.

@@ -127,7 +127,7 @@ func (s *shell) addRoute(r Route, verb string, at fib.Origin, text string) {
 		s.f.Routes = slices.DeleteFunc(s.f.Routes, same)
 	case verb == "add" && s.routes[r.Key()]: // which may have been taken away since
 		if i := slices.IndexFunc(s.f.Routes, same); i >= 0 {
-			if s.f.Routes[i].Compare(r.Route) != 0 {
+			if s.f.Routes[i].Compare(&r.Route) != 0 {
 				s.f.left(at, text, "there is another with this destination and metric")
 			}
 			return

@@ -86,7 +86,7 @@ func (u *uplink) connected(r *Route) bool {
 			Nexthops: []fib.Nexthop{{Link: u.link}},
 		}
 		fillIn(&want)
-		return want.Compare(r.Route) == 0 // with the first address of the subnet
+		return want.Compare(&r.Route) == 0 // with the first address of the subnet
 	}
 	return false
 }
@@ -100,9 +100,9 @@ func fillIn(r *fib.Route) {
 }
 
 // plainDefault returns the default route by a nexthop with nothing beside.
-func plainDefault(f fib.Family, table, metric uint32, n fib.Nexthop) fib.Route {
-	r := fib.Route{Family: f, Table: table, Dst: f.Any(), Type: fib.Unicast, Metric: metric, Nexthops: []fib.Nexthop{n}}
-	fillIn(&r)
+func plainDefault(f fib.Family, table, metric uint32, n fib.Nexthop) *fib.Route {
+	r := &fib.Route{Family: f, Table: table, Dst: f.Any(), Type: fib.Unicast, Metric: metric, Nexthops: []fib.Nexthop{n}}
+	fillIn(r)
 	return r
 }
 
@@ -113,7 +113,7 @@ func (u *uplink) isGateway(r *Route) bool {
 		slices.ContainsFunc(u.gateways, func(o *Route) bool { return o.Family == r.Family }) {
 		return false
 	}
-	return plainDefault(r.Family, r.Table, 0, r.Nexthops[0]).Compare(r.Route) == 0
+	return plainDefault(r.Family, r.Table, 0, r.Nexthops[0]).Compare(&r.Route) == 0
 }
 
 func (u *uplink) learns(f fib.Family) bool { return u.learn.Learns(f) }
@@ -124,7 +124,7 @@ func (u *uplink) mainGateways(main []*Route) {
 		var best *Route
 		for _, r := range main {
 			if r.Family == f && len(r.Nexthops) == 1 && r.Nexthops[0].Link == u.link && r.Nexthops[0].Via.IsValid() && !u.learns(f) &&
-				plainDefault(f, fib.TableMain, r.Metric, r.Nexthops[0]).Compare(r.Route) == 0 && (best == nil || r.Metric < best.Metric) {
+				plainDefault(f, fib.TableMain, r.Metric, r.Nexthops[0]).Compare(&r.Route) == 0 && (best == nil || r.Metric < best.Metric) {
 				best = r
 			}
 		}
@@ -162,7 +162,7 @@ func (u *uplink) mainDefaults(main map[fib.Nexthop][]*Route, said map[*Route]boo
 			}
 			want := *b
 			want.Table, want.Metric = fib.TableMain, r.Metric
-			if r.Family == f && r.IsDefault() && want.Compare(r.Route) == 0 {
+			if r.Family == f && r.IsDefault() && want.Compare(&r.Route) == 0 {
 				metric := r.Metric
 				if f == fib.Inet6 && metric == fib.MetricDefaultInet6 && found[fib.Inet][metric] == nil {
 					metric = 0

@@ -164,7 +164,7 @@ func HandOver(state fib.State, have apply.Snapshot) []apply.Op {
 	var ops, gone []apply.Op
 	for i := range have.Routes {
 		h := &have.Routes[i]
-		if w, ok := wanted[h.Key()]; ok && !h.Ours() && h.Protocol != apply.ProtocolKernel && w.Compare(h.Route) == 0 {
+		if w, ok := wanted[h.Key()]; ok && !h.Ours() && h.Protocol != apply.ProtocolKernel && w.Same(&h.Route) {
 			ops = append(ops, apply.Op{Verb: apply.RouteReplace, Route: &h.Route, Before: &h.Route})
 		}
 	}
