@@ -175,6 +175,10 @@ func (v uplinkChecker) reachable(at uplinkChecker, gw netip.Addr, onlink bool, k
 			near = append(near, p.Masked().String())
 		}
 	}
+	if v.spec.own[gw] && !gw.IsLinkLocalUnicast() { // of those each link has its own
+		at.failValue("", fmt.Sprintf("%s is the host's own address, on another uplink", gw), key...)
+		return
+	}
 	if reached {
 		return
 	}
