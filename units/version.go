@@ -64,16 +64,32 @@ func (v Version) Before(o Version) bool {
 // distributions -257.13-1.fc42.so). It returns false where there is none. One that is
 // older than Oldest is for Render to refuse.
 func DetectVersion(root rootfs.Root) (Version, bool) {
-	var newest Version
-	for _, dir := range []string{"/usr/lib/systemd", "/usr/lib64/systemd", "/usr/lib/*/systemd", "/lib/systemd", "/lib/*/systemd"} {
-		for _, lib := range root.Glob(path.Join(dir, "libsystemd-shared-*.so")) {
-			name := strings.TrimSuffix(strings.TrimPrefix(path.Base(lib), "libsystemd-shared-"), ".so")
-			if v, err := parseVersion(name); err == nil && newest.Before(v) {
-				newest = v
+	for _, lib := range []string{"/usr/lib", "/usr/lib64", "/lib"} {
+		var newest Version
+		see := func(dir string) {
+			names, _ := root.ReadDir(dir)
+			for _, n := range names {
+				n, isShared := strings.CutPrefix(n, "libsystemd-shared-")
+				n, isLib := strings.CutSuffix(n, ".so")
+				if v, err := parseVersion(n); isShared && isLib && err == nil && newest.Before(v) {
+					newest = v
+				}
 			}
 		}
+		see(path.Join(lib, "systemd"))
+		if newest == (Version{}) {
+			names, _ := root.ReadDir(lib)
+			for _, n := range names {
+				if strings.Contains(n, "-linux-") { // x86_64-linux-gnu, as Debian has them
+					see(path.Join(lib, n, "systemd"))
+				}
+			}
+		}
+		if newest != (Version{}) {
+			return newest, true
+		}
 	}
-	return newest, newest != Version{}
+	return Version{}, false
 }
 
 // since says from which systemd on networkd knows each key that is written here

@@ -139,12 +139,7 @@ func (r Root) ReadFile(name string, limit int64) ([]byte, error) {
 // read reads a regular file. It does without os.File, which would make the runtime's
 // poller look at each of ten thousand files first.
 func read(path string, limit int64) ([]byte, error) {
-	var fd int
-	// O_NONBLOCK: opening a FIFO must not wait for a writer.
-	err := retry(func() (err error) {
-		fd, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC|syscall.O_NOCTTY, 0)
-		return err
-	})
+	fd, err := open(path, 0)
 	var st syscall.Stat_t
 	// ENXIO: a socket, or a device that is not there. Neither can be opened.
 	if errors.Is(err, syscall.ENXIO) && syscall.Stat(path, &st) == nil {
@@ -199,21 +194,41 @@ func (r Root) ReadDir(name string) ([]string, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
-	// Not os.ReadDir: it has entries to sort, and the code for that.
-	dir, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	// Not os.ReadDir, for what read says.
+	fd, err := open(path, syscall.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, bare(err)
+		return nil, err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, bare(err)
+	defer syscall.Close(fd)
+	var names []string
+	buf := make([]byte, 8<<10)
+	for {
+		n := 0
+		err := retry(func() (err error) {
+			n, err = syscall.ReadDirent(fd, buf)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			slices.Sort(names)
+			return names, nil
+		}
+		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
 	}
-	slices.Sort(names)
-	return names, nil
+}
+
+// open opens a file for reading. O_NONBLOCK: opening a FIFO must not wait for a writer.
+func open(path string, flags int) (fd int, err error) {
+	err = retry(func() (err error) {
+		fd, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC|syscall.O_NOCTTY|flags, 0)
+		return err
+	})
+	return fd, err
 }
 
 // Exists says whether there is anything at name, a dangling link included.

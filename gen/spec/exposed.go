@@ -35,14 +35,12 @@ func Exposures(root rootfs.Root) []Exposure {
 	l := lookout{root: root, owners: root.IsHost() && os.Geteuid() == 0, seen: map[string]bool{}, dirs: map[string]string{}}
 	files, _ := find(root) // what cannot be found cannot be read either, which is an error
 	for _, dir := range searchPath {
-		for _, name := range []string{path.Join(dir, path.Dir(mainFile)), path.Join(dir, dropInDir)} {
-			if root.Exists(name) {
-				l.look(name)
-			}
-		}
+		l.look(path.Join(dir, path.Dir(mainFile)))
+		l.look(path.Join(dir, dropInDir))
 	}
+	passed := CredentialFile(root)
 	for _, name := range files {
-		if name != CredentialFile(root) { // systemd keeps it
+		if name != passed { // systemd keeps it
 			l.look(name)
 		}
 	}
@@ -62,7 +60,7 @@ type lookout struct {
 func (l *lookout) look(name string) {
 	real, linked := l.real(name)
 	if real == "" {
-		return // a link that leads nowhere is an error of its own
+		return // of what is not there nothing is read; a link that leads nowhere is an error of its own
 	}
 	if linked && !slices.ContainsFunc(searchPath, func(dir string) bool { return strings.HasPrefix(real, dir+"/") || l.isAlso(dir, real) }) {
 		l.add(Exposure{File: name, Linked: true,
