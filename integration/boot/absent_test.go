@@ -53,15 +53,16 @@ func TestAbsentCard(t *testing.T) {
 	}
 }
 
-// TestAbsentSelector boots a host of networkd's with a rule for what comes in by a link that is
-// made later, by a VPN perhaps: no uplink waits for it, nor does the host, and no command
-// calls it missing. From 257 on networkd adds such a rule only then; before, at once.
+// awaitsWG0 is a rule for what comes in by a link that is made later, by a VPN perhaps.
+const awaitsWG0 = "[[uplink.rt2.rule]]\npriority = 500\niif = \"wg0\"\n"
+
+// TestAbsentSelector boots a host of networkd's with such a rule: no uplink waits for it, nor
+// does the host, and no command calls it missing. From 257 on networkd adds such a rule only then; before, at once.
 func TestAbsentSelector(t *testing.T) {
-	const rule = "[[uplink.rt2.rule]]\npriority = 500\niif = \"wg0\"\n"
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
 			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Enable: []string{networkd},
-			Files: map[string]boot.File{specFile + ".d/wg.toml": boot.Text(rule)},
+			Files: map[string]boot.File{specFile + ".d/wg.toml": boot.Text(awaitsWG0)},
 		}, "running")
 		online := func() {
 			t.Helper()
@@ -77,7 +78,7 @@ func TestAbsentSelector(t *testing.T) {
 		if early := suite == boot.Bullseye || suite == boot.Bookworm; late == early {
 			t.Errorf("the rule for wg0 is late: %t", late)
 		}
-		h.must("sh", "-c", `printf %s "$1" > `+specFile+".d/wg.toml", "sh", strings.Replace(rule, "500", "501", 1))
+		h.must("sh", "-c", `printf %s "$1" > `+specFile+".d/wg.toml", "sh", strings.Replace(awaitsWG0, "500", "501", 1))
 		start := time.Now()
 		if out, err := h.Run(h.ctx, "uplinkctl", "reload"); err != nil {
 			t.Fatalf("uplinkctl reload: %v\n%s", err, out)
@@ -98,5 +99,46 @@ func TestAbsentSelector(t *testing.T) {
 			t.Errorf("the rule for wg0: %v\n%s", err, h.must("ip", "rule"))
 		}
 		h.settled()
+	})
+}
+
+// TestHandOverOfAbsentSelector has networkd take over from the oneshot, which made such a rule
+// at once: the reload does not wait for wg0, and nothing of the oneshot's stays.
+func TestHandOverOfAbsentSelector(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite boot.Suite) {
+		const netlink = specFile + ".d/netlink.toml"
+		h := booted(t, boot.Config{
+			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Enable: []string{networkd},
+			Files: map[string]boot.File{specFile + ".d/wg.toml": boot.Text(awaitsWG0), netlink: boot.Text("backend = \"netlink\"\n")},
+		}, "running")
+		h.settled()
+		h.works()
+		h.clean()
+		if out := h.must("ip", "rule", "show", "priority", "500"); !strings.Contains(out, "iif wg0") || !strings.Contains(h.network(), "proto 118") {
+			t.Fatalf("not the oneshot's: %s", out)
+		}
+		h.must("rm", netlink)
+		start := time.Now()
+		if out, err := h.Run(h.ctx, "uplinkctl", "reload"); err != nil {
+			t.Fatalf("uplinkctl reload: %v\n%s", err, out)
+		}
+		const soon = 15 * time.Second
+		if took := time.Since(start); took > soon {
+			t.Errorf("uplinkctl reload took %v", took)
+		}
+		h.settled()
+		h.works()
+		h.clean()
+		if out := h.network(); strings.Contains(out, "proto 118") {
+			t.Errorf("the oneshot's:\n%s", out)
+		}
+		h.must("ip", "link", "add", "wg0", "type", "veth", "peer", "name", "wg1")
+		err := lab.Poll(h.ctx, func() (bool, string) {
+			out, err := h.Run(h.ctx, "ip", "rule", "show", "priority", "500")
+			return err == nil && strings.Count(out, "iif wg0") == 1, out
+		})
+		if err != nil {
+			t.Errorf("the rule for wg0: %v\n%s", err, h.must("ip", "rule"))
+		}
 	})
 }
