@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -46,6 +47,9 @@ func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	conn, err := dial(ctx, root)
+	for ; errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil; conn, err = dial(ctx, root) {
+		time.Sleep(100 * time.Millisecond) // in the midst of a boot the bus is still to come
+	}
 	if err != nil {
 		return fmt.Errorf("systemd-networkd is told of new files through the message bus, which does not answer: %w: see `systemctl status dbus`", err)
 	}
