@@ -29,9 +29,13 @@ func newMeant(want Resolved, have Snapshot, tables map[uint32][]fib.Route) *mean
 			host.Routes = append(host.Routes, r.Route)
 		}
 	}
+	ready := map[string]bool{} // by what the State does itself: it sets them up
+	for _, l := range want.Links {
+		ready[l.Device.Name] = !l.PolicyOnly
+	}
 	for _, l := range have.Links {
 		// Of what comes in is only asked where it is forwarded.
-		host.Links = append(host.Links, lookup.Link{Name: l.Name, Up: l.Up, Carrier: l.Carrier, Loopback: l.Loopback, Group: l.Group, Forwarding: true})
+		host.Links = append(host.Links, lookup.Link{Name: l.Name, Up: l.Up || ready[l.Name], Carrier: l.Carrier || ready[l.Name], Loopback: l.Loopback, Group: l.Group, Forwarding: true})
 	}
 	for _, a := range have.Addresses {
 		host.Addresses = append(host.Addresses, a.Address)

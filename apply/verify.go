@@ -83,14 +83,81 @@ var outside = map[fib.Family][]netip.Addr{
 // Verification is what Verify found.
 type Verification struct {
 	Checks  []Check
-	Waiting []Waiting // links that are not ready
+	Missing []Missing
+	Waiting []Waiting // links that are not ready, or have learned no address yet
 	Hazards []Hazard
 }
 
 // OK says whether nothing is wrong. Hazards and links that are not ready are not
 // counted: they are the host's, not the state's.
 func (v Verification) OK() bool {
-	return !slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() })
+	return len(v.Missing) == 0 && !slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() })
+}
+
+// Err returns nil where it is OK, or ErrWrongWay, or ErrMissing.
+func (v Verification) Err() error {
+	switch {
+	case v.OK():
+		return nil
+	case slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() }):
+		return ErrWrongWay
+	}
+	return ErrMissing
+}
+
+// Missing is an address that a link does not have as the State says: the host answers
+// nobody by it, and of its ways the kernel cannot be asked.
+type Missing struct {
+	Uplink, Device string
+	Address        netip.Prefix
+	Duplicate      bool // it is there, but another host has it (RFC 4862, section 5.4)
+}
+
+// String returns "eth1 does not have 192.0.2.10/24".
+func (m Missing) String() string {
+	if m.Duplicate {
+		return fmt.Sprintf("%s cannot use %s: another host has this address (duplicate address detection has failed)", m.Device, m.Address)
+	}
+	return fmt.Sprintf("%s does not have %s", m.Device, m.Address)
+}
+
+// addresses finds what is missing, and who has yet to learn an address.
+func (v *Verification) addresses(want Resolved, have Snapshot) {
+	type place struct {
+		device string
+		addr   netip.Addr
+	}
+	there, named := map[place]*Address{}, map[place]bool{}
+	for i := range have.Addresses {
+		a := &have.Addresses[i]
+		there[place{a.Link, a.Prefix.Addr()}] = a
+	}
+	uplink := make(map[string]string, len(want.Links))
+	for _, l := range want.Links {
+		uplink[l.Device.Name] = l.Name
+	}
+	for _, w := range want.Addresses {
+		at := place{w.Link, w.Prefix.Addr()}
+		named[at] = true
+		if a := there[at]; a == nil || a.Duplicate {
+			v.Missing = append(v.Missing, Missing{uplink[w.Link], w.Link, w.Prefix, a != nil})
+		}
+	}
+	for _, l := range want.Links {
+		if l.Learn.Any() && !slices.ContainsFunc(have.Addresses, func(a Address) bool {
+			return a.Link == l.Device.Name && l.Learn.Learns(a.Family()) && !a.Prefix.Addr().IsLinkLocalUnicast() && !named[place{a.Link, a.Prefix.Addr()}]
+		}) {
+			v.Waiting = append(v.Waiting, Waiting{Link: l.Link, Device: l.Device.Name, Why: l.Unlearned()})
+		}
+	}
+}
+
+// Unlearned says in words that the link has not learned an address.
+func (l ResolvedLink) Unlearned() string {
+	if !l.Learn.DHCP6 && !l.Learn.RA {
+		return l.Device.Name + " has not learned an address yet: no DHCP client has brought one"
+	}
+	return l.Device.Name + " has not learned an address yet: neither a DHCP client nor a router advertisement has brought one"
 }
 
 // Verify asks the kernel's route lookup, for each uplink and family and from each
@@ -106,7 +173,8 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	if err != nil {
 		return Verification{}, err
 	}
-	v := Verification{Waiting: want.Later.Links}
+	v := Verification{Waiting: slices.Clone(want.Later.Links)}
+	v.addresses(want, have)
 	tables := map[uint32][]fib.Route{}
 	for _, r := range want.Routes {
 		tables[r.Table] = append(tables[r.Table], r)
@@ -281,6 +349,9 @@ func (w Way) differs(want Way) string {
 	}
 	return ""
 }
+
+// ErrMissing says that links do not have the addresses that the spec gives them.
+var ErrMissing = errors.New("addresses of uplinks are missing")
 
 // ErrWrongWay says that the kernel sends packets another way than the spec says.
 var ErrWrongWay = errors.New("packets would leave the wrong way")

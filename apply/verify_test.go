@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -63,6 +64,45 @@ func TestVerify(t *testing.T) {
 				t.Errorf("another %s: %s is wrong by %q, want %q", why, c, c.Why, want)
 			}
 		}
+	}
+}
+
+// TestMissingAddresses takes one away, of which the kernel can be asked nothing, and has
+// another host have one.
+func TestMissingAddresses(t *testing.T) {
+	k := kerneltest.NewFake(kerneltest.Links...)
+	a := on(k)
+	bring(t, a, recipe)
+	missing := func() (lines []string) {
+		t.Helper()
+		v, err := a.Verify(state(t, recipe))
+		if err != nil || v.OK() {
+			t.Fatalf("%v, OK %t", err, v.OK())
+		}
+		for _, m := range v.Missing {
+			lines = append(lines, m.Uplink+": "+m.String())
+		}
+		return lines
+	}
+	if got := missing(); got != nil {
+		t.Errorf("of a host with all: %q", got)
+	}
+	k.Addresses = slices.DeleteFunc(k.Addresses, func(a apply.Address) bool { return a.Link == "card1" })
+	k.Addresses[0].Duplicate = true
+	want := []string{
+		"isp1: card0 cannot use 192.0.2.10/24: another host has this address (duplicate address detection has failed)",
+		"rt2: card1 does not have 198.51.100.10/24",
+	}
+	if got := missing(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	k.Ways = map[apply.Packet]apply.Way{}
+	v, err := a.Verify(state(t, recipe))
+	for _, c := range v.Checks {
+		k.Ways[c.Packet] = c.Want
+	}
+	if v, err = a.Verify(state(t, recipe)); !errors.Is(v.Err(), apply.ErrMissing) || err != nil {
+		t.Errorf("%v, %v", v.Err(), err)
 	}
 }
 
@@ -142,6 +182,7 @@ addresses = ["192.0.2.11/24", "2001:db8:1::10/64"]
 	promote := apply.Op{Verb: apply.LinkPromote, Link: "card1.100"}
 	want := []string{
 		"uplink b: card1.100 has IPv6 switched off (net.ipv6.conf.card1/100.disable_ipv6)",
+		"uplink a: card0 has not learned an address yet: neither a DHCP client nor a router advertisement has brought one",
 		"card0: rp_filter is strict: what comes in here is dropped where its answer has another way; set net.ipv4.conf.card0.rp_filter=2",
 		"card1.100: rp_filter is strict: what comes in here is dropped where its answer has another way; set net.ipv4.conf.card1/100.rp_filter=2",
 		"card1.100: 192.0.2.0/24 is on card0 and card1.100: both answer ARP for either's addresses; set net.ipv4.conf.card1/100.arp_ignore=1 and arp_announce=2",

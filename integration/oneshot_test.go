@@ -214,14 +214,14 @@ func TestVerifyJSON(t *testing.T) {
 			FwMark                  uint32
 			Want, Have              *way
 		}
-		Waiting, Hazards []string
+		Missing, Waiting, Hazards []string
 	}
 	dec := json.NewDecoder(strings.NewReader(a.stdout))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&v); err != nil {
 		t.Fatalf("%v:\n%s", err, a.stdout)
 	}
-	if v.Version != 1 || v.OK || len(v.Waiting) != 1 || len(v.Hazards) != 1 || len(v.Checks) == 0 {
+	if v.Version != 1 || v.OK || len(v.Missing) != 0 || len(v.Waiting) != 1 || len(v.Hazards) != 1 || len(v.Checks) == 0 {
 		t.Errorf("%+v", v)
 	}
 	right := 0

@@ -34,6 +34,7 @@ gateways  = ["198.51.100.254"]
 		"a rule that leads past":           {spec: head + rule("to = \"8.8.8.8\"\ngoto = 32766"), damage: "route add default via 198.51.100.7"},
 		"routes of others in main":         {spec: "main-routes-first = true\n" + head, damage: "route add 8.8.8.0/24 via 198.51.100.7"},
 		"another uplink's rule takes it":   {spec: head + strings.ReplaceAll(rule("to = \"8.8.8.8\""), "uplink.a", "uplink.b"), wrong: "a from 192.0.2.1 to 8.8.8.8: via 198.51.100.254 dev e1 table 10001 (wanted via 192.0.2.254 dev e0 table 10000)"},
+		"a link that is down":              {spec: strings.Replace(head, "[uplink.b]", "default-route = true\n[uplink.b]", 1), damage: "link set e1 down", wrong: "b from 192.0.2.3 to 8.8.8.8: via 192.0.2.254 dev e0 table 254 (wanted via 198.51.100.254 dev e1 table 10001)"},
 		"no way out":                       {spec: head, damage: damage, wrong: "a from 192.0.2.1 to 8.8.8.8: unreachable (wanted via 192.0.2.254 dev e0 table 10000)"},
 		"no way out, but for main":         {spec: "main-routes-first = true\n" + head, damage: damage, wrong: "a from 192.0.2.1 to 8.8.8.8: unreachable (wanted"},
 		"no way out, and a rule for main":  {spec: head + rule("to = \"192.0.2.0/24\"\ntable = \"main\""), damage: damage, wrong: "a from 192.0.2.1 to 8.8.8.8: unreachable (wanted"},

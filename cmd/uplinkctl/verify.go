@@ -25,7 +25,7 @@ Options:
   --root DIR   the host's root directory (default /)
   --json       print one JSON object
 
-Exit status: 0 all ways are right, 1 one is wrong or an error, 2 wrong usage.
+Exit status: 0 all is right, 1 something is wrong, or an error, 2 wrong usage.
 
 Examples:
   uplinkctl verify
@@ -60,10 +60,15 @@ func verifyCommand() *command {
 			} else {
 				err = printVerification(stdout, v)
 			}
-			if err == nil && !v.OK() {
-				err = fmt.Errorf("%w: see `uplinkctl explain SRC DST`", apply.ErrWrongWay)
+			switch wrong := v.Err(); {
+			case err != nil:
+				return err
+			case errors.Is(wrong, apply.ErrWrongWay):
+				return fmt.Errorf("%w: see `uplinkctl explain SRC DST`", wrong)
+			case wrong != nil:
+				return fmt.Errorf("%w: see `uplinkctl status`; `uplinkctl reload` brings about what is missing", wrong)
 			}
-			return err
+			return nil
 		}),
 	}
 }
@@ -74,12 +79,18 @@ func printVerification(w io.Writer, v apply.Verification) error {
 	for _, c := range v.Checks {
 		name = max(name, utf8.RuneCountInString(c.Uplink))
 	}
+	for _, m := range v.Missing {
+		name = max(name, utf8.RuneCountInString(m.Uplink))
+	}
 	for _, c := range v.Checks {
 		word, how := "ok   ", green
 		if !c.OK() {
 			word, how = "WRONG", red
 		}
 		s.items(fmt.Sprintf("%s  %-*s  ", word, name, c.Uplink), how, words(c.String())...)
+	}
+	for _, m := range v.Missing {
+		s.items(fmt.Sprintf("WRONG  %-*s  ", name, m.Uplink), red, words(m.String())...)
 	}
 	for _, l := range v.Waiting {
 		s.items("waits  ", yellow, words(l.String())...)
@@ -136,12 +147,13 @@ type jsonVerification struct {
 	Version int         `json:"version"`
 	OK      bool        `json:"ok"`
 	Checks  []jsonCheck `json:"checks"`
+	Missing []string    `json:"missing"`
 	Waiting []string    `json:"waiting"`
 	Hazards []string    `json:"hazards"`
 }
 
 func printVerificationJSON(w io.Writer, v apply.Verification) error {
-	out := jsonVerification{Version: 1, OK: v.OK(), Checks: []jsonCheck{}, Waiting: []string{}, Hazards: []string{}}
+	out := jsonVerification{Version: 1, OK: v.OK(), Checks: []jsonCheck{}, Missing: []string{}, Waiting: []string{}, Hazards: []string{}}
 	for _, c := range v.Checks {
 		j := jsonCheck{Uplink: c.Uplink, OK: c.OK(), To: c.Packet.To.String(), Mark: c.Packet.Mark, Want: newJSONWay(c.Want)}
 		if c.Packet.From.IsValid() {
@@ -153,6 +165,9 @@ func printVerificationJSON(w io.Writer, v apply.Verification) error {
 			j.Have = newJSONWay(c.Have)
 		}
 		out.Checks = append(out.Checks, j)
+	}
+	for _, m := range v.Missing {
+		out.Missing = append(out.Missing, "uplink "+m.Uplink+": "+m.String())
 	}
 	for _, l := range v.Waiting {
 		out.Waiting = append(out.Waiting, l.String())

@@ -245,10 +245,7 @@ func (l *looker) addresses() {
 		if s == nil || !k.Learn.Any() {
 			continue
 		}
-		s.Unlearned = fmt.Sprintf("%s has not learned an address yet: neither a DHCP client nor a router advertisement has brought one", k.Device.Name)
-		if !k.Learn.DHCP6 && !k.Learn.RA {
-			s.Unlearned = fmt.Sprintf("%s has not learned an address yet: no DHCP client has brought one", k.Device.Name)
-		}
+		s.Unlearned = k.Unlearned()
 		if s.waits(true) {
 			s.Unlearned = "" // which is said already
 		}

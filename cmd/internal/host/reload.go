@@ -30,14 +30,14 @@ type ReloadOptions struct {
 }
 
 // WrongWayError says that the kernel does not send packets as the spec says, though it
-// holds all of it.
+// holds all of it, or that another host has an address.
 type WrongWayError struct{ apply.Verification }
 
 // Error says so.
-func (e *WrongWayError) Error() string { return apply.ErrWrongWay.Error() }
+func (e *WrongWayError) Error() string { return e.Err().Error() }
 
-// Unwrap returns apply.ErrWrongWay.
-func (e *WrongWayError) Unwrap() error { return apply.ErrWrongWay }
+// Unwrap returns apply.ErrWrongWay or apply.ErrMissing.
+func (e *WrongWayError) Unwrap() error { return e.Err() }
 
 // Reload brings the spec below root into effect, whoever has the links: it renders,
 // tells networkd, applies through netlink what networkd does not have, waits until the
