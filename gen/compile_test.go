@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
@@ -70,6 +72,29 @@ func TestCompileTwice(t *testing.T) {
 	_, second := Compile(s)
 	if first == nil || second == nil || first.Error() != second.Error() {
 		t.Errorf("%v\n%v", first, second)
+	}
+}
+
+// TestHiddenRulesOfOtherLinks has a rule that stands for those of an uplink that fails closed
+// follow no link: with its own they would all be gone.
+func TestHiddenRulesOfOtherLinks(t *testing.T) {
+	t.Parallel()
+	archive, err := txtar.ParseFile("testdata/rule-hidden-of-another-link.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := spec.Parse("uplink.toml", archive.Files[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := Compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range state.Rules {
+		if want := map[bool]string{true: "isp"}[r.Priority == 10000]; r.Link != want {
+			t.Errorf("priority %d follows %q, want %q", r.Priority, r.Link, want)
+		}
 	}
 }
 

@@ -16,29 +16,42 @@ import (
 // which adds them in no order, then takes it for granted. Nor can a rule that selects
 // everything be removed beside them: the kernel takes the first that fits
 // (fib_nl_delrule in net/core/fib_rules.c), and networkd leaves it for good.
+//
+// One that stands for rules of other links follows none: it must not go with its own.
 func (c *compiler) dropHidden() {
 	selectsAll := func(r fib.Rule) bool { return r.From.Bits() <= 0 && r.To.Bits() <= 0 && r.Mask == 0 }
 	if len(c.extraRules) == 0 && !slices.ContainsFunc(c.state.Rules, selectsAll) {
 		return // those of each uplink differ in what they select
 	}
 	there := make(map[fib.Rule]bool, len(c.state.Rules))
+	link := make(map[fib.Rule]string, len(c.state.Rules))
 	for _, r := range c.state.Rules {
-		there[r.Key()] = true
+		key := r.Key()
+		if there[key] && link[key] != r.Link {
+			r.Link = ""
+		}
+		there[key], link[key] = true, r.Link
 	}
 	c.distinctToTheKernel(there)
 	hidden := map[fib.Rule]bool{}
+	hide := func(r, by fib.Rule) {
+		hidden[r] = true
+		if link[r] != link[by] {
+			link[by] = ""
+		}
+	}
 	for r := range there {
 		for w := range opened(r) {
 			switch {
 			case w == r || !there[w]:
 			case r.Not: // then the open one selects less
-				hidden[w] = true
+				hide(w, r)
 			default:
-				hidden[r] = true
+				hide(r, w)
 			}
 		}
 		if w := r.Bare(); w != r && there[w] {
-			hidden[r] = true
+			hide(r, w)
 		}
 	}
 	for i := range c.state.Links {
@@ -49,6 +62,7 @@ func (c *compiler) dropHidden() {
 		key := r.Key()
 		gone := hidden[key]
 		hidden[key] = true // another one like it: from and to may both say everything
+		r.Link = link[key]
 		return gone
 	})
 }
