@@ -370,6 +370,17 @@ func (s *Spec) addresses() {
 	}
 }
 
+// leadsToClosed says whether a rule looks up the table of an uplink that fails closed.
+func (v uplinkChecker) leadsToClosed(r *Rule) bool {
+	if r.Action != fib.Lookup {
+		return false
+	}
+	if r.Table == (Table{}) {
+		return v.Fallthrough != 0
+	}
+	return slices.ContainsFunc(v.spec.Uplinks, func(u Uplink) bool { return u.Fallthrough != 0 && u.isOwn(r.Table) })
+}
+
 // isOwn says whether a table that is named is the uplink's own.
 func (u *Uplink) isOwn(t Table) bool {
 	return t.Uplink == u.Name || t.ID != 0 && t.ID == u.Table
@@ -419,7 +430,8 @@ func (v uplinkChecker) rule(i int, r *Rule) {
 	case want != Families{} && r.Families != Families{} && want != r.Families:
 		v.failValue("", "the addresses of this rule are of another family", at("family")...)
 	case want == Families{} && r.Families == Families{}:
-		if want = v.Families(); want == (Families{}) {
+		// Where the uplink that it leads to fails closed the other family must not slip past it.
+		if want = v.Families(); want == (Families{}) || v.leadsToClosed(r) {
 			want = Families{true, true}
 		}
 		r.Families = want
