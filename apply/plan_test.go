@@ -223,6 +223,7 @@ address add 192.0.2.10/24 dev card0 brd +
 -6 address add 2001:db8:1::10/64 dev card0
 route add 192.0.2.0/24 dev card0 table 10000 proto 118 scope link src 192.0.2.10
 route add default via 192.0.2.1 dev card0 proto 118 metric 1
+route add default via 192.0.2.1 dev card0 proto 118 metric 3
 route add default via 192.0.2.1 dev card0 table 10000 proto 118
 rule add priority 10000 from all to 192.0.2.10 lookup 10000 protocol 118
 rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118

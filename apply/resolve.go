@@ -426,6 +426,17 @@ func (r *Resolved) awaitLinks(have Snapshot) {
 	r.Rules = put(r.Rules, &r.Later.Rules, func(e fib.Rule) bool { return !there[e.IIF] || !there[e.OIF] })
 }
 
+// awaitWays drops the IPv4 routes that lack some of their ways.
+func (r *Resolved) awaitWays(s fib.State) {
+	ways := make(map[fib.RouteKey]int, len(s.Routes))
+	for _, e := range s.Routes {
+		ways[e.Key()] = len(e.Nexthops)
+	}
+	r.Routes = slices.DeleteFunc(r.Routes, func(e fib.Route) bool {
+		return e.Family == fib.Inet && len(e.Nexthops) > 0 && len(e.Nexthops) < ways[e.Key()]
+	})
+}
+
 // put moves the elements that are so, and returns the others.
 func put[T any](from []T, to *[]T, so func(T) bool) []T {
 	var stay []T

@@ -28,6 +28,9 @@ type Applier struct {
 	// AwaitsLinks has Adopt not miss a rule whose iif or oif there is no link of: networkd
 	// adds it when there is (since 257).
 	AwaitsLinks bool
+	// WholeWays has Adopt not miss an IPv4 multipath route while one of its links is not ready:
+	// networkd adds it when all are (252, 257, 262), and nothing in its place before.
+	WholeWays bool
 
 	// Watching is for a State that is in effect already, and is to stay so: links are left
 	// as they are, and nothing is waited for. What needs an address that has not passed
@@ -120,6 +123,9 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	}
 	if a.Adopt && a.AwaitsLinks {
 		want.awaitLinks(have)
+	}
+	if a.Adopt && a.WholeWays {
+		want.awaitWays(s)
 	}
 	want.failOver(s.Failover, have, a.Dead)
 	return want, nil

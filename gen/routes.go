@@ -167,6 +167,9 @@ const sharedMetric = 1
 // each of them would do. A route follows its link, and networkd takes a multipath
 // route down with the link in whose file it stands; with one route for all, the
 // host would lose every way out with that link (systemd 257 and 262, measured).
+// Nor does networkd add a route before each link that it names is there and has carrier
+// (252, 257, 262): behind them each uplink has a route of its own, by which the host gets
+// out when one of the others is dead already.
 // The kernel joins IPv6 routes of one metric by itself, so there it is enough that
 // each link's file has its own nexthop.
 func (c *compiler) sharedDefault() {
@@ -180,10 +183,18 @@ func (c *compiler) sharedDefault() {
 				sharing, hops = append(sharing, u), append(hops, hop)
 			}
 		}
-		if c.beforeShared(f, uint32(len(sharing))) {
+		count := uint32(len(sharing)) // of routes
+		if f == fib.Inet6 {
+			count = min(count, 1)
+		} else if count > 1 {
+			count *= 2
+		}
+		if c.beforeShared(f, count) {
 			continue
 		}
+		onlink := make([]bool, len(hops)) // networkd has that in a route with one way alone
 		for i, u := range sharing {
+			onlink[i] = hops[i].OnLink
 			hops[i].OnLink = hops[i].OnLink && (len(hops) == 1 || !connected(u, hops[i].Via))
 		}
 		for i, u := range sharing {
@@ -198,18 +209,21 @@ func (c *compiler) sharedDefault() {
 				r.Scope = r.DefaultScope()
 			}
 			c.addRoute(u, r, "default-route")
+			if f == fib.Inet && len(sharing) > 1 {
+				r.Metric, r.Nexthops = r.Metric+uint32(len(sharing)), single(slices.Clone(hops[i:i+1]))
+				r.Nexthops[0].OnLink = onlink[i]
+				r.Scope = r.DefaultScope()
+				c.addRoute(u, r, "default-route")
+			}
 		}
 	}
 }
 
 // beforeShared reports uplinks whose own default route in main would come before
-// or between those that n uplinks share, and says whether there are any.
+// or between the n routes of those that share, and says whether there are any.
 func (c *compiler) beforeShared(f fib.Family, n uint32) (found bool) {
 	if n == 0 {
 		return false
-	}
-	if f == fib.Inet6 {
-		n = 1 // one route for all
 	}
 	for i := range c.spec.Uplinks {
 		u := &c.spec.Uplinks[i]

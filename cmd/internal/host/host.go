@@ -82,7 +82,7 @@ func open(ctx context.Context, root string, lock bool) (*Host, error) {
 	h.Dead = dead(known)
 	if units.NetworkdRuns() {
 		version, _ := units.DetectVersion(h.Root)
-		h.AwaitsLinks = version.AwaitsLinks()
+		h.AwaitsLinks, h.WholeWays = version.AwaitsLinks(), true
 	}
 	return h, nil
 }

@@ -1,0 +1,51 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMultipathWithADeadUplink brings a shared default route about while a card has no
+// carrier, of which networkd adds none of the routes that name it: the host gets out by the
+// other card, also when that one flaps, and by both when the dead one comes.
+func TestMultipathWithADeadUplink(t *testing.T) {
+	t.Parallel()
+	h := bootNetworkd(t, nil, provider1, provider2)
+	ip(h.ctx, t, h.Router, "link set p2 down")
+	h.spec(twoUplinks + "\n[multipath]\nuplinks = { isp1 = 2, rt2 = 1 }\n")
+	start := time.Now()
+	if a := h.run("reload"); a.code != 0 || !strings.Contains(a.stderr, "uplink rt2: eth1 has no carrier: it waits") {
+		t.Fatalf("reload: exit status %d, %s%s", a.code, a.stdout, a.stderr)
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("reload took %v", took)
+	}
+	defaults := func(want ...string) {
+		t.Helper()
+		eventually(h.ctx, t, func() (string, error) {
+			out, err := h.Host.Run(h.ctx, "ip", "-4", "route", "show", "default")
+			for _, w := range want {
+				if !strings.Contains(out, w) {
+					return "main lacks " + w + ":\n" + out, err
+				}
+			}
+			return "", err
+		})
+	}
+	const alone, shared = "default via 192.0.2.1 dev eth0 proto static metric 3", "nexthop via 198.51.100.1 dev eth1 weight 1"
+	defaults(alone)
+	h.run("verify").expect(t, "verify", 0, "waits  uplink rt2: eth1 has no carrier", "")
+	ip(h.ctx, t, h.Router, "link set p1 down")
+	// A flap of milliseconds makes networkd 252 fail a link, with whatever routes.
+	eventually(h.ctx, t, func() (string, error) {
+		return h.Host.Run(h.ctx, "ip", "-4", "address", "show", "dev", "eth0", "scope", "global")
+	})
+	ip(h.ctx, t, h.Router, "link set p1 up")
+	defaults(alone)
+	ip(h.ctx, t, h.Router, "link set p2 up")
+	defaults(alone, shared, "default via 198.51.100.1 dev eth1 proto static metric 4")
+	if a := h.run("diff"); a.code != 0 {
+		t.Errorf("diff: %s%s", a.stdout, a.stderr)
+	}
+}
