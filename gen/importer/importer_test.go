@@ -152,7 +152,14 @@ func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 		"iface d inet static\n address 172.16.1.2\n x-y_z 7\n up ip rule add from $IF_ADDRESS table $IF_X_Y_Z\n up ip route add $IF_BROADCAST dev d table 5\n": "address add 172.16.1.2/16 dev d brd +\n" +
 			"route add 172.16.255.255 dev d table 5 scope link\nrule add priority 0 from 172.16.1.2 lookup 7",
 		"iface d inet static\n address 10.1.2.3/8\n netmask 24\n up ip route add 10.1.2.0/$IF_NETMASK dev d table 5\n": "address add 10.1.2.3/24 dev d brd +\nroute add 10.1.2.0/24 dev d table 5 scope link",
-		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d":                     "-6 address add 2001:db8::1/64 dev d",
+		// Of several addresses each counts, with a length or netmask of its own or else the first netmask.
+		"iface d inet static\n address 192.0.2.10/24\n address 192.0.2.11\n netmask 255.255.255.128\n address 192.0.2.12\n gateway 192.0.2.1\n gateway 192.0.2.2\n up ip rule add from $IF_ADDRESS table 5\n": "address add 192.0.2.10/24 dev d brd +\n" +
+			"address add 192.0.2.11/25 dev d brd +\naddress add 192.0.2.12/25 dev d brd +\nroute add default via 192.0.2.1 dev d\nrule add priority 0 from 192.0.2.10 lookup 5\n" +
+			"! /a:7: gateway 192.0.2.2: d has a gateway before it",
+		"iface d inet static\n netmask 25\n address 10.0.0.1\n address 10.0.0.2\n": "address add 10.0.0.1/25 dev d brd +\naddress add 10.0.0.2/25 dev d brd +",
+		"iface d\n address 10.0.0.1/24\n address 2001:db8::1/64\n address 10.1.0.1\n gateway 10.0.0.254\n gateway fe80::1\n": "address add 10.0.0.1/24 dev d brd +\n-6 address add 2001:db8::1/64 dev d\n" +
+			"address add 10.1.0.1/32 dev d\nroute add default via 10.0.0.254 dev d\n-6 route add default via fe80::1 dev d metric 1024",
+		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d": "-6 address add 2001:db8::1/64 dev d",
 	} {
 		kind := "script"
 		if strings.HasPrefix(script, "iface ") {

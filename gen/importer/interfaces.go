@@ -70,7 +70,7 @@ type stanza struct {
 	link, family, method string
 	at                   fib.Origin
 	options              []option
-	address              netip.Prefix // of method static
+	address              netip.Prefix // the first, of method static
 }
 
 type option struct {
@@ -213,7 +213,7 @@ func (r *ifupdown) end() {
 	}
 	l := *r.f.link(s.link, s.at)
 	switch s.family + " " + s.method {
-	case "inet static", "inet6 static":
+	case "inet static", "inet6 static", " ": // the last as ifupdown2 and ifupdown-ng take it
 		r.static(&l, s)
 	case "inet dhcp":
 		l.Learn.DHCP4 = true
@@ -221,7 +221,7 @@ func (r *ifupdown) end() {
 		l.Learn.DHCP6, l.Learn.RA = true, true
 	case "inet6 auto":
 		l.Learn.RA = true
-	case "inet manual", "inet6 manual", "inet loopback", "inet6 loopback", " ":
+	case "inet manual", "inet6 manual", "inet loopback", "inet6 loopback":
 	default:
 		l.Own = append(l.Own, Left{s.at, fmt.Sprintf("iface %s %s %s", iface, s.family, s.method), "no spec has this method"})
 	}
@@ -230,53 +230,77 @@ func (r *ifupdown) end() {
 	r.commands(iface, s)
 }
 
-// static takes an address and a gateway.
+// static takes addresses and a gateway. ifupdown takes the first of each, ifupdown2 and
+// ifupdown-ng take all addresses.
 func (r *ifupdown) static(l *Link, s *stanza) {
-	var address, gateway, netmask option
-	metric := uint32(0)
+	var addresses, gateways []option
+	netmask, metric := "", uint32(0)
 	for _, o := range s.options {
 		switch o.name {
 		case "address":
-			address = o
+			addresses = append(addresses, o)
 		case "netmask":
-			netmask = o
+			netmask = cmp.Or(netmask, o.value)
+			if i := slices.IndexFunc(addresses, func(a option) bool { return !strings.Contains(a.value, "/") }); i >= 0 {
+				addresses[i].value += "/" + o.value
+			}
 		case "gateway":
-			gateway = o
+			if o.value != "" && o.value != "none" {
+				gateways = append(gateways, o)
+			}
 		case "metric":
 			n, _ := strconv.ParseUint(o.value, 0, 32)
 			metric = uint32(n)
 		}
 	}
-	if address.value == "" {
+	if len(addresses) == 0 && s.method == "static" {
 		r.f.left(s.at, "iface "+s.link, "it has no address")
 		return
 	}
-	text, length, _ := strings.Cut(address.value, "/")
-	if length = cmp.Or(netmask.value, length); length != "" {
-		text += "/" + length
+	fits := func(a netip.Addr) bool { return s.family == "" || (s.family == "inet") == a.Is4() }
+	var subnets []netip.Prefix
+	for _, o := range addresses {
+		text, length, _ := strings.Cut(o.value, "/")
+		if length = cmp.Or(length, netmask); len(addresses) == 1 {
+			length = cmp.Or(netmask, length)
+		}
+		if length != "" {
+			text += "/" + length
+		}
+		p, ok := parsePrefix(text)
+		if !ok || !fits(p.Addr()) {
+			r.f.left(o.at, o.text, "%q is not an address", text)
+			continue
+		}
+		if length == "" && s.family != "" { // without one ifupdown itself has not read it
+			p = netip.PrefixFrom(p.Addr(), defaultLength(p.Addr()))
+		}
+		if subnets = append(subnets, p); !s.address.IsValid() {
+			s.address = p
+		}
+		r.f.Addresses = append(r.f.Addresses, Address{
+			Address: fib.Address{Link: l.Name, Prefix: p, Origin: o.at}, Stays: true, Text: o.text,
+		})
 	}
-	p, ok := parsePrefix(text)
-	if !ok || (s.family == "inet") != p.Addr().Is4() {
-		r.f.left(address.at, address.text, "%q is not an address", text)
-		return
+	have := map[fib.Family]bool{}
+	for _, o := range gateways {
+		gw, err := netip.ParseAddr(o.value)
+		switch {
+		case err != nil || gw.Zone() != "" || !fits(gw):
+			r.f.left(o.at, o.text, "%q is not a gateway", o.value)
+		case have[fib.FamilyOf(gw)]:
+			r.f.left(o.at, o.text, "%s has a gateway before it", l.Name)
+		default:
+			have[fib.FamilyOf(gw)] = true
+			r.gateway(l, s, o, gw, metric, subnets)
+		}
 	}
-	if length == "" {
-		p = netip.PrefixFrom(p.Addr(), defaultLength(p.Addr()))
-	}
-	s.address = p
-	r.f.Addresses = append(r.f.Addresses, Address{
-		Address: fib.Address{Link: l.Name, Prefix: p, Origin: address.at}, Stays: true, Text: address.text,
-	})
-	if gateway.value == "" || gateway.value == "none" {
-		return
-	}
-	gw, err := netip.ParseAddr(gateway.value)
-	if err != nil || gw.Zone() != "" || gw.Is4() != p.Addr().Is4() {
-		r.f.left(gateway.at, gateway.text, "%q is not a gateway", gateway.value)
-		return
-	}
-	x := plainDefault(fib.FamilyOf(gw), fib.TableMain, metric, fib.Nexthop{Link: l.Name, Via: gw, OnLink: gw.Is4() && !p.Contains(gw)})
-	x.Link, x.Origin = l.Name, gateway.at
+}
+
+func (r *ifupdown) gateway(l *Link, s *stanza, o option, gw netip.Addr, metric uint32, subnets []netip.Prefix) {
+	onlink := gw.Is4() && !slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(gw) })
+	x := plainDefault(fib.FamilyOf(gw), fib.TableMain, metric, fib.Nexthop{Link: l.Name, Via: gw, OnLink: onlink})
+	x.Link, x.Origin = l.Name, o.at
 	if s.family == "inet6" { // ifup runs `ip -6 route replace`, but `route add` for IPv4
 		r.f.Routes = slices.DeleteFunc(r.f.Routes, func(o Route) bool {
 			same := o.Key() == x.Key()
@@ -286,7 +310,7 @@ func (r *ifupdown) static(l *Link, s *stanza) {
 			return same
 		})
 	}
-	r.f.Routes = append(r.f.Routes, Route{Route: *x, Stays: true, Text: gateway.text})
+	r.f.Routes = append(r.f.Routes, Route{Route: *x, Stays: true, Text: o.text})
 }
 
 // defaultLength is that of ifupdown: by the class of an IPv4 address.
@@ -329,7 +353,7 @@ func (r *ifupdown) settings(l *Link, s *stanza) {
 				l.Learn.Metric = uint32(n)
 			}
 		case "address", "netmask", "gateway", "broadcast", "network":
-			if s.method != "static" {
+			if s.method != "static" && s.method != "" {
 				l.Own = append(l.Own, Left{o.at, o.text, "it has no meaning with method " + s.method})
 			}
 		case "pre-up", "up", "post-up", "down", "pre-down", "post-down":
