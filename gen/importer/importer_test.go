@@ -220,6 +220,10 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n[DHCPv4]\nRouteMetric=7\n[IPv6AcceptRA]\nRouteMetric=9\n", "metric = 7", []string{
 			"not carried over: /a.network:9: RouteMetric=9: a spec has one for all that a link learns",
 		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nAddress=192.0.2.1\nAddress=\nAddress=203.0.113.10\nAddress=2001:db8::1\nGateway=203.0.113.1\n", "addresses = [\"203.0.113.10/24\", \"2001:db8::1/128\"]", []string{
+			"not carried over: /a.network:6: Address=203.0.113.10: without a length it is /24 up to systemd 252, and /32 since: the spec has /24",
+			"not carried over: /a.network:7: Address=2001:db8::1: without a length it is /0 up to systemd 252, and /128 since: the spec has /128",
+		}},
 		{"interfaces", ByLink, "iface eth0 inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n foo \x1b[2J\u202e\n", "", []string{
 			"not carried over: /a:4: foo ?[2J?: no spec has `foo`",
 		}},

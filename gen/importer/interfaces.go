@@ -313,7 +313,7 @@ func (r *ifupdown) gateway(l *Link, s *stanza, o option, gw netip.Addr, metric u
 	r.f.Routes = append(r.f.Routes, Route{Route: *x, Stays: true, Text: o.text})
 }
 
-// defaultLength is that of ifupdown: by the class of an IPv4 address.
+// defaultLength is that of ifupdown, and of networkd for IPv4: by the class of the address.
 func defaultLength(a netip.Addr) int {
 	switch first := a.AsSlice()[0]; {
 	case !a.Is4():

@@ -240,6 +240,7 @@ func (r *networkReader) network(x setting) {
 	case "Address":
 		if x.value == "" { // which takes back all, those of [Address] as well
 			r.f.Addresses = r.f.Addresses[:r.addresses]
+			r.own(x)
 			return
 		}
 		r.address(x)
@@ -278,6 +279,16 @@ func (r *networkReader) address(x setting) {
 	if !ok {
 		r.f.left(x.at, x.text(), "no address")
 		return
+	}
+	if !strings.Contains(x.value, "/") {
+		// PREFIXLEN_LEGACY in src/basic/in-addr-util.c, until systemd 253 dropped it.
+		old := 0
+		if p.Addr().Is4() {
+			old = defaultLength(p.Addr())
+			p = netip.PrefixFrom(p.Addr(), old)
+		}
+		r.link.Own = append(r.link.Own, Left{x.at, x.text(), fmt.Sprintf(
+			"without a length it is /%d up to systemd 252, and /%d since: the spec has /%d", old, p.Addr().BitLen(), p.Bits())})
 	}
 	r.f.Addresses = append(r.f.Addresses, Address{Address: fib.Address{Link: r.link.Name, Prefix: p, Origin: x.at}, Stays: true, Text: x.text()})
 }
