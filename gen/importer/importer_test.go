@@ -217,6 +217,13 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteTable=5\nRouteMetric=7\n", "table = 5", []string{
 			"will change: /a.network:2: what eth0 learns: its metric becomes the default, not 7",
 		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nIPv6AcceptRA=no\nIPv6AcceptRA=maybe\nDHCP=v4\nDHCP=\nDHCP=ipv5\n", "dhcp = \"ipv4\"\n", []string{
+			"not carried over: /a.network:5: IPv6AcceptRA=maybe: networkd has no such value, and ignores it",
+			"not carried over: /a.network:7: DHCP=: networkd has no such value, and ignores it",
+			"not carried over: /a.network:8: DHCP=ipv5: networkd has no such value, and ignores it",
+		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nIPv6AcceptRA=yes\nDHCP=both\n", "dhcp = \"yes\"\n", nil},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nIPv6AcceptRA=yes\nDHCP=v6\n", "dhcp = \"ipv6\"\n", nil},
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n[DHCPv4]\nRouteMetric=7\n[IPv6AcceptRA]\nRouteMetric=9\n", "metric = 7", []string{
 			"not carried over: /a.network:9: RouteMetric=9: a spec has one for all that a link learns",
 		}},

@@ -235,6 +235,11 @@ func (r *networkReader) own(x setting) {
 	r.link.Own = append(r.link.Own, Left{x.at, oneLine(x.text()), "no spec has it"})
 }
 
+// ignored notes what networkd does not take: a value before it goes on to count.
+func (r *networkReader) ignored(x setting) {
+	r.link.Own = append(r.link.Own, Left{x.at, oneLine(x.text()), "networkd has no such value, and ignores it"})
+}
+
 func (r *networkReader) network(x setting) {
 	switch x.key {
 	case "Address":
@@ -249,8 +254,18 @@ func (r *networkReader) network(x setting) {
 			r.route(section{settings: []setting{x}})
 		}
 	case "DHCP":
-		r.dhcp = x.value
+		old := map[string]string{"both": "yes", "none": "no", "v4": "ipv4", "v6": "ipv6"} // deprecated, and taken
+		v := cmp.Or(old[x.value], x.value)
+		if v != "ipv4" && v != "ipv6" && !isTrue(v) && !isFalse(v) {
+			r.ignored(x)
+			return
+		}
+		r.dhcp = v
 	case "IPv6AcceptRA":
+		if x.value != "" && !isTrue(x.value) && !isFalse(x.value) {
+			r.ignored(x)
+			return
+		}
 		r.ra = x.value
 	case "DNS":
 		if x.value == "" {
@@ -296,6 +311,14 @@ func (r *networkReader) address(x setting) {
 func isTrue(s string) bool {
 	switch strings.ToLower(s) {
 	case "1", "yes", "y", "true", "t", "on":
+		return true
+	}
+	return false
+}
+
+func isFalse(s string) bool {
+	switch strings.ToLower(s) {
+	case "0", "no", "n", "false", "f", "off":
 		return true
 	}
 	return false
