@@ -171,6 +171,9 @@ func (g *guess) compareLinks(r *Result, links map[string]string) {
 				r.Lost = append(r.Lost, Left{l.Origin, oneLine(k.what + " on " + l.Name), oneLine(g.noLearn[l.Name])})
 			}
 		}
+		if l.DefaultRA && !s.RA {
+			r.Changed = append(r.Changed, Left{l.Origin, oneLine("router advertisements on " + l.Name), "accepted by default, and no longer: `accept-ra` takes them"}.String())
+		}
 		if l.Learn.Any() && s.Any() {
 			r.Changed = append(r.Changed, learnChanges(l, s)...)
 		}

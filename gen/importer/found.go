@@ -33,13 +33,15 @@ type Found struct {
 type Link struct {
 	Name string // the key that the rest of Found refers to
 	// Match selects the link where that is not by Name.
-	Match   fib.Match
-	Learn   fib.Learn // Table is 0 for main
-	MTU     uint32    // bytes; 0 leaves it alone
-	MTUSet  Left      // the command that sets it, which is none of the link's own configuration
-	DNS     []netip.Addr
-	Domains []string
-	Origin  fib.Origin
+	Match fib.Match
+	Learn fib.Learn // Table is 0 for main
+	// DefaultRA says that router advertisements are accepted because nothing is said of them.
+	DefaultRA bool
+	MTU       uint32 // bytes; 0 leaves it alone
+	MTUSet    Left   // the command that sets it, which is none of the link's own configuration
+	DNS       []netip.Addr
+	Domains   []string
+	Origin    fib.Origin
 	// Own is what no spec has of the link's own configuration. It is lost only where that
 	// is not left alone.
 	Own []Left

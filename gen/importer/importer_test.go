@@ -210,11 +210,17 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 		{"interfaces", "", "iface eth0 inet static\n address 192.0.2.10/24\n mtu 1300\n up ip link set mtu 1400 dev $IFACE\n up ip rule add from 192.0.2.10 table 5\n", "", []string{
 			`not carried over: /a:4: ip link set mtu 1400 dev $IFACE: with manage = "policy" the MTU is left to whoever configures eth0`,
 		}},
-		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      dhcp4-overrides: {route-metric: 300}\n", "metric = 300", nil},
+		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      dhcp4-overrides: {route-metric: 300}\n      link-local: [ipv4]\n", "metric = 300", []string{
+			"not carried over: /a.yaml:6: eth0: link-local: [ipv4]: no spec has it",
+		}},
+		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp6: true\n", "dhcp = \"ipv6\"\naccept-ra = \"ipv6\"\n", nil}, // which brings no gateway
+		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp6: true\n      accept-ra: false\n      mtu: 1400\n", "dhcp = \"ipv6\"\nmtu", nil},
 		{"netplan", ByLink, "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      addresses: [\"2001:db8::2/64\"]\n      routes:\n      - {to: default, via: \"2001:db8::1\", metric: 50}\n", "metric = 50", []string{
+			"will change: /a.yaml:3: router advertisements on eth0: accepted by default, and no longer: `accept-ra` takes them",
 			"will change: /a.yaml:3: what eth0 learns: its metric becomes 50, not the default",
 		}},
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteTable=5\nRouteMetric=7\n", "table = 5", []string{
+			"will change: /a.network:2: router advertisements on eth0: accepted by default, and no longer: `accept-ra` takes them",
 			"will change: /a.network:2: what eth0 learns: its metric becomes the default, not 7",
 		}},
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nIPv6AcceptRA=no\nIPv6AcceptRA=maybe\nDHCP=v4\nDHCP=\nDHCP=ipv5\n", "dhcp = \"ipv4\"\n", []string{
@@ -222,6 +228,15 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 			"not carried over: /a.network:7: DHCP=: networkd has no such value, and ignores it",
 			"not carried over: /a.network:8: DHCP=ipv5: networkd has no such value, and ignores it",
 		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv6\n", "accept-ra = \"ipv6\"\n", nil}, // which brings no gateway
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv6\nIPv6AcceptRA=no\n[Link]\nMTUBytes=1400\n", "dhcp = \"ipv6\"\nmtu", nil},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=ipv4\n", "", []string{
+			"not carried over: /a.network:5: LinkLocalAddressing=ipv4: no spec has it",
+		}},
+		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPForward=yes\n", "", []string{
+			"not carried over: /a.network:5: IPForward=yes: no spec has it",
+		}},
+		{"networkd", Policy, "[Match]\nName=eth0\n[Network]\nAddress=192.0.2.10/24\n[Route]\nGateway=192.0.2.1\nTable=5\n[RoutingPolicyRule]\nFrom=192.0.2.10\nTable=5\n", "", nil},
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nIPv6AcceptRA=yes\nDHCP=both\n", "dhcp = \"yes\"\n", nil},
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nIPv6AcceptRA=yes\nDHCP=v6\n", "dhcp = \"ipv6\"\n", nil},
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n[DHCPv4]\nRouteMetric=7\n[IPv6AcceptRA]\nRouteMetric=9\n", "metric = 7", []string{
@@ -230,6 +245,7 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 		{"networkd", ByLink, "[Match]\nName=eth0\n[Network]\nAddress=192.0.2.1\nAddress=\nAddress=203.0.113.10\nAddress=2001:db8::1\nGateway=203.0.113.1\n", "addresses = [\"203.0.113.10/24\", \"2001:db8::1/128\"]", []string{
 			"not carried over: /a.network:6: Address=203.0.113.10: without a length it is /24 up to systemd 252, and /32 since: the spec has /24",
 			"not carried over: /a.network:7: Address=2001:db8::1: without a length it is /0 up to systemd 252, and /128 since: the spec has /128",
+			"will change: /a.network:2: router advertisements on eth0: accepted by default, and no longer: `accept-ra` takes them",
 		}},
 		{"interfaces", ByLink, "iface eth0 inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n foo \x1b[2J\u202e\n", "", []string{
 			"not carried over: /a:4: foo ?[2J?: no spec has `foo`",

@@ -261,6 +261,11 @@ func (n *netplanReader) device(kind string, d *value) {
 			l.Own = append(l.Own, Left{k.at, oneLine(name + ": " + k.text()), "no spec has it"})
 		}
 	}
+	linkLocal := d.get("link-local")
+	hasIPv6 := linkLocal == nil || slices.ContainsFunc(linkLocal.list(), func(v *value) bool { return v.scalar == "ipv6" })
+	if d.get("accept-ra") == nil && hasIPv6 && kind != "vrfs" && kind != "dummy-devices" {
+		l.Learn.RA, l.DefaultRA = l.Learn.DHCP6, !l.Learn.DHCP6 // as networkd does
+	}
 	*n.f.link(name, d.at) = l
 }
 

@@ -81,7 +81,7 @@ func Networkd(root rootfs.Root, names Names, files ...string) (*Found, error) {
 			f.left(file.at, path.Base(name), "networkd takes %s, which comes before it and matches as well", before[i].name)
 			continue
 		}
-		r := &networkReader{f: f, names: n, addresses: len(f.Addresses), learned: map[string]setting{}}
+		r := &networkReader{f: f, names: n, addresses: len(f.Addresses), noRA: map[string]bool{}, learned: map[string]setting{}}
 		r.match(file)
 		if r.link == nil {
 			continue
@@ -179,6 +179,7 @@ type networkReader struct {
 	names     Names
 	link      *Link
 	dhcp, ra  string
+	noRA      map[string]bool    // keys that have networkd accept no router advertisements unasked
 	addresses int                // how many of Found's are of other files
 	learned   map[string]setting // RouteTable= and RouteMetric= by section
 }
@@ -284,6 +285,12 @@ func (r *networkReader) network(x setting) {
 		}
 		r.link.Domains = append(r.link.Domains, strings.Fields(x.value)...)
 	case "Description":
+	case "LinkLocalAddressing":
+		r.noRA[x.key] = x.value == "ipv4" || isFalse(x.value)
+		r.own(x)
+	case "IPForward", "IPv6Forwarding":
+		r.noRA[x.key] = x.value == "ipv6" || isTrue(x.value)
+		r.own(x)
 	default:
 		r.own(x)
 	}
@@ -325,7 +332,9 @@ func isFalse(s string) bool {
 }
 
 // learn settles what the link learns. Without a word about router advertisements networkd
-// accepts them, which is asked for by nobody and so not said.
+// accepts them (IPv6AcceptRA= in systemd.network(5)). With DHCPv6, which brings no gateway,
+// they are needed; otherwise nobody has asked for them, and the comparison says that they
+// are no longer accepted.
 func (r *networkReader) learn() {
 	l := &r.link.Learn
 	switch {
@@ -336,7 +345,13 @@ func (r *networkReader) learn() {
 	case isTrue(r.dhcp):
 		l.DHCP4, l.DHCP6 = true, true
 	}
-	l.RA = isTrue(r.ra)
+	switch {
+	case r.ra != "":
+		l.RA = isTrue(r.ra)
+	case r.noRA["LinkLocalAddressing"] || r.noRA["IPForward"] || r.noRA["IPv6Forwarding"]:
+	default:
+		l.RA, r.link.DefaultRA = l.DHCP6, !l.DHCP6
+	}
 	if x := r.oneOf("RouteTable"); x.value != "" {
 		t, ok := r.names.table(x.value)
 		switch {
