@@ -96,6 +96,7 @@ func TestWhatIsLeft(t *testing.T) {
 		{"script", "if ip rule | grep -q 192; then\n ip -4 route\n ip rule add from 192.0.2.1 table 5\nfi\n", "/a:3: ip rule add from 192.0.2.1 table 5: in a condition"},
 		{"interfaces", "iface eth0 inet static\n address 192.0.2.1/24\n post-down ip route add default dev eth0 table 5\n", "/a:3: post: it is added when the link goes down"},
 		{"netplan", "network:\n  ethernets:\n    eth0:\n      routes:\n      - to: default\n        via: 192.0.2.1\n        color: red\n", "/a.yaml:7: color: red: no route of a spec has it"},
+		{"netplan", "ethernets:\n  eth0: {dhcp4: true}\n", "/a.yaml:1: ethernets: {eth0: {dhcp4: true}}: netplan's keys are below `network`"},
 		{"networkd", "[Match]\nName=eth0\n[Route]\nGateway=192.0.2.1\nQuickAck=yes\n", "/a.network:5: QuickAck=yes: no route of a spec has it"},
 		// Without these a rule would be for others, and a route lead elsewhere: all of it is left.
 		{"networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nTable=5\nDSCP=46\n", "/a.network:5: Table=5 DSCP=46: no rule of a spec has `DSCP=`"},

@@ -54,12 +54,19 @@ func Netplan(root rootfs.Root, names Names, files ...string) (*Found, error) {
 		if err := yaml.Unmarshal(data, &doc); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if len(doc.Content) > 0 {
+		if len(doc.Content) > 0 && doc.Content[0].Kind != yaml.MappingNode {
+			f.left(fib.Origin{File: name}, "the whole file", "no YAML of netplan: it has no keys")
+		} else if len(doc.Content) > 0 {
 			m := merger{file: name}
 			m.merge(merged, doc.Content[0], 0)
 			if m.aliased > maxAliased {
 				return nil, fmt.Errorf("%s: its aliases come to more than %d values", name, maxAliased)
 			}
+		}
+	}
+	for _, e := range merged.entries() {
+		if e.key != "network" {
+			f.left(e.at, e.text(), "netplan's keys are below `network`")
 		}
 	}
 	n := &netplanReader{f: f, names: names, vrfs: map[string]string{}}
