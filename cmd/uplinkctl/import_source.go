@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/uplink-generator/uplink-generator/apply"
@@ -21,6 +22,7 @@ type source struct {
 	root  rootfs.Root
 	files []string // none: all that the host has of the kind
 	names importer.Names
+	alone bool // the files are not below the host's root
 }
 
 // String says what is read, for people.
@@ -43,8 +45,11 @@ func (s source) String() string {
 func (o *importing) source(files []string) (source, error) {
 	root := rootfs.At(o.root)
 	s := source{kind: o.from, root: root, files: files, names: importer.ReadNames(root)}
-	if len(files) > 0 {
-		s.root = rootfs.At("") // FILEs are named as this host sees them
+	if s.kind == "" && len(files) > 0 {
+		s.kind = kindOfFile(files[0])
+	}
+	if err := s.place(); err != nil {
+		return s, err
 	}
 	switch {
 	case s.kind == "kernel" && len(files) > 0:
@@ -52,8 +57,6 @@ func (o *importing) source(files []string) (source, error) {
 	case s.kind == "script" && len(files) == 0:
 		return s, fmt.Errorf("%w: name the script", errImportUsage)
 	case s.kind != "":
-	case len(files) > 0:
-		s.kind = kindOfFile(files[0])
 	case importer.HasNetplan(root):
 		s.kind = "netplan"
 	case importer.HasNetworkd(root):
@@ -66,6 +69,36 @@ func (o *importing) source(files []string) (source, error) {
 		return s, fmt.Errorf("nothing below %s configures a network in a way that is known here: name a FILE", root)
 	}
 	return s, nil
+}
+
+// place names FILEs as the host sees them that has them: the one below --root where all lie
+// there, and else this one. A script names no other files, and keeps its name.
+func (s *source) place() error {
+	if len(s.files) == 0 {
+		return nil
+	}
+	here, below := slices.Clone(s.files), []string{}
+	for i, f := range here {
+		abs, err := filepath.Abs(f)
+		if err != nil {
+			return err
+		}
+		if s.kind != "script" {
+			here[i] = abs
+		}
+		if rel, err := filepath.Rel(s.root.String(), abs); err == nil && filepath.IsLocal(rel) {
+			below = append(below, "/"+rel)
+		}
+	}
+	switch {
+	case s.root.IsHost():
+		s.files = here
+	case len(below) == len(here):
+		s.files = below
+	default:
+		s.root, s.files, s.alone = rootfs.At(""), here, true
+	}
+	return nil
 }
 
 // kindOfFile tells what a file is by its name.
@@ -93,7 +126,11 @@ func (s source) read() (*importer.Found, *apply.Snapshot, error) {
 		f, have, err := h.Found()
 		return f, &have, err
 	case "interfaces":
-		f, err := importer.Interfaces(s.root, s.names, s.files...)
+		read := importer.Interfaces
+		if s.alone {
+			read = importer.InterfacesElsewhere
+		}
+		f, err := read(s.root, s.names, s.files...)
 		return f, nil, err
 	case "networkd":
 		f, err := importer.Networkd(s.root, s.names, s.files...)

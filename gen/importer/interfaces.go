@@ -27,11 +27,21 @@ func HasInterfaces(root rootfs.Root) bool {
 // Interfaces reads files in the form of interfaces(5), with all that they include:
 // stanzas, and the ip(8) commands of their up lines. Without files it is InterfacesFile.
 func Interfaces(root rootfs.Root, names Names, files ...string) (*Found, error) {
+	return readInterfaces(&ifupdown{root: root}, names, files)
+}
+
+// InterfacesElsewhere is Interfaces for files of a host whose root is another: what they
+// include by absolute paths is not theirs, and left.
+func InterfacesElsewhere(root rootfs.Root, names Names, files ...string) (*Found, error) {
+	return readInterfaces(&ifupdown{root: root, elsewhere: true}, names, files)
+}
+
+func readInterfaces(r *ifupdown, names Names, files []string) (*Found, error) {
 	if len(files) == 0 {
 		files = []string{InterfacesFile}
 	}
 	f := &Found{From: "ifupdown's configuration"}
-	r := &ifupdown{f: f, root: root, sh: newShell(f, names), seen: map[string]bool{}}
+	r.f, r.sh, r.seen = f, newShell(f, names), map[string]bool{}
 	r.sh.stays = true
 	r.down = newShell(&Found{}, names)
 	for _, file := range files {
@@ -63,6 +73,8 @@ type ifupdown struct {
 	down *shell // of the down lines
 	seen map[string]bool
 	s    *stanza
+
+	elsewhere bool // the files belong to a host with another root
 }
 
 // stanza is one `iface`.
@@ -136,7 +148,9 @@ func (r *ifupdown) line(at fib.Origin, line string) {
 		}
 	case word == "source-directory":
 		r.end()
-		r.directory(at, line, rest)
+		if dir, ok := r.included(at, line, rest); ok {
+			r.directory(at, line, dir)
+		}
 	case word == "mapping" || word == "rename" || word == "template":
 		r.end()
 		r.f.left(at, line, "`%s` depends on the running host", word)
@@ -158,10 +172,23 @@ func cutWord(line string) (word, rest string) {
 	return line[:i], strings.TrimSpace(line[i:])
 }
 
-// source reads the files that a pattern names, relative to the one that names it.
+// included returns the path of what a file includes, relative to the one that names it.
+func (r *ifupdown) included(at fib.Origin, line, name string) (string, bool) {
+	switch {
+	case !path.IsAbs(name):
+		return path.Join(path.Dir(at.File), name), true
+	case r.elsewhere:
+		r.f.left(at, line, "it is not read: this file is not below --root")
+		return "", false
+	}
+	return name, true
+}
+
+// source reads the files that a pattern names.
 func (r *ifupdown) source(at fib.Origin, line, pattern string) {
-	if !path.IsAbs(pattern) {
-		pattern = path.Join(path.Dir(at.File), pattern)
+	pattern, ok := r.included(at, line, pattern)
+	if !ok {
+		return
 	}
 	files := []string{pattern}
 	if strings.ContainsAny(pattern, "*?[") {
@@ -179,9 +206,6 @@ func (r *ifupdown) source(at fib.Origin, line, pattern string) {
 
 // directory reads the files of a directory whose names ifupdown takes.
 func (r *ifupdown) directory(at fib.Origin, line, dir string) {
-	if !path.IsAbs(dir) {
-		dir = path.Join(path.Dir(at.File), dir)
-	}
 	names, err := r.root.ReadDir(dir)
 	if err != nil {
 		r.f.left(at, line, "%v", err)
