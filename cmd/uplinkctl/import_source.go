@@ -47,6 +47,11 @@ func (o *importing) source(files []string) (source, error) {
 	s := source{kind: o.from, root: root, files: files, names: importer.ReadNames(root)}
 	if s.kind == "" && len(files) > 0 {
 		s.kind = kindOfFile(files[0])
+		for _, f := range files[1:] {
+			if k := kindOfFile(f); k != s.kind {
+				return s, fmt.Errorf("%w: %s is for %s and %s for %s: import one kind, or say --from", errImportUsage, files[0], s.kind, f, k)
+			}
+		}
 	}
 	if err := s.place(); err != nil {
 		return s, err
