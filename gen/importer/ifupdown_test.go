@@ -49,6 +49,13 @@ iface eth3 inet static
 iface eth3 inet6 static
     address 2001:db8:4::10
 
+iface home inet static
+    address 203.0.113.10/24
+    gateway 203.0.113.254
+    metric 7
+    up ip rule add from 203.0.113.10 iif $IFACE table 1 pref 101
+auto eth4=home
+
 auto eth2
 iface eth2 inet6 static
     address 2001:db8:3::10

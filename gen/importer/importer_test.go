@@ -160,10 +160,13 @@ func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 		"iface d inet static\n netmask 25\n address 10.0.0.1\n address 10.0.0.2\n": "address add 10.0.0.1/25 dev d brd +\naddress add 10.0.0.2/25 dev d brd +",
 		"iface d\n address 10.0.0.1/24\n address 2001:db8::1/64\n address 10.1.0.1\n gateway 10.0.0.254\n gateway fe80::1\n": "address add 10.0.0.1/24 dev d brd +\n-6 address add 2001:db8::1/64 dev d\n" +
 			"address add 10.1.0.1/32 dev d\nroute add default via 10.0.0.254 dev d\n-6 route add default via fe80::1 dev d metric 1024",
+		"iface home inet static\n address 10.0.0.1/24\n up ip rule add iif $IFACE table 5\niface work inet static\n address 10.0.0.2/24\niface d inet static\n address 10.0.0.3/24\nauto d=home\nallow-hotplug e=work work\nauto /p*=work\n": "address add 10.0.0.1/24 dev d brd +\n" +
+			"address add 10.0.0.2/24 dev e brd +\naddress add 10.0.0.2/24 dev work brd +\nrule add priority 0 from all iif d lookup 5\n" +
+			"! /a:10: auto /p*=work: which interfaces /p* are depends on the running host\n! /a:6: iface d: it is configured as home",
 		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d": "-6 address add 2001:db8::1/64 dev d",
 	} {
 		kind := "script"
-		if strings.HasPrefix(script, "iface ") {
+		if strings.HasPrefix(script, "iface ") || strings.HasPrefix(script, "auto ") {
 			kind = "interfaces"
 		}
 		f := parse(t, kind, script)

@@ -41,7 +41,7 @@ func readInterfaces(r *ifupdown, names Names, files []string) (*Found, error) {
 		files = []string{InterfacesFile}
 	}
 	f := &Found{From: "ifupdown's configuration"}
-	r.f, r.sh, r.seen = f, newShell(f, names), map[string]bool{}
+	r.f, r.sh, r.seen, r.logical = f, newShell(f, names), map[string]bool{}, map[string][]string{}
 	r.sh.stays = true
 	r.down = newShell(&Found{}, names)
 	for _, file := range files {
@@ -50,6 +50,7 @@ func readInterfaces(r *ifupdown, names Names, files []string) (*Found, error) {
 		}
 		r.end()
 	}
+	r.finish()
 	f.Left = append(f.Left, r.down.f.Left...)
 	for _, a := range r.down.f.Addresses {
 		f.left(a.Origin, a.text(), "it is added when the link goes down")
@@ -74,12 +75,15 @@ type ifupdown struct {
 	seen map[string]bool
 	s    *stanza
 
-	elsewhere bool // the files belong to a host with another root
+	stanzas   []*stanza           // that are over
+	logical   map[string][]string // interfaces by the stanza that `auto` has them configured as
+	elsewhere bool                // the files belong to a host with another root
 }
 
 // stanza is one `iface`.
 type stanza struct {
-	link, family, method string
+	name, family, method string
+	link                 string // that has what the stanza says
 	at                   fib.Origin
 	options              []option
 	address              netip.Prefix // the first, of method static
@@ -132,14 +136,17 @@ func (r *ifupdown) line(at fib.Origin, line string) {
 			r.f.left(at, line, "it names no link")
 			return
 		}
-		r.s = &stanza{link: w[0], at: at}
+		r.s = &stanza{name: w[0], at: at}
 		if len(w) > 2 && w[1] != "inherits" {
 			r.s.family, r.s.method = w[1], w[2]
 		}
 		if i := slices.Index(w, "inherits"); i >= 0 {
 			r.f.left(at, line, "what it inherits is not looked up")
 		}
-	case word == "auto" || strings.HasPrefix(word, "allow-") || word == "no-auto-down" || word == "no-scripts":
+	case word == "auto" || strings.HasPrefix(word, "allow-"):
+		r.end()
+		r.auto(at, line, strings.Fields(rest))
+	case word == "no-auto-down" || word == "no-scripts":
 		r.end()
 	case word == "source":
 		r.end()
@@ -161,6 +168,22 @@ func (r *ifupdown) line(at fib.Origin, line string) {
 		r.f.left(at, line, "it stands in no stanza")
 	default:
 		r.s.options = append(r.s.options, option{strings.ReplaceAll(word, "_", "-"), rest, line, at})
+	}
+}
+
+// auto notes which interfaces are configured as which stanza: "eth0=home" is eth0 as home.
+func (r *ifupdown) auto(at fib.Origin, line string, words []string) {
+	for _, w := range words {
+		iface, name, mapped := strings.Cut(w, "=")
+		if !mapped {
+			name = iface
+		} else if strings.ContainsAny(iface, "/*?[") {
+			r.f.left(at, line, "which interfaces %s are depends on the running host", iface)
+			continue
+		}
+		if !slices.Contains(r.logical[name], iface) {
+			r.logical[name] = append(r.logical[name], iface)
+		}
 	}
 }
 
@@ -223,22 +246,51 @@ func (r *ifupdown) directory(at fib.Origin, line, dir string) {
 	}
 }
 
-// end takes the stanza that is over.
+// end notes the stanza that is over.
 func (r *ifupdown) end() {
-	s := r.s
-	if r.s = nil; s == nil || s.link == "" {
-		return
+	if r.s != nil && r.s.name != "" {
+		r.stanzas = append(r.stanzas, r.s)
 	}
-	iface := s.link
-	s.link, _, _ = strings.Cut(s.link, ":") // eth0:1 is an address of eth0
+	r.s = nil
+}
+
+// finish takes the stanzas, once it is known which interfaces are configured as which.
+func (r *ifupdown) finish() {
+	as := map[string]string{}
+	for name, ifaces := range r.logical {
+		for _, iface := range ifaces {
+			if name != iface {
+				as[iface] = name
+			}
+		}
+	}
+	for _, s := range r.stanzas {
+		ifaces := r.logical[s.name]
+		if ifaces == nil && as[s.name] != "" {
+			r.f.left(s.at, "iface "+s.name, "it is configured as %s", as[s.name])
+			continue
+		}
+		if ifaces == nil {
+			ifaces = []string{s.name}
+		}
+		for _, iface := range ifaces {
+			r.take(s, iface)
+		}
+	}
+}
+
+// take takes a stanza for one interface.
+func (r *ifupdown) take(of *stanza, iface string) {
+	s := *of
+	s.link, _, _ = strings.Cut(iface, ":") // eth0:1 is an address of eth0
 	if s.link == "lo" && s.method == "loopback" {
-		r.commands(iface, s)
+		r.commands(iface, &s)
 		return
 	}
 	l := *r.f.link(s.link, s.at)
 	switch s.family + " " + s.method {
 	case "inet static", "inet6 static", " ": // the last as ifupdown2 and ifupdown-ng take it
-		r.static(&l, s)
+		r.static(&l, &s)
 	case "inet dhcp":
 		l.Learn.DHCP4 = true
 	case "inet6 dhcp":
@@ -249,9 +301,9 @@ func (r *ifupdown) end() {
 	default:
 		l.Own = append(l.Own, Left{s.at, fmt.Sprintf("iface %s %s %s", iface, s.family, s.method), "no spec has this method"})
 	}
-	r.settings(&l, s)
+	r.settings(&l, &s)
 	*r.f.link(s.link, s.at) = l
-	r.commands(iface, s)
+	r.commands(iface, &s)
 }
 
 // static takes addresses and a gateway. ifupdown takes the first of each, ifupdown2 and
@@ -389,7 +441,7 @@ func (r *ifupdown) settings(l *Link, s *stanza) {
 
 // commands runs the lines of a stanza, with the variables that ifupdown gives them.
 func (r *ifupdown) commands(iface string, s *stanza) {
-	vars := map[string]string{"IFACE": iface, "LOGICAL": iface, "ADDRFAM": s.family, "METHOD": s.method}
+	vars := map[string]string{"IFACE": iface, "LOGICAL": s.name, "ADDRFAM": s.family, "METHOD": s.method}
 	for _, o := range s.options {
 		if !isCommand(o.name) {
 			name := strings.Map(func(c rune) rune {
