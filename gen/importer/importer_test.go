@@ -30,6 +30,9 @@ func TestIPAsItTakesIt(t *testing.T) {
 		"rule add from 2001:db8::1 table 5":                              "!without -6 the kernel refuses a rule with an IPv6 address",
 		"rule add dport 1-65535 table 5":                                 `!"1-65535" is not understood`,
 		"rule add from 10.0.0.1/8 table 5":                               "!10.0.0.1/8 has bits beyond its length",
+		"route add default via 198.51.100.1 dev eth1:1 table 5":          "route add default via 198.51.100.1 dev eth1 table 5",
+		"route add default table 5 nexthop dev eth1:1 nexthop dev eth2":  "route add default table 5 scope link nexthop dev eth1 weight 1 nexthop dev eth2 weight 1",
+		"addr add 198.51.100.11/24 dev eth1:1":                           "address add 198.51.100.11/24 dev eth1 brd +",
 		"route add default via 192.0.2.1 table nope":                     `!no table is called "nope" in rt_tables`,
 		"route add default":                                              "!neither `via` nor `dev`",
 		"-n other route add default dev eth0":                            "!it works in another network namespace",
@@ -163,7 +166,8 @@ func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 		"iface home inet static\n address 10.0.0.1/24\n up ip rule add iif $IFACE table 5\niface work inet static\n address 10.0.0.2/24\niface d inet static\n address 10.0.0.3/24\nauto d=home\nallow-hotplug e=work work\nauto /p*=work\n": "address add 10.0.0.1/24 dev d brd +\n" +
 			"address add 10.0.0.2/24 dev e brd +\naddress add 10.0.0.2/24 dev work brd +\nrule add priority 0 from all iif d lookup 5\n" +
 			"! /a:10: auto /p*=work: which interfaces /p* are depends on the running host\n! /a:6: iface d: it is configured as home",
-		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d": "-6 address add 2001:db8::1/64 dev d",
+		"iface d:1 inet static\n address 10.0.0.1/24\n up ip route add default via 10.0.0.254 dev $IFACE table 5\n": "address add 10.0.0.1/24 dev d brd +\nroute add default via 10.0.0.254 dev d table 5",
+		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d":                  "-6 address add 2001:db8::1/64 dev d",
 	} {
 		kind := "script"
 		if strings.HasPrefix(script, "iface ") || strings.HasPrefix(script, "auto ") {

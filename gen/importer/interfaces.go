@@ -282,7 +282,7 @@ func (r *ifupdown) finish() {
 // take takes a stanza for one interface.
 func (r *ifupdown) take(of *stanza, iface string) {
 	s := *of
-	s.link, _, _ = strings.Cut(iface, ":") // eth0:1 is an address of eth0
+	s.link = withoutLabel(iface)
 	if s.link == "lo" && s.method == "loopback" {
 		r.commands(iface, &s)
 		return

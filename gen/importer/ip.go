@@ -107,6 +107,16 @@ func (p *ipArgs) next() string {
 	return s
 }
 
+// device takes the next argument for a link.
+func (p *ipArgs) device() string { return withoutLabel(p.next()) }
+
+// withoutLabel makes eth1 of eth1:1, which is a label of its addresses, as the kernel does
+// (dev_ioctl, net/core/dev_ioctl.c).
+func withoutLabel(name string) string {
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
 // word takes the next argument if it is one of the words, which may be shortened.
 func (p *ipArgs) word(words ...string) string {
 	if len(p.args) == 0 || p.args[0] == "" {
@@ -261,14 +271,14 @@ func (p *ipArgs) link() error {
 			}
 			c.mtu = n
 		case "dev":
-			c.name = p.next()
+			c.name = p.device()
 		default:
 			if c.name != "" {
 				p.lose(append([]string{w}, p.args...)...)
 				p.args = nil
 				continue
 			}
-			c.name = w
+			c.name = withoutLabel(w)
 		}
 	}
 	if c.name == "" {
@@ -300,7 +310,7 @@ func (p *ipArgs) address() error {
 				p.lose("scope", s)
 			}
 		case p.word("dev") != "":
-			a.Link = p.next()
+			a.Link = p.device()
 		case p.word("label") != "":
 			p.lose("label", p.next())
 		case p.word("metric", "priority", "preference") != "":
@@ -325,7 +335,7 @@ func (p *ipArgs) address() error {
 				return unknownWord(p.next())
 			}
 			if p.c.verb == "flush" {
-				a.Link = p.next()
+				a.Link = p.device()
 				continue
 			}
 			x, err := p.prefix()

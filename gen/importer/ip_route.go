@@ -55,7 +55,7 @@ func (p *ipArgs) route() error {
 			hop.Via, err = p.via()
 		case a == "dev" || a == "oif":
 			p.next()
-			hop.Link = p.next()
+			hop.Link = p.device()
 		case a == "onlink":
 			p.next()
 			hop.OnLink = true
@@ -160,7 +160,7 @@ func (p *ipArgs) nexthops() (hops []fib.Nexthop, err error) {
 			case "via":
 				hop.Via, err = p.via()
 			case "dev":
-				hop.Link = p.next()
+				hop.Link = p.device()
 			case "weight":
 				var n uint32
 				n, err = p.number(16)
