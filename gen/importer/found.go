@@ -132,8 +132,14 @@ func (f *Found) link(name string, at fib.Origin) *Link {
 }
 
 // settle fills in what the kernel would: the link of a gateway, and the priority of
-// rules without one.
+// rules without one. Of a rule's prefixes it compares no more bits than their length
+// (fib4_rule_match, net/ipv4/fib_rules.c), and yet a delete has to name the others as well:
+// they are there up to here.
 func (f *Found) settle() {
+	for i := range f.Rules {
+		r := &f.Rules[i]
+		r.From, r.To = r.From.Masked(), r.To.Masked()
+	}
 	f.Rules = slices.DeleteFunc(f.Rules, func(r Rule) bool { return !r.AnyPriority && isKernels(r.Key()) })
 	f.Routes = slices.DeleteFunc(f.Routes, func(r Route) bool {
 		for i := range r.Nexthops {

@@ -29,7 +29,9 @@ func TestIPAsItTakesIt(t *testing.T) {
 		"rule add pref 5 iif eth0 goto 9":                                "rule add priority 5 from all iif eth0 goto 9",
 		"rule add from 2001:db8::1 table 5":                              "!without -6 the kernel refuses a rule with an IPv6 address",
 		"rule add dport 1-65535 table 5":                                 `!"1-65535" is not understood`,
-		"rule add from 10.0.0.1/8 table 5":                               "!10.0.0.1/8 has bits beyond its length",
+		"rule add from 10.0.0.1/8 table 5":                               "rule add priority 0 from 10.0.0.1/8 lookup 5", // see settle
+		"route add 10.1.2.3/16 dev eth1":                                 "!10.1.2.3/16 has bits beyond its length, which the kernel refuses",
+		"-6 route add 2001:db8:5::1/64 dev eth1":                         "-6 route add 2001:db8:5::/64 dev eth1 metric 1024",
 		"route add default via 198.51.100.1 dev eth1:1 table 5":          "route add default via 198.51.100.1 dev eth1 table 5",
 		"route add default table 5 nexthop dev eth1:1 nexthop dev eth2":  "route add default table 5 scope link nexthop dev eth1 weight 1 nexthop dev eth2 weight 1",
 		"addr add 198.51.100.11/24 dev eth1:1":                           "address add 198.51.100.11/24 dev eth1 brd +",
@@ -166,6 +168,9 @@ func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 		"iface home inet static\n address 10.0.0.1/24\n up ip rule add iif $IFACE table 5\niface work inet static\n address 10.0.0.2/24\niface d inet static\n address 10.0.0.3/24\nauto d=home\nallow-hotplug e=work work\nauto /p*=work\n": "address add 10.0.0.1/24 dev d brd +\n" +
 			"address add 10.0.0.2/24 dev e brd +\naddress add 10.0.0.2/24 dev work brd +\nrule add priority 0 from all iif d lookup 5\n" +
 			"! /a:10: auto /p*=work: which interfaces /p* are depends on the running host\n! /a:6: iface d: it is configured as home",
+		"ip rule add from 192.0.2.10/24 table 5 pref 9; ip rule del from 192.0.2.0/24 table 5": "rule add priority 9 from 192.0.2.10/24 lookup 5\n" +
+			"! /a:1: ip rule del from 192.0.2.0/24 table 5: it takes away what is not added here",
+		"ip -6 route add 2001:db8:5::1/64 dev d table 5; ip -6 route del 2001:db8:5::7/64 table 5":                  "",
 		"iface d:1 inet static\n address 10.0.0.1/24\n up ip route add default via 10.0.0.254 dev $IFACE table 5\n": "address add 10.0.0.1/24 dev d brd +\nroute add default via 10.0.0.254 dev d table 5",
 		"ip addr add 192.0.2.1/24 dev d; ip addr add 2001:db8::1/64 dev d; ip -4 addr flush dev d":                  "-6 address add 2001:db8::1/64 dev d",
 	} {
@@ -214,6 +219,10 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 		{"script", "", script + "ip link set mtu 1400 dev eth1\n", "", []string{
 			`not carried over: /a:4: ip link set mtu 1400 dev eth1: with manage = "policy" the MTU is left to whoever configures eth1`,
 		}},
+		{"script", "", script + "ip rule add from 10.1.2.3/8 to 10.9.9.9/16 table 9 pref 7\n", "from = \"10.0.0.0/8\"\nto = \"10.9.0.0/16\"", nil},
+		{"networkd", "", "[Match]\nName=eth0\n[Network]\nAddress=192.0.2.10/24\n[Route]\nGateway=192.0.2.1\nTable=5\n[Route]\nDestination=10.1.2.3/16\nGateway=192.0.2.1\nTable=5\n[RoutingPolicyRule]\nFrom=192.0.2.10/24\nTable=5\n", "to = \"10.1.0.0/16\"", nil},
+		{"networkd", "", "[Match]\nName=eth0\n[Network]\nAddress=192.0.2.10/24\n[Route]\nGateway=192.0.2.1\nTable=5\n[RoutingPolicyRule]\nFrom=192.0.2.10/24\nTable=5\n", "from = [\"192.0.2.0/24\"]", nil},
+		{"netplan", "", "network:\n  ethernets:\n    eth0:\n      addresses: [192.0.2.10/24]\n      routes: [{to: default, via: 192.0.2.1, table: 5}, {to: 10.1.2.3/16, via: 192.0.2.1, table: 5}]\n", "to = \"10.1.0.0/16\"", nil},
 		{"script", ByLink, script + "ip link set mtu 1400 dev eth1\n", "", []string{"not carried over: /a:4: the settings of eth1: it is no uplink"}},
 		{"interfaces", "", "iface eth0 inet static\n address 192.0.2.10/24\n mtu 1300\n up ip link set mtu 1400 dev $IFACE\n up ip rule add from 192.0.2.10 table 5\n", "", []string{
 			`not carried over: /a:4: ip link set mtu 1400 dev $IFACE: with manage = "policy" the MTU is left to whoever configures eth0`,

@@ -193,7 +193,9 @@ func (p *ipArgs) finishRoute(r *Route, hop fib.Nexthop, hops []fib.Nexthop, scop
 	if !r.Dst.IsValid() {
 		r.Dst = r.Family.Any()
 	}
-	if r.Dst != r.Dst.Masked() {
+	if r.Family == fib.Inet6 {
+		r.Dst = r.Dst.Masked() // as the kernel does
+	} else if r.Dst != r.Dst.Masked() {
 		return errIP(fmt.Sprintf("%s has bits beyond its length, which the kernel refuses", r.Dst))
 	}
 	single := hop != (fib.Nexthop{})

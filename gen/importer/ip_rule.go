@@ -2,7 +2,6 @@ package importer
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -137,9 +136,6 @@ func (p *ipArgs) finishRule(r *Rule) error {
 		return errIP("without -6 the kernel refuses a rule with an IPv6 address")
 	}
 	for _, x := range []*netip.Prefix{&r.From, &r.To} {
-		if x.IsValid() && *x != x.Masked() {
-			return errIP(fmt.Sprintf("%s has bits beyond its length", *x))
-		}
 		if x.Bits() == 0 {
 			*x = netip.Prefix{}
 		}

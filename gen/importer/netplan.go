@@ -312,7 +312,7 @@ func (n *netplanReader) routes(link string, v *value) {
 	for _, k := range v.entries() {
 		switch k.key {
 		case "to":
-			to = k.scalar
+			to = masked(k.scalar)
 		case "type":
 			typ = k.scalar
 		case "on-link":

@@ -25,7 +25,7 @@ func (r *networkReader) route(s section) {
 	for _, x := range s.given() {
 		switch x.key {
 		case "Destination":
-			to = x.value
+			to = masked(x.value)
 			inet6 = inet6 || strings.Contains(to, ":")
 		case "Gateway":
 			learned = strings.HasPrefix(x.value, "_")
@@ -146,6 +146,15 @@ func hexByte(s string) string {
 		return "?" + s
 	}
 	return strconv.FormatUint(n, 16)
+}
+
+// masked is a destination as networkd takes it, from which the kernel would refuse bits
+// beyond its length.
+func masked(to string) string {
+	if p, ok := parsePrefix(to); ok {
+		return p.Masked().String()
+	}
+	return to
 }
 
 func (s section) texts() string {
