@@ -51,6 +51,11 @@ func parseArguments(args []string) (a arguments, err error) {
 			return a, fmt.Errorf("unexpected %q", option)
 		}
 	}
+	if a.root != "" {
+		if err := run.CheckRoot(a.root); err != nil {
+			return a, fmt.Errorf("--root %s: %w", a.root, err)
+		}
+	}
 	a.dirs = args
 	if n := len(args); !a.version && (a.render != (n == 0) || n > 3) || slices.Contains(args, "") {
 		return a, errDirectories

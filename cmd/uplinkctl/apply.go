@@ -88,7 +88,7 @@ func applyCommand() *command {
 	return &command{
 		name: "apply", usage: applyUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "")
+			rootOption(f, &root)
 			seconds(f, &wait, "wait")
 			f.StringVar(&link, "link", "", "")
 			f.BoolVar(&dryRun, "dry-run", false, "")
@@ -194,7 +194,7 @@ func diffCommand() *command {
 	var root string
 	return &command{
 		name: "diff", usage: diffUsage,
-		flags: func(f *flag.FlagSet) { f.StringVar(&root, "root", "", "") },
+		flags: func(f *flag.FlagSet) { rootOption(f, &root) },
 		run: noArguments(diffUsage, func(stdout, stderr io.Writer) error {
 			h, err := host.Open(context.Background(), root, 0, false)
 			if err != nil {
@@ -225,7 +225,7 @@ func downCommand() *command {
 	return &command{
 		name: "down", usage: downUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "")
+			rootOption(f, &root)
 			f.BoolVar(&dryRun, "dry-run", false, "")
 			f.BoolVar(&ifNeeded, "if-needed", false, "")
 		},

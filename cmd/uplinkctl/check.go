@@ -49,7 +49,7 @@ func checkCommand() *command {
 	return &command{
 		name: "check", usage: checkUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "")
+			rootOption(f, &root)
 			f.BoolVar(&state, "state", false, "")
 			f.BoolVar(&strict, "strict", false, "")
 			f.Func("format", "", func(s string) error {

@@ -111,7 +111,7 @@ func TestSARIFShape(t *testing.T) {
 	if uri("/etc/uplink/uplink.toml") != "file:///etc/uplink/uplink.toml" {
 		t.Error(uri("/etc/uplink/uplink.toml"))
 	}
-	if code, stdout, _ := runCommand(checkCommand(), "--format", "sarif", "--root", "/nonexistent"); code != run.ExitFail || stdout != "" {
+	if code, stdout, _ := runCommand(checkCommand(), "--format", "sarif", "--root", t.TempDir()); code != run.ExitFail || stdout != "" {
 		t.Errorf("no spec: %d %s", code, stdout)
 	}
 }

@@ -25,6 +25,15 @@ type command struct {
 	run         func(args []string, stdout, stderr io.Writer) int
 }
 
+// rootOption adds --root. What is no directory is refused before anything is looked at: below
+// it there would be no spec, and reload would take away what is in effect.
+func rootOption(f *flag.FlagSet, to *string) {
+	f.Func("root", "", func(dir string) error {
+		*to = dir
+		return run.CheckRoot(dir)
+	})
+}
+
 // seconds adds an option that takes a number of them, which *to is without it.
 func seconds(f *flag.FlagSet, to *time.Duration, name string) {
 	f.Func(name, "", func(s string) error {

@@ -140,7 +140,7 @@ func (q *question) flags(f *flag.FlagSet) {
 	})
 	f.StringVar(&p.IIF, "iif", "", "")
 	f.StringVar(&p.OIF, "oif", "", "")
-	f.StringVar(&q.root, "root", "", "")
+	rootOption(f, &q.root)
 	f.BoolVar(&q.all, "all", false, "")
 	f.BoolVar(&q.offline, "offline", false, "")
 	f.BoolVar(&q.asJSON, "json", false, "")

@@ -37,7 +37,7 @@ func exportCommand() *command {
 	return &command{
 		name: "export", usage: exportUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "")
+			rootOption(f, &root)
 			f.Func("format", "", func(s string) error {
 				if s != "iproute2" && s != "json" {
 					return errors.New("there are iproute2 and json")

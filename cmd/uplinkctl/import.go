@@ -72,7 +72,7 @@ func importCommand() *command {
 				}
 				return nil
 			})
-			f.StringVar(&o.root, "root", "", "")
+			rootOption(f, &o.root)
 			f.StringVar(&o.output, "output", "", "")
 			f.BoolVar(&o.force, "force", false, "")
 		},

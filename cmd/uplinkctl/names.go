@@ -30,7 +30,7 @@ func namesCommand() *command {
 	var root string
 	return &command{
 		name: "names", usage: namesUsage,
-		flags: func(f *flag.FlagSet) { f.StringVar(&root, "root", "", "") },
+		flags: func(f *flag.FlagSet) { rootOption(f, &root) },
 		run: func(files []string, stdout, stderr io.Writer) int {
 			if root == "" || len(files) == 0 {
 				for _, name := range spec.Names(rootfs.At(root), files...) {

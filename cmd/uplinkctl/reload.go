@@ -39,7 +39,7 @@ func reloadCommand() *command {
 	return &command{
 		name: "reload", usage: reloadUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "")
+			rootOption(f, &root)
 			seconds(f, &o.Wait, "wait")
 			f.BoolVar(&o.IfChanged, "if-changed", false, "")
 		},

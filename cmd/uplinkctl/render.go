@@ -39,7 +39,7 @@ func renderCommand() *command {
 	return &command{
 		name: "render", usage: renderUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&r.Root, "root", "", "")
+			rootOption(f, &r.Root)
 			f.StringVar(&output, "output", "", "")
 			f.Func("systemd-version", "", func(s string) error {
 				r.Version = s

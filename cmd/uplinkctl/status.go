@@ -43,7 +43,7 @@ func statusCommand() *command {
 	return &command{
 		name: "status", usage: statusUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "")
+			rootOption(f, &root)
 			f.BoolVar(&all, "all", false, "")
 			f.BoolVar(&asJSON, "json", false, "")
 		},

@@ -57,7 +57,7 @@ func tryCommand() *command {
 	return &command{
 		name: "try", usage: tryUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "")
+			rootOption(f, &root)
 			seconds(f, &o.Timeout, "timeout")
 			seconds(f, &o.Wait, "wait")
 			f.BoolVar(&confirm, "confirm", false, "")

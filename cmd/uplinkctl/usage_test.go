@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 )
 
 // TestUsagesFitATerminal is for those who ask for help in 80 columns.
@@ -51,4 +56,35 @@ func TestTheReadmeHasTheCommandsOfTheUsage(t *testing.T) {
 	listed = slices.DeleteFunc(listed, func(s string) bool { return s == "uplinkctl" }) // (or just `uplinkctl`)
 	sameSet(t, "command", "README.md", "commands()", listed, known)
 	sameSet(t, "command", "uplinkctl help", "commands()", slices.DeleteFunc(helped, func(s string) bool { return s == "help" }), known)
+}
+
+// TestARootThatIsNone gives each command that takes --root what is no directory: nothing is
+// read, taken away or made.
+func TestARootThatIsNone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	writeFile(t, "file", fine)
+	tried := 0
+	for _, c := range commands() {
+		flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+		if c.flags(flags); flags.Lookup("root") == nil {
+			continue
+		}
+		tried++
+		for root, want := range map[string]string{"typo": "no such directory", "file": "not a directory", "": "no such directory"} {
+			var stdout, stderr bytes.Buffer
+			args := []string{c.name, "--root", root}
+			if c.name == "explain" {
+				args = []string{c.name, "-", "8.8.8.8", "--root", root}
+			}
+			if code := uplinkctl(args, &stdout, &stderr); code != run.ExitUsage || stdout.Len() > 0 || !strings.Contains(stderr.String(), fmt.Sprintf("%q", root)) || !strings.Contains(stderr.String(), want) {
+				t.Errorf("%q: exit status %d\n%s%s", args, code, stdout.String(), stderr.String())
+			}
+		}
+	}
+	if tried < 15 {
+		t.Errorf("%d commands take --root", tried)
+	}
+	if _, err := os.Lstat("typo"); err == nil {
+		t.Error("the directory was made")
+	}
 }

@@ -38,7 +38,7 @@ func verifyCommand() *command {
 	return &command{
 		name: "verify", usage: verifyUsage,
 		flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "")
+			rootOption(f, &root)
 			f.BoolVar(&asJSON, "json", false, "")
 		},
 		run: noArguments(verifyUsage, func(stdout, stderr io.Writer) error {

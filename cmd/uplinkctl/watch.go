@@ -36,7 +36,7 @@ func watchCommand() *command {
 	var root string
 	return &command{
 		name: "watch", usage: watchUsage,
-		flags: func(f *flag.FlagSet) { f.StringVar(&root, "root", "", "") },
+		flags: func(f *flag.FlagSet) { rootOption(f, &root) },
 		run: noArguments(watchUsage, func(_, stderr io.Writer) error {
 			ctx, stop := interruptible()
 			defer stop()

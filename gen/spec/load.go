@@ -35,13 +35,14 @@ const (
 	maxSize = 8 << 20
 )
 
-// ErrNone is returned by Load where there is no spec at all.
+// ErrNone is what Load fails with where there is no spec at all.
 var ErrNone = errors.New("no spec: there is neither uplink/uplink.toml nor a drop-in in " + strings.Join(searchPath, ", "))
 
 // Load reads the spec of the host whose root directory is root: the first
 // uplink/uplink.toml of /etc, /run, /usr/local/lib and /usr/lib, the drop-ins of
-// all four, and the credential uplink.toml. It returns ErrNone where there is
-// none of them, and Errors, with all that is wrong in any file.
+// all four, and the credential uplink.toml. Where there is none of them
+// the error is ErrNone, which says below which root unless that is the running host's;
+// otherwise it is Errors, with all that is wrong in any file.
 func Load(root rootfs.Root) (*Spec, error) {
 	files, err := find(root)
 	if err != nil {
@@ -106,6 +107,9 @@ func find(root rootfs.Root) ([]string, error) {
 		files = append(files, name)
 	}
 	if len(files) == 0 {
+		if !root.IsHost() {
+			return nil, fmt.Errorf("%w below %s", ErrNone, root)
+		}
 		return nil, ErrNone
 	}
 	return files, nil

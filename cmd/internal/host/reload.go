@@ -83,6 +83,7 @@ type reload struct {
 	backend  spec.Backend
 	state    fib.State // as far as this kernel goes; empty without a spec
 	gone     bool      // there is no spec
+	none     string    // why there is no uplink, if that is so
 	networkd bool      // runs here
 
 	tree, old units.Tree        // what is rendered, and what was
@@ -114,8 +115,8 @@ func isOff(root string, stderr io.Writer) bool {
 
 // announce tells people of the spec that will be brought into effect.
 func (r *reload) announce() {
-	if r.gone {
-		fmt.Fprintf(r.stderr, "uplinkctl: %v: all that is there of an earlier one is taken away\n", spec.ErrNone)
+	if r.none != "" {
+		fmt.Fprintf(r.stderr, "uplinkctl: %s: all that is there of an earlier one is taken away\n", r.none)
 	}
 	run.WarnOfExposure(r.stderr, "uplinkctl", r.Root)
 }
@@ -165,6 +166,9 @@ func (r *reload) read() (err error) {
 	r.state, r.backend, err = r.State(r.stderr)
 	if r.gone = errors.Is(err, spec.ErrNone); err != nil && !r.gone {
 		return err
+	}
+	if r.gone {
+		r.none = err.Error()
 	}
 	if !r.gone {
 		if r.tree, err = r.render(); err != nil {

@@ -46,6 +46,19 @@ func CheckArguments(args []string) error {
 	return nil
 }
 
+// CheckRoot refuses a host's root directory that is none, which would have no spec, and be
+// made by who writes below it.
+func CheckRoot(dir string) error {
+	st, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("no such directory")
+	case err == nil && !st.IsDir():
+		return errors.New("not a directory")
+	}
+	return err
+}
+
 // Version returns the line that --version prints.
 func Version(program string) string {
 	s := program + " " + version
