@@ -278,3 +278,24 @@ func TestApplyForceIsKept(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutAnUplink takes away what is in effect, by a spec that has been cut off and then by
+// none at all, and says so.
+func TestWithoutAnUplink(t *testing.T) {
+	s := newShower(t, "dual-stack")
+	for _, c := range []struct{ what, spec, want string }{
+		{"a comment", "# [uplink.isp1]\n", "uplinkctl: the spec has no uplink: all that is there of an earlier one is taken away\n"},
+		{"no spec", "", " below " + s.root + ": all that is there of an earlier one is taken away\n"},
+	} {
+		err := os.WriteFile(s.spec(), []byte(c.spec), 0o644)
+		if c.spec == "" {
+			err = os.Remove(s.spec())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code, text := s.show(t, 0, nil, false, "reload"); code != 0 || !strings.Contains(text, c.want) {
+			t.Errorf("%s: exit status %d\n%s", c.what, code, text)
+		}
+	}
+}

@@ -28,6 +28,7 @@ const (
 	NothingSelects      ID = "nothing-selects"
 	MetricAlone         ID = "metric-without-default-route"
 	ManyRules           ID = "many-rules"
+	NoUplink            ID = "no-uplink"
 )
 
 // Kinds says in one sentence each what the kinds are, for those who list them.
@@ -42,6 +43,7 @@ var Kinds = []struct {
 	{MetricAlone, "metric is for the default routes in table main, and the uplink has none there"},
 	{NoConnectedSubnet, "packets from an address to its own subnet go to a gateway"},
 	{NoDefaultRoute, "traffic that asks for no address has no way out"},
+	{NoUplink, "the spec has no uplink: to bring it into effect takes away all of an earlier one"},
 	{NoWayOut, "rules lead into a table that has no default route"},
 	{NothingSelects, "no rule and no route in main leads to an uplink"},
 	{ShadowedRule, "a rule is never asked, because an earlier one takes all that it selects"},
@@ -73,6 +75,12 @@ func Run(s *spec.Spec, state fib.State) []Warning {
 		c.waysOut(u)
 		c.sources(u)
 		c.gateways(u)
+	}
+	if len(s.Uplinks) == 0 && len(s.Files) > 0 {
+		c.found = append(c.found, Warning{
+			ID: NoUplink, Origin: fib.Origin{File: s.Files[0]}, Help: "add an [uplink.NAME]; if it is to be so, take the file away",
+			Text: "the spec has no uplink: to bring it into effect takes away all that is there of an earlier one",
+		})
 	}
 	c.mainDefaults()
 	c.shadowed()

@@ -161,10 +161,13 @@ func TestWarnings(t *testing.T) {
 			"no-connected-subnet rt2: packets from 198.51.100.10 to its own subnet 198.51.100.0/24 go to the gateway 192.0.2.1: table `isp1` does not have the subnet",
 			"shadowed-rule rt2: ",
 		}},
+		{"an empty file", "", []string{"no-uplink : the spec has no uplink: to bring it into effect takes away all "}},
+		{"only a comment and a back end", "# [uplink.isp1]\nbackend = \"auto\"\n", []string{"no-uplink : "}},
+		{"an empty table", "[uplink]\n", []string{"no-uplink : "}},
 	} {
 		var have []string
 		for _, w := range warningsOf(t, rootWith(t, c.spec)) {
-			if w.Origin.File != "/etc/uplink/uplink.toml" || w.Origin.Line == 0 || w.Help == "" {
+			if w.Origin.File != "/etc/uplink/uplink.toml" || (w.Origin.Line == 0) != (w.ID == check.NoUplink) || w.Help == "" {
 				t.Errorf("%s: %+v", c.name, w)
 			}
 			have = append(have, fmt.Sprintf("%s %s: %s$", w.ID, w.Uplink, w.Text))
@@ -185,7 +188,7 @@ func TestWarnings(t *testing.T) {
 
 // TestKinds wants each kind to be listed once, in order.
 func TestKinds(t *testing.T) {
-	if len(check.Kinds) != 13 || !slices.IsSortedFunc(check.Kinds, func(a, b struct {
+	if len(check.Kinds) != 14 || !slices.IsSortedFunc(check.Kinds, func(a, b struct {
 		ID   check.ID
 		What string
 	}) int {

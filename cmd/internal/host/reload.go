@@ -169,6 +169,8 @@ func (r *reload) read() (err error) {
 	}
 	if r.gone {
 		r.none = err.Error()
+	} else if len(r.state.Links) == 0 {
+		r.none = "the spec has no uplink"
 	}
 	if !r.gone {
 		if r.tree, err = r.render(); err != nil {
