@@ -67,8 +67,6 @@ func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]st
 		case err == nil:
 			return run.ExitOK
 		case errors.Is(err, errDiffers):
-		case errors.Is(err, spec.ErrNone):
-			fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
 		default:
 			run.Report(stderr, "uplinkctl", err)
 		}

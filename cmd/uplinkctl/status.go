@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -49,9 +48,6 @@ func statusCommand() *command {
 		},
 		run: noArguments(statusUsage, func(stdout, stderr io.Writer) error {
 			s, err := host.ReadStatus(root, stderr)
-			if errors.Is(err, spec.ErrNone) {
-				return fmt.Errorf("%w\nuplink.toml(5) says what to write there, `uplinkctl help` what can be done with it", err)
-			}
 			if err != nil {
 				return err
 			}

@@ -297,5 +297,11 @@ func TestWithoutAnUplink(t *testing.T) {
 		if code, text := s.show(t, 0, nil, false, "reload"); code != 0 || !strings.Contains(text, c.want) {
 			t.Errorf("%s: exit status %d\n%s", c.what, code, text)
 		}
+		// There is nothing left to be taken away.
+		none, _, _ := strings.Cut(strings.TrimPrefix(c.want, "uplinkctl: "), ": all that")
+		code, text := s.show(t, 0, nil, false, "try")
+		if code != 1 || !strings.HasPrefix(text, "uplinkctl: there is nothing to try: ") || !strings.Contains(text, none+"\n") || strings.Contains(text, "uplink.toml(5) says ") != (c.spec == "") {
+			t.Errorf("try of %s: exit status %d\n%s", c.what, code, text)
+		}
 	}
 }

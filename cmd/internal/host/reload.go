@@ -83,7 +83,7 @@ type reload struct {
 	backend  spec.Backend
 	state    fib.State // as far as this kernel goes; empty without a spec
 	gone     bool      // there is no spec
-	none     string    // why there is no uplink, if that is so
+	none     error     // why there is no uplink, if that is so
 	networkd bool      // runs here
 
 	tree, old units.Tree        // what is rendered, and what was
@@ -115,8 +115,8 @@ func isOff(root string, stderr io.Writer) bool {
 
 // announce tells people of the spec that will be brought into effect.
 func (r *reload) announce() {
-	if r.none != "" {
-		fmt.Fprintf(r.stderr, "uplinkctl: %s: all that is there of an earlier one is taken away\n", r.none)
+	if r.none != nil {
+		fmt.Fprintf(r.stderr, "uplinkctl: %v: all that is there of an earlier one is taken away\n", r.none)
 	}
 	run.WarnOfExposure(r.stderr, "uplinkctl", r.Root)
 }
@@ -168,9 +168,9 @@ func (r *reload) read() (err error) {
 		return err
 	}
 	if r.gone {
-		r.none = err.Error()
+		r.none = err
 	} else if len(r.state.Links) == 0 {
-		r.none = "the spec has no uplink"
+		r.none = errors.New("the spec has no uplink")
 	}
 	if !r.gone {
 		if r.tree, err = r.render(); err != nil {

@@ -84,6 +84,9 @@ func (h *Host) try(ctx context.Context, root string, o TryOptions, said io.Write
 	if same, err := r.isInEffect(); err != nil {
 		return nil, false, err
 	} else if same {
+		if r.none != nil {
+			return nil, false, fmt.Errorf("there is nothing to try: %w", r.none)
+		}
 		return nil, false, ErrNothingToTry
 	}
 	r.announce()

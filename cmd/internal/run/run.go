@@ -199,6 +199,9 @@ func Report(w io.Writer, program string, err error) {
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintf(w, "%s: %s\n", program, strings.TrimSuffix(line, "\n"))
 		}
+		if errors.Is(err, spec.ErrNone) {
+			fmt.Fprintln(w, "uplink.toml(5) says what to write there, `uplinkctl help` what can be done with it")
+		}
 		if denied {
 			fmt.Fprintf(w, "%s: only root may do this: run it with sudo\n", program)
 		}
