@@ -66,11 +66,21 @@ type ForeignError struct {
 	Route Route
 }
 
-// Error names what is in the way, and whose it is.
+// Error names what is in the way, whose it is, and what to do: nobody is to remove the route
+// that they came in by.
 func (e *ForeignError) Error() string {
+	what := fmt.Sprintf("ip %s: a route of %s is in the way", e.Want, ProtocolName(e.Route.Protocol))
 	have := Op{Verb: RouteAdd, Route: &e.Route.Route, Owner: fib.Some(e.Route.Protocol), tableName: e.Want.tableName}
-	return fmt.Sprintf("ip %s: a route of %s is in the way (%s): remove it, or give one of them another metric",
-		e.Want, ProtocolName(e.Route.Protocol), have)
+	r := e.Want.Route
+	switch {
+	case r.Table == fib.TableMain && r.IsDefault() && len(r.Nexthops) == 1:
+		return fmt.Sprintf("%s (%s): where whoever configures the link adds it, leave `default-route` out of the uplink (%s); or give one of them another metric", what, have, r.Origin)
+	case e.Route.Unread == "" && r.Same(&e.Route.Route) && (e.Route.Protocol == ProtocolBoot || e.Route.Protocol == ProtocolStatic):
+		// By number: the table's name may not be registered yet.
+		ours := Op{Verb: RouteReplace, Route: r}
+		return fmt.Sprintf("%s (the same but for its owner): `ip %s` hands it over in place; what adds it at boot has to go as well", what, ours.Batch())
+	}
+	return fmt.Sprintf("%s (%s): remove it, or give one of them another metric", what, have)
 }
 
 // Unwrap returns ErrForeign.

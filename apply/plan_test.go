@@ -350,6 +350,45 @@ func TestForeignRouteInTheWay(t *testing.T) {
 	}
 }
 
+// TestForeignRouteIsHandedOver wants the remedy that leaves no moment without the route: where
+// it is the same but for its owner the command that hands it over, and no such command where
+// its owner would only add it again.
+func TestForeignRouteIsHandedOver(t *testing.T) {
+	const spec = "[uplink.isp1]\ninterface = \"card0\"\naddresses = [\"192.0.2.10/24\", \"2001:db8:1::10/64\"]\ngateways = [\"192.0.2.1\", \"2001:db8:1::1\"]\ndefault-route = true\n"
+	const elsewhere = "): remove it, or give one of them another metric"
+	for _, c := range []struct {
+		what     string
+		family   fib.Family
+		table    uint32
+		protocol uint8
+		mtu      uint32
+		unread   string
+		want     string // the end
+	}{
+		{"the same", fib.Inet, 10000, apply.ProtocolBoot, 0, "", " isp1 proto 118: a route of boot scripts (protocol boot) is in the way (the same but for its owner): `ip route replace default via 192.0.2.1 dev card0 table 10000 proto 118` hands it over in place; what adds it at boot has to go as well"},
+		{"the same, IPv6", fib.Inet6, 10000, apply.ProtocolStatic, 0, "", ": `ip -6 route replace default via 2001:db8:1::1 dev card0 table 10000 proto 118 metric 1024` hands it over in place; what adds it at boot has to go as well"},
+		{"what its owner adds again", fib.Inet, 10000, apply.ProtocolDHCP, 0, "", elsewhere},
+		{"another one", fib.Inet, 10000, apply.ProtocolBoot, 1400, "", elsewhere},
+		{"with what a spec cannot say", fib.Inet, 10000, apply.ProtocolBoot, 0, "tos 0x10", elsewhere},
+		{"the default in main", fib.Inet, fib.TableMain, apply.ProtocolBoot, 0, "", "(route add default via 192.0.2.1 dev card0 proto 3): where whoever configures the link adds it, leave `default-route` out of the uplink (/etc/uplink/uplink.toml:1); or give one of them another metric"},
+	} {
+		k := kerneltest.NewFake(kerneltest.Links...)
+		via := map[fib.Family]string{fib.Inet: "192.0.2.1", fib.Inet6: "2001:db8:1::1"}[c.family]
+		k.Routes = append(k.Routes, apply.Route{Protocol: c.protocol, Unread: c.unread, Route: fib.Route{
+			Family: c.family, Table: c.table, Dst: c.family.Any(), Type: fib.Unicast, Metric: c.family.Metric(0), MTU: c.mtu,
+			Nexthops: []fib.Nexthop{{Link: "card0", Via: netip.MustParseAddr(via)}},
+		}})
+		s := state(t, spec)
+		for i := range s.Routes {
+			s.Routes[i].Origin.File = "/etc/uplink/uplink.toml"
+		}
+		_, _, err := on(k).Plan(s)
+		if !errors.Is(err, apply.ErrForeign) || !strings.HasSuffix(err.Error(), c.want) {
+			t.Errorf("%s: %v\nwant …%s", c.what, err, c.want)
+		}
+	}
+}
+
 // TestForeignRouteBesideOurs wants a change of ours not to replace a route of another's
 // with the same key, as the kernel would: it takes the first.
 func TestForeignRouteBesideOurs(t *testing.T) {
