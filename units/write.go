@@ -47,7 +47,7 @@ func Rendered(dir string) (Tree, error) {
 		}
 		data, err := w.root.ReadFile(n, maxOwnSize)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", n, err)
+			return nil, w.fail(n, err)
 		}
 		t = append(t, File{n, data})
 	}
@@ -71,7 +71,7 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 	for _, f := range t {
 		wanted[f.Path] = true
 		if err := w.stage(f); err != nil {
-			return Changes{}, fmt.Errorf("%s: %w", f.Path, bare(err))
+			return Changes{}, w.fail(f.Path, err)
 		}
 	}
 	if err := w.writeAside(); err != nil {
@@ -88,7 +88,7 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 		s := w.staged[0]
 		// Not os.Rename, which looks first whether a directory is there.
 		if err := retry(func() error { return syscall.Rename(s.temp, s.path) }); err != nil {
-			return done, fmt.Errorf("%s: %w", s.name, err)
+			return done, w.fail(s.name, err)
 		}
 		w.staged = w.staged[1:]
 		done.Written = append(done.Written, s.name)
@@ -100,7 +100,7 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 			err = os.Remove(path)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return done, fmt.Errorf("%s: %w", name, bare(err))
+			return done, w.fail(name, err)
 		}
 		done.Removed = append(done.Removed, name)
 		// A drop-in's directory goes with its last file; where others are in it, it stays.
@@ -172,15 +172,15 @@ func makeDir(path string) error {
 func (w *writer) lock() (unlock func(), err error) {
 	path, err := w.dir(networkDir)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", networkDir, bare(err))
+		return nil, w.fail(networkDir, err)
 	}
 	d, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", networkDir, bare(err))
+		return nil, w.fail(networkDir, err)
 	}
 	if err := retry(func() error { return syscall.Flock(int(d.Fd()), syscall.LOCK_EX) }); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("%s: lock: %w", networkDir, err)
+		return nil, w.fail(networkDir, fmt.Errorf("lock: %w", err))
 	}
 	return func() { d.Close() }, nil
 }
@@ -222,7 +222,7 @@ func (w *writer) writeAside() error {
 		var a aside
 		for i := first; i < len(w.staged); i += threads {
 			if err := a.write(&w.staged[i]); err != nil {
-				done <- fmt.Errorf("%s: %w", w.staged[i].name, bare(err))
+				done <- w.fail(w.staged[i].name, err)
 				return
 			}
 		}
@@ -375,12 +375,17 @@ func (w *writer) readDir(dir string) ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, w.fail(dir, err)
 	}
 	return names, nil
 }
 
-// bare takes the path off an error, which the caller says as the host sees it.
+// fail says which of the host's files an error is about, by where it is on this machine.
+func (w *writer) fail(name string, err error) error {
+	return fmt.Errorf("%s: %w", filepath.Join(w.root.String(), name), bare(err))
+}
+
+// bare takes the path off an error, which is said as the caller knows it.
 func bare(err error) error {
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		return pe.Err

@@ -25,7 +25,7 @@ func TestThousandsOfFilesAreWrittenAsFewAre(t *testing.T) {
 	}
 	before := snapshot(t, dir)
 	done, err := tree.Write(dir)
-	if err == nil || err.Error() != run+stuck+": directory not empty" {
+	if err == nil || err.Error() != dir+run+stuck+": directory not empty" {
 		t.Errorf("got %v", err)
 	}
 	if len(done.Written)+len(done.Removed) != 0 {

@@ -206,7 +206,7 @@ func TestWhereNothingCanBeWrittenAllStaysAsItWas(t *testing.T) {
 		name  string
 		there map[string]string
 		tree  Tree
-		want  string // the whole error
+		want  string // the whole error, below the directory
 		is    error
 	}{
 		{"a file of another in our place", map[string]string{run + "10-uplink-b.network": theirs}, first, run + "10-uplink-b.network: not a file of uplink-generator, but in the place of one: move it away", ErrForeign},
@@ -230,7 +230,7 @@ func TestWhereNothingCanBeWrittenAllStaysAsItWas(t *testing.T) {
 			}
 			before := snapshot(t, dir)
 			done, err := tt.tree.Write(dir)
-			if err == nil || err.Error() != tt.want || tt.is != nil && !errors.Is(err, tt.is) {
+			if err == nil || err.Error() != dir+tt.want || tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 			if len(done.Written)+len(done.Removed) != 0 {
@@ -388,7 +388,7 @@ func TestAFullDiskLeavesEverythingAsItWas(t *testing.T) {
 		was := snapshot(t, dir)
 		big := treeOf(run+"10-uplink-a.network", ours+"new", run+"10-uplink-c.network", ours+strings.Repeat("x", 1<<20), tablesFile, ours+"new")
 		done, err := big.Write(dir)
-		if !errors.Is(err, syscall.ENOSPC) || err.Error() != run+"10-uplink-c.network: no space left on device" {
+		if !errors.Is(err, syscall.ENOSPC) || err.Error() != dir+run+"10-uplink-c.network: no space left on device" {
 			t.Errorf("got %v", err)
 		}
 		if len(done.Written)+len(done.Removed) != 0 {
@@ -418,7 +418,7 @@ func TestAReadOnlyDirectoryIsSaidByItsName(t *testing.T) {
 			{"a new directory", treeOf(run+"y.network.d/10-uplink-a.conf", ours), run + "y.network.d/10-uplink-a.conf: read-only file system"},
 			{"a file that goes", treeOf(run+"10-uplink-a.network", ours), run + "x.network.d/10-uplink-a.conf: read-only file system"},
 		} {
-			if _, err := tt.tree.Write(dir); err == nil || err.Error() != tt.want {
+			if _, err := tt.tree.Write(dir); err == nil || err.Error() != dir+tt.want {
 				t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
 			}
 		}
@@ -426,7 +426,7 @@ func TestAReadOnlyDirectoryIsSaidByItsName(t *testing.T) {
 		if _, err := treeOf(run+"10-uplink-a.network", ours, run+"x.network.d/10-uplink-a.conf", ours).Write(dir); err != nil {
 			t.Error(err)
 		}
-		if _, err := (Tree{}).Write(filepath.Join(dir, "none")); err == nil || err.Error() != "/run/systemd/network: read-only file system" {
+		if _, err := (Tree{}).Write(filepath.Join(dir, "none")); err == nil || err.Error() != dir+"/none/run/systemd/network: read-only file system" {
 			t.Errorf("no directory: got %v", err)
 		}
 	})

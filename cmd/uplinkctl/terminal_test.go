@@ -305,3 +305,13 @@ func TestWithoutAnUplink(t *testing.T) {
 		}
 	}
 }
+
+// TestRenderWhereOneMayNotWrite wants the real path, and not to be sent to sudo for a
+// directory of one's own.
+func TestRenderWhereOneMayNotWrite(t *testing.T) {
+	s := newShower(t, "dual-stack")
+	code, text := s.show(t, 0, nil, true, "render --systemd-version 257 --output "+s.root)
+	if want := "uplinkctl: " + s.root + "/run/systemd/network: permission denied\n"; code != 1 || !strings.HasSuffix(text, want) {
+		t.Errorf("exit status %d\n%s\nwant %s", code, text, want)
+	}
+}
