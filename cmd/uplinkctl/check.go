@@ -69,8 +69,7 @@ func checkCommand() *command {
 				wrong = "--state is text"
 			}
 			if wrong != "" {
-				fmt.Fprintf(stderr, "uplinkctl check: %s\n%s", wrong, checkUsage)
-				return run.ExitUsage
+				return wrongUsage(stderr, checkUsage, wrong)
 			}
 			var found findings
 			s, st, err := run.Check(root, files...)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,6 +47,40 @@ func seconds(f *flag.FlagSet, to *time.Duration, name string) {
 	})
 }
 
+// wrongUsage says what is wrong with the arguments of a command, and how it is called.
+func wrongUsage(stderr io.Writer, usage string, what any) int {
+	synopsis, _, _ := strings.Cut(usage, "\n\n")
+	name := strings.Fields(synopsis)[2] // "Usage: uplinkctl NAME"
+	fmt.Fprintf(stderr, "uplinkctl %s: %v\n%s\n`uplinkctl help %s` says more\n", name, what, synopsis, name)
+	return run.ExitUsage
+}
+
+// ofOptions says what package flag has against an option as people write it, and which one
+// may be meant.
+func ofOptions(f *flag.FlagSet, err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	text := strings.TrimSuffix(err.Error(), ": parse error")
+	if name, unknown := strings.CutPrefix(text, "flag provided but not defined: -"); unknown {
+		var known []string
+		f.VisitAll(func(o *flag.Flag) { known = append(known, "--"+o.Name) })
+		return errors.New(maybe("there is no option --"+name, spec.DidYouMean("--"+name, known)))
+	}
+	if name, bare := strings.CutPrefix(text, "flag needs an argument: -"); bare {
+		return fmt.Errorf("--%s needs a value", name)
+	}
+	return errors.New(strings.NewReplacer(" for flag -", " for --", " for -", " for --").Replace(text))
+}
+
+// maybe puts a suggestion behind what is wrong, if there is one.
+func maybe(wrong, suggestion string) string {
+	if suggestion == "" {
+		return wrong
+	}
+	return wrong + ": " + suggestion
+}
+
 // interruptible returns a context that ends on SIGINT and SIGTERM: what has been
 // done by then is undone.
 func interruptible() (context.Context, context.CancelFunc) {
@@ -60,8 +95,7 @@ var errDiffers = errors.New("the kernel differs from the spec")
 func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
 	return func(args []string, stdout, stderr io.Writer) int {
 		if len(args) > 0 {
-			fmt.Fprintf(stderr, "uplinkctl: unexpected %q\n%s", args[0], usage)
-			return run.ExitUsage
+			return wrongUsage(stderr, usage, fmt.Sprintf("unexpected %q", args[0]))
 		}
 		switch err := f(stdout, stderr); {
 		case err == nil:
@@ -75,10 +109,9 @@ func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]st
 }
 
 // printState is a command that reads a spec, as check does, and prints something of it.
-func printState(name, usage, root string, files []string, stderr io.Writer, f func(*spec.Spec, *fib.State) error) int {
+func printState(usage, root string, files []string, stderr io.Writer, f func(*spec.Spec, *fib.State) error) int {
 	if root != "" && len(files) > 0 {
-		fmt.Fprintf(stderr, "uplinkctl %s: --root says where to look, and FILE what to read: give one of them\n%s", name, usage)
-		return run.ExitUsage
+		return wrongUsage(stderr, usage, "--root says where to look, and FILE what to read: give one of them")
 	}
 	s, state, err := run.Check(root, files...)
 	if err == nil {

@@ -77,8 +77,7 @@ func explainCommand() *command {
 				err = q.addresses(words)
 			}
 			if err != nil {
-				fmt.Fprintf(stderr, "uplinkctl explain: %v\n%s", err, explainUsage)
-				return run.ExitUsage
+				return wrongUsage(stderr, explainUsage, err)
 			}
 			e, err := q.answer(stderr)
 			if err == nil && q.asJSON {
@@ -107,7 +106,7 @@ func interleaved(f *flag.FlagSet, args []string) (words []string, err error) {
 	for len(args) > 0 {
 		words = append(words, args[0])
 		if err := f.Parse(args[1:]); err != nil {
-			return nil, err
+			return nil, ofOptions(f, err)
 		}
 		args = f.Args()
 	}
@@ -116,19 +115,20 @@ func interleaved(f *flag.FlagSet, args []string) (words []string, err error) {
 
 func (q *question) flags(f *flag.FlagSet) {
 	p := &q.packet
-	number := func(name string, bits int, to func(uint64)) {
+	number := func(name, want string, bits int, to func(uint64)) {
 		f.Func(name, "", func(s string) error {
 			n, err := strconv.ParseUint(s, 0, bits)
-			if err == nil {
-				to(n)
+			if err != nil {
+				return errors.New(want)
 			}
-			return err
+			to(n)
+			return nil
 		})
 	}
-	number("mark", 32, func(n uint64) { p.Mark = uint32(n) })
-	number("uid", 32, func(n uint64) { p.UID = fib.Some(uint32(n)) })
-	number("sport", 16, func(n uint64) { p.SPort = uint16(n) })
-	number("dport", 16, func(n uint64) { p.DPort = uint16(n) })
+	number("mark", "a number like 0x10", 32, func(n uint64) { p.Mark = uint32(n) })
+	number("uid", "a user's number, like 1000", 32, func(n uint64) { p.UID = fib.Some(uint32(n)) })
+	number("sport", "a port's number, like 443", 16, func(n uint64) { p.SPort = uint16(n) })
+	number("dport", "a port's number, like 443", 16, func(n uint64) { p.DPort = uint16(n) })
 	f.Func("proto", "", func(s string) error {
 		// Of others RTM_GETROUTE wants to hear nothing (rtm_getroute_parse_ip_proto in
 		// net/ipv4/route.c).

@@ -47,7 +47,7 @@ func exportCommand() *command {
 			})
 		},
 		run: func(files []string, stdout, stderr io.Writer) int {
-			return printState("export", exportUsage, root, files, stderr, func(s *spec.Spec, state *fib.State) error {
+			return printState(exportUsage, root, files, stderr, func(s *spec.Spec, state *fib.State) error {
 				*state, _ = blocks.Lay(*state, blocks.Threshold) // ip(8) can say all of it
 				if format == "json" {
 					return exportJSON(stdout, s, state)

@@ -36,7 +36,7 @@ func graphCommand() *command {
 		name: "graph", usage: graphUsage,
 		flags: func(f *flag.FlagSet) { rootOption(f, &root) },
 		run: func(files []string, stdout, stderr io.Writer) int {
-			return printState("graph", graphUsage, root, files, stderr, func(_ *spec.Spec, state *fib.State) error {
+			return printState(graphUsage, root, files, stderr, func(_ *spec.Spec, state *fib.State) error {
 				_, err := io.WriteString(stdout, drawState(state))
 				return err
 			})

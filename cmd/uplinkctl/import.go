@@ -80,8 +80,7 @@ func importCommand() *command {
 			code, err := o.run(files, stdout, stderr)
 			switch {
 			case errors.Is(err, errImportUsage):
-				fmt.Fprintf(stderr, "uplinkctl import: %v\n%s", err, importUsage)
-				return run.ExitUsage
+				return wrongUsage(stderr, importUsage, err)
 			case err != nil:
 				run.Report(stderr, "uplinkctl", err)
 				return run.ExitFail

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 const usage = `Usage: uplinkctl COMMAND [OPTIONS]
@@ -110,11 +111,14 @@ func uplinkctl(args []string, stdout, stderr io.Writer) int {
 			fmt.Fprint(stdout, c.usage)
 			return run.ExitOK
 		case err != nil:
-			fmt.Fprintf(stderr, "uplinkctl %s: %v\n%s", name, err, c.usage)
-			return run.ExitUsage
+			return wrongUsage(stderr, c.usage, ofOptions(flags, err))
 		}
 		return c.run(flags.Args(), stdout, stderr)
 	}
-	fmt.Fprintf(stderr, "uplinkctl: there is no command %q\n%s", name, usage)
+	var names []string
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	fmt.Fprintf(stderr, "uplinkctl: %s (`uplinkctl help` lists the commands)\n", maybe(fmt.Sprintf("there is no command %q", name), spec.DidYouMean(name, names)))
 	return run.ExitUsage
 }

@@ -37,7 +37,7 @@ func namesCommand() *command {
 					fmt.Fprintln(stdout, name)
 				}
 			}
-			return printState("names", namesUsage, root, files, stderr, func(*spec.Spec, *fib.State) error { return nil })
+			return printState(namesUsage, root, files, stderr, func(*spec.Spec, *fib.State) error { return nil })
 		},
 	}
 }

@@ -49,8 +49,7 @@ func renderCommand() *command {
 		},
 		run: func(args []string, stdout, stderr io.Writer) int {
 			if len(args) > 0 {
-				fmt.Fprintf(stderr, "uplinkctl render: unexpected %q\n%s", args[0], renderUsage)
-				return run.ExitUsage
+				return wrongUsage(stderr, renderUsage, fmt.Sprintf("unexpected %q", args[0]))
 			}
 			tree, notes, err := r.Render()
 			if err != nil {

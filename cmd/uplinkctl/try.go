@@ -17,7 +17,6 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
-	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 )
 
 const tryUsage = `Usage: uplinkctl try [--root DIR] [--timeout SECONDS] [--wait SECONDS]
@@ -73,11 +72,9 @@ func tryCommand() *command {
 			}
 			switch {
 			case chosen > 1:
-				fmt.Fprintf(stderr, "uplinkctl try: --confirm, --cancel and --go-back exclude each other\n%s", tryUsage)
-				return run.ExitUsage
+				return wrongUsage(stderr, tryUsage, "--confirm, --cancel and --go-back exclude each other")
 			case o.Timeout == 0:
-				fmt.Fprintf(stderr, "uplinkctl try: --timeout 0 leaves no time to keep it\n%s", tryUsage)
-				return run.ExitUsage
+				return wrongUsage(stderr, tryUsage, "--timeout 0 leaves no time to keep it")
 			}
 			return noArguments(tryUsage, func(stdout, stderr io.Writer) error {
 				switch {

@@ -257,7 +257,7 @@ func (d *decoder) tableRef(v any) Table {
 				names = append(names, n)
 			}
 			slices.Sort(names)
-			d.fail(didYouMean(v, names), "no uplink is called %s", quote(v))
+			d.fail(DidYouMean(v, names), "no uplink is called %s", quote(v))
 		}
 	default:
 		d.wrongType(v, "a number, \"main\", \"default\" or an uplink's name")

@@ -190,9 +190,9 @@ func (e *Error) place() {
 	e.width = utf8.RuneCountInString(text[start:max(start, end)])
 }
 
-// didYouMean returns a suggestion for a misspelt word: the nearest of the known
+// DidYouMean returns a suggestion for a misspelt word: the nearest of the known
 // ones, if it is near enough that it may be a slip.
-func didYouMean(word string, known []string) string {
+func DidYouMean(word string, known []string) string {
 	best, least := "", 1+max(1, len(word)/3)
 	for _, k := range known {
 		if d := distance(strings.ToLower(strings.ReplaceAll(word, "_", "-")), k); d < least {

@@ -370,7 +370,7 @@ func TestDidYouMean(t *testing.T) {
 		if want != "" {
 			want = "did you mean `" + want + "`?"
 		}
-		if got := didYouMean(word, slices.Concat(uplinkKeys, topKeys)); got != want {
+		if got := DidYouMean(word, slices.Concat(uplinkKeys, topKeys)); got != want {
 			t.Errorf("%s: %q, want %q", word, got, want)
 		}
 	}

@@ -104,7 +104,7 @@ func (d *decoder) ipproto(v any) uint8 {
 	}
 	p, known := IPProtocols[s]
 	if !known {
-		d.fail(didYouMean(s, slices.Sorted(maps.Keys(IPProtocols))), "%s is not an IP protocol that a rule can select here", quote(s))
+		d.fail(DidYouMean(s, slices.Sorted(maps.Keys(IPProtocols))), "%s is not an IP protocol that a rule can select here", quote(s))
 	}
 	return p
 }

@@ -188,7 +188,7 @@ func (s *Spec) multipath() {
 			for i := range s.Uplinks {
 				names[i] = s.Uplinks[i].Name
 			}
-			s.Fail("no uplink is called "+quote(m.Uplink), didYouMean(m.Uplink, names), at...)
+			s.Fail("no uplink is called "+quote(m.Uplink), DidYouMean(m.Uplink, names), at...)
 		case len(u.Gateways) == 0 && u.learnsAny():
 			s.Fail("uplink `"+u.Name+"` learns its gateway, which cannot be written into a multipath route", "give it `gateways`", at...)
 		case len(u.Gateways) == 0 && !u.hasDefault():

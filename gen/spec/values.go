@@ -41,7 +41,7 @@ func (d *decoder) key() string {
 // unknown reports a key that does not exist, with the one that may be meant.
 func (d *decoder) unknown(where string, known []string) {
 	key := d.key()
-	help := didYouMean(key, known)
+	help := DidYouMean(key, known)
 	if help == "" {
 		help = "known here are " + strings.Join(known, ", ")
 	}
@@ -133,7 +133,7 @@ func (d *decoder) word(v any, words ...string) int {
 			return i
 		}
 	}
-	d.fail(didYouMean(s, words), "`%s` takes %s, not %s", d.key(), want, quote(s))
+	d.fail(DidYouMean(s, words), "`%s` takes %s, not %s", d.key(), want, quote(s))
 	return -1
 }
 
