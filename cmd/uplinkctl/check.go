@@ -47,7 +47,7 @@ func checkCommand() *command {
 	var state, strict bool
 	format := "text"
 	return &command{
-		name: "check", usage: checkUsage,
+		name: "check", usage: checkUsage, files: true,
 		flags: func(f *flag.FlagSet) {
 			rootOption(f, &root)
 			f.BoolVar(&state, "state", false, "")

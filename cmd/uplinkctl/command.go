@@ -22,6 +22,7 @@ import (
 // runs; run gets what is left of the arguments, and returns an exit code.
 type command struct {
 	name, usage string
+	files       bool // what is left are FILEs
 	flags       func(*flag.FlagSet)
 	run         func(args []string, stdout, stderr io.Writer) int
 }
@@ -53,6 +54,19 @@ func wrongUsage(stderr io.Writer, usage string, what any) int {
 	name := strings.Fields(synopsis)[2] // "Usage: uplinkctl NAME"
 	fmt.Fprintf(stderr, "uplinkctl %s: %v\n%s\n`uplinkctl help %s` says more\n", name, what, synopsis, name)
 	return run.ExitUsage
+}
+
+// lateOption returns the first option that stands behind a FILE. Behind "--" there is none.
+func lateOption(args, files []string) string {
+	if n := len(args) - len(files); n > 0 && args[n-1] == "--" {
+		return ""
+	}
+	for _, f := range files {
+		if len(f) > 1 && f[0] == '-' {
+			return f
+		}
+	}
+	return ""
 }
 
 // ofOptions says what package flag has against an option as people write it, and which one

@@ -35,7 +35,7 @@ func exportCommand() *command {
 	var root string
 	format := "iproute2"
 	return &command{
-		name: "export", usage: exportUsage,
+		name: "export", usage: exportUsage, files: true,
 		flags: func(f *flag.FlagSet) {
 			rootOption(f, &root)
 			f.Func("format", "", func(s string) error {

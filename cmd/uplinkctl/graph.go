@@ -33,7 +33,7 @@ Examples:
 func graphCommand() *command {
 	var root string
 	return &command{
-		name: "graph", usage: graphUsage,
+		name: "graph", usage: graphUsage, files: true,
 		flags: func(f *flag.FlagSet) { rootOption(f, &root) },
 		run: func(files []string, stdout, stderr io.Writer) int {
 			return printState(graphUsage, root, files, stderr, func(_ *spec.Spec, state *fib.State) error {

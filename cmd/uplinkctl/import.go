@@ -55,7 +55,7 @@ type importing struct {
 func importCommand() *command {
 	var o importing
 	return &command{
-		name: "import", usage: importUsage,
+		name: "import", usage: importUsage, files: true,
 		flags: func(f *flag.FlagSet) {
 			f.Func("from", "", func(s string) error {
 				switch s {

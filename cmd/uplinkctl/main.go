@@ -113,6 +113,9 @@ func uplinkctl(args []string, stdout, stderr io.Writer) int {
 		case err != nil:
 			return wrongUsage(stderr, c.usage, ofOptions(flags, err))
 		}
+		if option := lateOption(args, flags.Args()); c.files && option != "" {
+			return wrongUsage(stderr, c.usage, fmt.Sprintf("options come before FILEs: %s stands behind %s (a FILE of that name is ./%[1]s)", option, flags.Arg(0)))
+		}
 		return c.run(flags.Args(), stdout, stderr)
 	}
 	var names []string

@@ -29,7 +29,7 @@ Examples:
 func namesCommand() *command {
 	var root string
 	return &command{
-		name: "names", usage: namesUsage,
+		name: "names", usage: namesUsage, files: true,
 		flags: func(f *flag.FlagSet) { rootOption(f, &root) },
 		run: func(files []string, stdout, stderr io.Writer) int {
 			if root == "" || len(files) == 0 {
