@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -111,7 +112,17 @@ func TestSARIFShape(t *testing.T) {
 	if uri("/etc/uplink/uplink.toml") != "file:///etc/uplink/uplink.toml" {
 		t.Error(uri("/etc/uplink/uplink.toml"))
 	}
-	if code, stdout, _ := runCommand(checkCommand(), "--format", "sarif", "--root", t.TempDir()); code != run.ExitFail || stdout != "" {
-		t.Errorf("no spec: %d %s", code, stdout)
+}
+
+// TestCheckOfNoSpec wants those who read the output to find the error there.
+func TestCheckOfNoSpec(t *testing.T) {
+	for format, want := range map[string]string{
+		"json":  `^\{\s+"version": 1,\s+"ok": false,\s+"files": \[\],\s+"errors": \[\s+\{\s+"id": "spec-error",\s+"file": "/etc/uplink/uplink.toml",\s+"message": "no spec: [^"]+"\s+\}\s+\],\s+"warnings": \[\]\s+\}\s+$`,
+		"sarif": `"level": "error",\s+"message": \{\s+"text": "no spec: [^"]+"\s+\},\s+"locations": \[\s+\{\s+"physicalLocation": \{\s+"artifactLocation": \{\s+"uri": "file:///etc/uplink/uplink.toml"\s+\}\s+\}`,
+	} {
+		code, stdout, stderr := runCommand(checkCommand(), "--format", format, "--root", t.TempDir())
+		if code != run.ExitFail || stderr != "" || !regexp.MustCompile(want).MatchString(stdout) {
+			t.Errorf("%s: exit status %d\n%s%s", format, code, stdout, stderr)
+		}
 	}
 }
