@@ -3,7 +3,6 @@ package spec
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -62,7 +61,11 @@ func (d *decoder) spec(tree map[string]any) *Spec {
 				})
 			})
 		case "uplink":
+			nameless := d.nameless(v)
 			d.table(v, func(name string, v any) {
+				if _, isTable := v.(map[string]any); nameless && !isTable {
+					return
+				}
 				if d.uplinkName(name) {
 					s.Uplinks = append(s.Uplinks, d.uplink(name, v))
 				}
@@ -77,42 +80,6 @@ func (d *decoder) spec(tree map[string]any) *Spec {
 		}
 	})
 	return s
-}
-
-// uplinkName checks the name of an uplink.
-func (d *decoder) uplinkName(name string) bool {
-	help := againstName(name)
-	if help != "" {
-		d.doc.failKey(d.path, quote(name)+" cannot be an uplink's name", help)
-	}
-	return help == ""
-}
-
-// IsName says whether an uplink may be called so.
-func IsName(name string) bool { return againstName(name) == "" }
-
-// againstName says what is against a name that becomes a table's name and part of file
-// names; "" for nothing.
-func againstName(name string) string {
-	switch name {
-	case "default", "main", "local", "unspec", "all", "lo":
-		return "it has a meaning of its own for iproute2 or systemd"
-	case "":
-		return "give it one, as in [uplink.isp1]"
-	}
-	if len(name) > 64 {
-		return "at most 64 characters"
-	}
-	for i, c := range name {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
-		if !letter && (i == 0 || c != '-' && c != '.') {
-			return "letters, digits, `_`, and after the first also `-` and `.`"
-		}
-	}
-	if _, err := strconv.ParseUint(name, 0, 64); err == nil {
-		return "iproute2 would take it for the number of a table"
-	}
-	return ""
 }
 
 func (d *decoder) uplink(name string, v any) Uplink {
@@ -182,6 +149,10 @@ func (d *decoder) uplink(name string, v any) Uplink {
 			d.list(v, "tables: [[uplink.NAME.route]]", func(v any) { u.Routes = append(u.Routes, d.route(v)) })
 		case "rule":
 			d.list(v, "tables: [[uplink.NAME.rule]]", func(v any) { u.Rules = append(u.Rules, d.rule(v)) })
+		case "uplink":
+			d.doc.failKey(d.path, "what stands below [uplink."+short(name)+"] is of that uplink", "write [uplink.NAME], a header of its own")
+		case "backend", "main-routes-first":
+			d.doc.failKey(d.path, "`"+key+"` is no key of an uplink", "put it above the first [uplink.NAME]")
 		default:
 			d.unknown(" in an uplink", uplinkKeys)
 		}
