@@ -29,7 +29,9 @@ func (e *encoder) encodeAddress(a *fib.Address, del bool, index func(string) uin
 	if addr.Is4() && a.Prefix.Bits() < 31 {
 		e.attrAddr(unix.IFA_BROADCAST, fib.BroadcastOf(a.Prefix))
 	}
-	e.attr8(ifaProto, fib.Protocol)
+	if MarksAddresses() {
+		e.attr8(ifaProto, fib.Protocol)
+	}
 }
 
 // decodeAddress reads the payload of an RTM_NEWADDR.

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -64,8 +65,10 @@ func (k *Kernel) HasInet6() bool {
 }
 
 // MarksAddresses says whether the kernel keeps the owner of an address (IFA_PROTO,
-// since Linux 5.18).
-func MarksAddresses() bool {
+// since Linux 5.18). `setarch --uname-2.6` has a program take it for one that does not.
+func MarksAddresses() bool { return marksAddresses() }
+
+var marksAddresses = sync.OnceValue(func() bool {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {
 		return false
@@ -75,7 +78,7 @@ func MarksAddresses() bool {
 	ma, _ := strconv.Atoi(major)
 	mi, _ := strconv.Atoi(minor)
 	return ma > 5 || ma == 5 && mi >= 18
-}
+})
 
 func (k *Kernel) name(index uint32) string {
 	if n, ok := k.byID[index]; ok {
