@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
 // Journal remembers which addresses are ours. Routes and rules bear our protocol
@@ -86,6 +88,17 @@ func (j *Journal) after(p Plan) error {
 		if o.Verb == AddressDel {
 			delete(j.entries, entry(o.Address.Link, o.Address.Prefix))
 		}
+	}
+	return j.save()
+}
+
+// Forget has addresses be somebody else's from now on.
+func (j *Journal) Forget(addresses []fib.Address) error {
+	if err := j.read(); err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		delete(j.entries, entry(a.Link, a.Prefix))
 	}
 	return j.save()
 }

@@ -107,6 +107,16 @@ func TestJournal(t *testing.T) {
 	has("down by the watch", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24", "198.51.100.10/24")
 	fake.Addresses = fake.Addresses[:3]
 
+	// So is what somebody else has taken over.
+	heir := process()
+	bring(t, heir, sourced)
+	if err := heir.Journal.Forget([]fib.Address{{Link: "card1", Prefix: netip.MustParsePrefix("2001:db8:2::10/64")}}); err != nil {
+		t.Fatal(err)
+	}
+	bring(t, heir, "")
+	has("down by an heir", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24", "2001:db8:2::10/64")
+	fake.Addresses = fake.Addresses[:3]
+
 	// What another process has added meanwhile is ours.
 	bring(t, process(), dualStack)
 	bring(t, watch, "")

@@ -108,6 +108,13 @@ func (r *Resolved) postpone(links map[string]error) {
 	})
 }
 
+// spare puts off all of another State.
+func (r *Resolved) spare(other Resolved) {
+	r.Later.Addresses = slices.Concat(r.Later.Addresses, other.Addresses, other.Later.Addresses)
+	r.Later.Rules = slices.Concat(r.Later.Rules, other.Rules, other.Later.Rules)
+	r.Later.Routes = slices.Concat(r.Later.Routes, other.Routes, other.Later.Routes)
+}
+
 // answer is the error of a stage: the first one. A State that is kept needs all of them,
 // or it would be tried as often as there are links in trouble.
 func (a *Applier) answer(so, next error) error {

@@ -303,3 +303,23 @@ func TestWatcherGoesDeaf(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSpared takes nothing away of what somebody else is taking over, and adds nothing.
+func TestSpared(t *testing.T) {
+	fake := kerneltest.NewFake(kerneltest.Links...)
+	a := on(fake)
+	bring(t, a, dualStack)
+	fake.Sent = 0
+	a.Spared = state(t, dualStack)
+	if r := bring(t, a, ""); fake.Sent != 0 {
+		t.Errorf("%d changes:\n%s", fake.Sent, lines(r.Done))
+	}
+	a.Spared = state(t, recipe)
+	if r := bring(t, a, ""); len(r.Done) == 0 || strings.Contains(lines(r.Done), "198.51.100.") {
+		t.Errorf("what is spared is but a part:\n%s", lines(r.Done))
+	}
+	bring(t, on(fake), "")
+	if r := bring(t, a, ""); len(r.Done) > 0 {
+		t.Errorf("added:\n%s", lines(r.Done))
+	}
+}

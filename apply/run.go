@@ -41,6 +41,10 @@ type Applier struct {
 	// table main goes by another.
 	Dead map[fib.Verdict]bool
 
+	// Spared is what somebody else is taking over at this moment: of it nothing is added, and
+	// what is ours stays.
+	Spared fib.State
+
 	// Journal keeps which addresses are ours where the kernel cannot (before 5.18).
 	Journal *Journal
 
@@ -128,6 +132,9 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 		want.awaitWays(s)
 	}
 	want.failOver(s.Failover, have, a.Dead)
+	if len(a.Spared.Links) > 0 {
+		want.spare(resolve(a.Spared, have, a.Hardware))
+	}
 	return want, nil
 }
 

@@ -142,6 +142,13 @@ func applyCommand() *command {
 				if state, err = h.WithoutManaged(ctx, state); err != nil {
 					return err
 				}
+				was, there, err := h.Effective()
+				if err != nil || !there {
+					was = whole
+				}
+				if err := h.HandOver(was.State, state, dryRun); err != nil {
+					return err
+				}
 			default:
 				managed, err := h.Managed(state)
 				if err != nil {

@@ -182,7 +182,7 @@ func (h *Host) links(state fib.State) ([]apply.ResolvedLink, error) {
 	if h.Watching {
 		scope.Only = 0 // says which one a link is of which there are two now
 	}
-	have, err := h.kernel.Observe(scope)
+	have, err := h.Kernel.Observe(scope)
 	if err != nil {
 		return nil, err
 	}

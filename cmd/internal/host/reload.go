@@ -271,7 +271,8 @@ func (r *reload) bringAbout(ctx context.Context) error {
 		}
 	}
 	if r.networkd && r.backend != spec.Netlink {
-		if err := r.relieve(ctx); err != nil {
+		n, err := r.relieve(ctx, r.wait, Effective{r.backend, r.state}, r.networkd)
+		if r.throughNet += n; err != nil {
 			return err
 		}
 	}

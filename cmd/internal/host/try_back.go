@@ -124,14 +124,12 @@ func (w *wayBack) tellNetworkd(ctx context.Context) error {
 	if len(w.state.Links) == 0 {
 		return nil
 	}
-	var err error
-	if w.before, err = w.Held(apply.Scope{}); err != nil {
-		return err
-	}
 	if err := w.handOver(ctx); err != nil {
 		return err
 	}
-	return w.relieve(ctx)
+	n, err := w.relieve(ctx, w.wait, Effective{w.backend, w.state}, w.networkd)
+	w.throughNet += n
+	return err
 }
 
 // networkdPart returns what is not ours in a snapshot of a record as a State, in which

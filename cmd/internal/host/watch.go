@@ -226,13 +226,21 @@ func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 	if err := w.prober.update(w.now.State); err != nil || !w.there {
 		return apply.Result{}, err
 	}
-	if fresh || time.Since(w.asked) > managedFor {
+	ask := fresh || time.Since(w.asked) > managedFor
+	if ask {
 		if w.rest, err = w.Rest(w.now, units.NetworkdRuns()); err != nil {
+			return apply.Result{}, err
+		}
+		if err = w.HandOver(w.now.State, w.rest, false); err != nil {
 			return apply.Result{}, err
 		}
 		w.asked = time.Now()
 	}
 	result, err := w.Keep(ctx, w.rest)
+	// networkd does not say which links it has, nor when it is done with them.
+	if (!ask || len(w.Spared.Links) > 0) && (result.Until == 0 || result.Until > managedFor) {
+		result.Until = managedFor
+	}
 	if err == nil && slices.ContainsFunc(result.Done, func(o apply.Op) bool { return o.Address != nil }) {
 		// The kernel does not tell us of our own addresses.
 		err = w.prober.update(w.now.State)

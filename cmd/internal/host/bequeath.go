@@ -1,0 +1,165 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+// HandOver bequeaths what networkd has taken over of a State, of which rest stays here. As
+// long as networkd is configuring its links, what is ours is spared, and serves meanwhile;
+// and so it is in a dry run.
+func (h *Host) HandOver(whole, rest fib.State, dryRun bool) error {
+	h.Spared = fib.State{}
+	lost, err := h.lost(rest)
+	if err != nil || len(lost) == 0 {
+		return err
+	}
+	done, err := h.isConfigured(whole, false)
+	switch {
+	case err != nil:
+		return err
+	case !done || dryRun:
+		h.Spared = whole
+		return nil
+	}
+	_, err = h.bequeath(lost, whole, rest)
+	return err
+}
+
+// beforeDown is how long networkd may be configuring its links before all that is ours is
+// taken away.
+const beforeDown = 5 * time.Second
+
+// handOverAll is HandOver before all that is ours is taken away.
+func (h *Host) handOverAll(ctx context.Context) error {
+	now, there, err := h.Effective()
+	if err != nil || !there {
+		return nil //nolint:nilerror // a note that cannot be read says nothing of networkd
+	}
+	if now.Backend == spec.Networkd {
+		now.Backend = spec.Auto // what networkd does not have it has not taken over
+	}
+	_, err = h.relieve(ctx, beforeDown, now, units.NetworkdRuns())
+	return err
+}
+
+// relieve waits until networkd has configured its links, or limit is over, where something
+// of ours is in the kernel that is not for netlink: it serves meanwhile, and is taken away
+// after. It returns how much of it has been bequeathed.
+func (h *Host) relieve(ctx context.Context, limit time.Duration, e Effective, networkd bool) (int, error) {
+	rest, err := h.Rest(e, networkd)
+	if err != nil {
+		return 0, err
+	}
+	lost, err := h.lost(rest)
+	if err != nil || len(lost) == 0 {
+		return 0, err
+	}
+	start := time.Now()
+	if _, err := poll(ctx, limit, func() (bool, error) {
+		return h.isConfigured(e.State, time.Since(start) > patience)
+	}); err != nil {
+		return 0, err
+	}
+	if rest, err = h.Rest(e, networkd); err != nil {
+		return 0, err
+	}
+	if lost, err = h.lost(rest); err != nil {
+		return 0, err
+	}
+	return h.bequeath(lost, e.State, rest)
+}
+
+// lost returns what takes away all that is ours and not of rest.
+func (h *Host) lost(rest fib.State) ([]apply.Op, error) {
+	plan, _, err := h.Plan(rest)
+	if err != nil && !errors.Is(err, apply.ErrForeign) {
+		return nil, err
+	}
+	return slices.DeleteFunc(plan.Ops(), func(o apply.Op) bool {
+		return o.Verb != apply.RuleDel && o.Verb != apply.RouteDel && o.Verb != apply.AddressDel
+	}), nil
+}
+
+// isConfigured says whether networkd is done with its links, as far as a State has them,
+// and with lo. That one may never be configured: its file has the rules that wait for other
+// links. So it does not count once it is late.
+func (h *Host) isConfigured(state fib.State, late bool) (bool, error) {
+	links, err := h.links(state)
+	if err != nil {
+		return false, err
+	}
+	of := make(map[int]bool, len(links))
+	for _, l := range links {
+		of[l.Device.Index] = true
+	}
+	have, err := h.Kernel.Observe(apply.Scope{Only: apply.Links})
+	progress := units.LinkProgress(h.Root)
+	return !slices.ContainsFunc(have.Links, func(l apply.Link) bool {
+		return l.Carrier && progress(l.Index) == units.NotYet && (of[l.Index] || l.Loopback && !late)
+	}), err
+}
+
+// bequeath makes networkd's what it takes for its own although it is ours, so that it is
+// not lost with the rest, and returns how much that is: IPv6 routes, of which the kernel
+// refuses a second one with the same ways; addresses, where the journal alone knows whose
+// they are; and, before 248, rules, which it does not add where they are already.
+func (h *Host) bequeath(lost []apply.Op, whole, rest fib.State) (int, error) {
+	have, err := h.Kernel.Observe(apply.Scope{Foreign: true})
+	if err != nil {
+		return 0, err
+	}
+	routes, rules := map[fib.RouteKey]bool{}, map[fib.Rule]bool{}
+	for _, w := range whole.Routes {
+		routes[w.Key()] = w.Family == fib.Inet6
+	}
+	if v, known := units.DetectVersion(h.Root); known && v.Before(units.Version{Major: 248}) {
+		for _, w := range whole.Rules {
+			rules[w.Key()] = true
+		}
+	}
+	for _, w := range rest.Routes {
+		delete(routes, w.Key())
+	}
+	for _, w := range rest.Rules {
+		delete(rules, w.Key())
+	}
+	// Nor what it has of its own.
+	for _, o := range have.Routes {
+		if !o.Ours() {
+			delete(routes, o.Key())
+		}
+	}
+	for _, o := range have.Rules {
+		if !o.Ours() {
+			delete(rules, o.Key())
+		}
+	}
+	// A match that has become ambiguous is of no link of networkd's.
+	on, _ := addressesOn(whole, have, h.Hardware)
+	var ops []apply.Op
+	var addresses []fib.Address
+	for _, o := range lost {
+		switch {
+		case o.Verb == apply.RouteDel && routes[o.Route.Key()]:
+			ops = append(ops, apply.Op{Verb: apply.RouteReplace, Route: o.Route, Before: o.Route, Owner: fib.Some[uint8](apply.ProtocolStatic)})
+		case o.Verb == apply.RuleDel && rules[o.Rule.Key()]:
+			ops = append(ops, apply.Op{Verb: apply.RuleAdd, Rule: o.Rule, Owner: fib.Some[uint8](apply.ProtocolUnspec)})
+		case o.Verb == apply.AddressDel && on[onLink{o.Address.Link, o.Address.Prefix}]:
+			addresses = append(addresses, *o.Address)
+		}
+	}
+	if h.Journal != nil && len(addresses) > 0 {
+		if err := h.Journal.Forget(addresses); err != nil {
+			return 0, err
+		}
+	}
+	return len(ops), errors.Join(h.Kernel.Execute(ops)...)
+}
