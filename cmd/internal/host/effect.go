@@ -220,7 +220,7 @@ func (r *reload) takeAway(left []leftover) error {
 	for _, l := range left {
 		ops = append(ops, l.remove)
 	}
-	for i, err := range r.kernel.Execute(ops) {
+	for i, err := range r.Kernel.Execute(ops) {
 		// One may have taken the next along.
 		if err != nil && !errors.Is(err, syscall.ESRCH) && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 			return fmt.Errorf("systemd-networkd has left something of %s behind: %w", path.Base(left[i].file), err)
@@ -238,9 +238,10 @@ func (r *reload) settle(ctx context.Context) error {
 	var now effect
 	var moved time.Time
 	was, again := -1, false
+	var refused error
 	inEffect, err := poll(ctx, r.wait, func() (bool, error) {
-		if err := r.applyRest(ctx); err != nil {
-			return false, err
+		if refused = r.applyRest(ctx); refused != nil && !r.mayPass(refused) {
+			return false, refused
 		}
 		var err error
 		if now, err = r.look(); err != nil {
@@ -255,7 +256,7 @@ func (r *reload) settle(ctx context.Context) error {
 		}
 		switch {
 		case was == 0:
-			return time.Since(start) > linkTime || !r.wakes(now.waiting), nil
+			return refused == nil && (time.Since(start) > linkTime || !r.wakes(now.waiting)), nil
 		case still <= limit || !r.networkd:
 			return false, nil
 		case len(now.missing) == 0:
@@ -268,6 +269,9 @@ func (r *reload) settle(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if !inEffect && refused != nil {
+		return refused
 	}
 	if !inEffect && len(now.missing) > 0 {
 		return fmt.Errorf("after %v the kernel lacks %d of the changes (the first: %s): see `journalctl -u systemd-networkd`", r.wait, len(now.missing), now.missing[0])
@@ -304,9 +308,20 @@ func (r *reload) applyRest(ctx context.Context) error {
 	return err
 }
 
+// mayPass says whether the kernel may have refused something only because networkd, at this
+// moment, has an address in its hands: a source that is not there, or a gateway that is out
+// of reach without it. What is learned follows from the addresses that are there.
+func (r *reload) mayPass(err error) bool {
+	var refused *apply.OpError
+	if !r.networkd || !r.state.Learns() || !errors.As(err, &refused) {
+		return false
+	}
+	return errors.Is(refused, syscall.EINVAL) || errors.Is(refused, syscall.ENETUNREACH) || errors.Is(refused, syscall.EHOSTUNREACH)
+}
+
 // reconfigure makes networkd configure those of its links once more that lack something.
 func (r *reload) reconfigure(ctx context.Context, now effect) error {
-	have, err := r.kernel.Observe(apply.Scope{Only: apply.Links})
+	have, err := r.Kernel.Observe(apply.Scope{Only: apply.Links})
 	if err != nil {
 		return err
 	}
@@ -326,7 +341,7 @@ func (r *reload) reconfigure(ctx context.Context, now effect) error {
 func (r *reload) isAsBefore(ctx context.Context) bool {
 	want := contents(r.before)
 	same, err := poll(ctx, restoreTime, func() (bool, error) {
-		have, err := r.kernel.Observe(apply.Scope{Foreign: true})
+		have, err := r.Kernel.Observe(apply.Scope{Foreign: true})
 		return maps.Equal(contents(have), want), err
 	})
 	return same && err == nil

@@ -36,7 +36,7 @@ func (r *reload) relearn(ctx context.Context) error {
 // withoutAddress returns networkd's links that learn IPv4 addresses, and have lost the
 // last that they had before the run.
 func (r *reload) withoutAddress() ([]apply.ResolvedLink, error) {
-	have, err := r.kernel.Observe(apply.Scope{Only: apply.Links | apply.Addresses})
+	have, err := r.Kernel.Observe(apply.Scope{Only: apply.Links | apply.Addresses})
 	if err != nil {
 		return nil, err
 	}

@@ -187,7 +187,7 @@ func (r *reload) read() (err error) {
 	if r.marks, err = r.readMarks(); err != nil {
 		return err
 	}
-	if r.before, err = r.kernel.Observe(apply.Scope{Foreign: true}); err != nil {
+	if r.before, err = r.Kernel.Observe(apply.Scope{Foreign: true}); err != nil {
 		return err
 	}
 	// A match that fits two links is an error of the spec that only the host can tell.
@@ -303,16 +303,23 @@ func (r *reload) bringAbout(ctx context.Context) error {
 // rules alone takes them away with each link that it configures: the rest is applied again.
 func (r *reload) verify(ctx context.Context) error {
 	var v apply.Verification
+	var refused error
 	_, err := poll(ctx, r.wait, func() (_ bool, err error) {
 		if v, err = r.Verify(r.state); err != nil || v.OK() || !r.state.Learns() {
 			return true, err
 		}
-		return false, r.applyRest(ctx)
+		if refused = r.applyRest(ctx); r.mayPass(refused) {
+			return false, nil
+		}
+		return false, refused
 	})
-	if err == nil && !v.OK() {
-		err = &WrongWayError{v}
+	switch {
+	case err != nil || v.OK():
+		return err
+	case refused != nil:
+		return refused
 	}
-	return err
+	return &WrongWayError{v}
 }
 
 // markInEffect notes what is in effect now, or that there is nothing.
