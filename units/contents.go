@@ -18,13 +18,14 @@ import (
 //
 // Things are compared as they are written, so nothing has to be read back.
 type Contents struct {
-	sections  map[string]string // [Route] and [RoutingPolicyRule] as text
-	addresses map[string]string // Address=
+	sections   map[string]string // [Route] and [RoutingPolicyRule] as text
+	sourceless map[string]string // [Route] without PreferredSource=
+	addresses  map[string]string // Address=
 }
 
 // Contents lists what networkd is asked for.
 func (t Tree) Contents() Contents {
-	c := Contents{sections: map[string]string{}, addresses: map[string]string{}}
+	c := Contents{sections: map[string]string{}, sourceless: map[string]string{}, addresses: map[string]string{}}
 	for _, f := range t {
 		if !AffectsNetworkd(f.Path) {
 			continue
@@ -32,6 +33,10 @@ func (t Tree) Contents() Contents {
 		for _, section := range strings.Split("\n"+string(f.Data), "\n[") {
 			section = "[" + strings.TrimSpace(section)
 			c.sections[section] = f.Path
+			if strings.HasPrefix(section, "[Route]") {
+				lines := slices.DeleteFunc(strings.Split(section, "\n"), func(line string) bool { return strings.HasPrefix(line, "PreferredSource=") })
+				c.sourceless[strings.Join(lines, "\n")] = f.Path
+			}
 			if !strings.HasPrefix(section, "[Network]") {
 				continue
 			}
@@ -50,11 +55,13 @@ func (c Contents) Empty() bool { return len(c.sections) == 0 }
 
 // Rule returns the file that asks for a rule.
 func (c Contents) Rule(r fib.Rule) (name string, ok bool) {
-	return c.find(func(f *file) { f.rule(&r) })
+	return find(c.sections, func(f *file) { f.rule(&r) })
 }
 
 // Route returns the file that asks for a route, whose nexthops name interfaces. Where each
-// link's file has its own part of it, that is one of them, and each has to be asked for.
+// link's file has its own part of it, that is one of them, and each has to be asked for. An
+// IPv6 route without a source may have had one: the kernel takes it away with the address,
+// and leaves the route (fib6_remove_prefsrc, net/ipv6/route.c).
 func (c Contents) Route(r fib.Route) (name string, ok bool) {
 	for _, part := range split(&r) {
 		if name, ok = c.part(part); !ok {
@@ -65,8 +72,12 @@ func (c Contents) Route(r fib.Route) (name string, ok bool) {
 }
 
 func (c Contents) part(r *fib.Route) (name string, ok bool) {
+	sections := c.sections
+	if r.Family == fib.Inet6 && !r.Src.IsValid() {
+		sections = c.sourceless
+	}
 	for _, guesses := range []bool{false, true} {
-		name, ok = c.find(func(f *file) {
+		name, ok = find(sections, func(f *file) {
 			f.guessesOnLink = guesses
 			for _, n := range r.Nexthops {
 				f.renderer.state.Links = append(f.renderer.state.Links, fib.Link{Name: n.Link, Match: fib.Match{Name: n.Link}})
@@ -88,14 +99,14 @@ func (c Contents) Address(a fib.Address) (name string, ok bool) {
 }
 
 // find writes one section and looks it up.
-func (c Contents) find(write func(*file)) (name string, ok bool) {
+func find(sections map[string]string, write func(*file)) (name string, ok bool) {
 	// The newest knows all keys; what the host's own refuses is not in its files.
 	f := file{renderer: &renderer{Target: Target{Version: Version{Major: math.MaxInt}}}}
 	write(&f)
 	var b strings.Builder
 	// Reading from memory cannot fail.
 	_, _ = io.Copy(&b, unit.SerializeSections(f.sections))
-	name, ok = c.sections[strings.TrimSpace(b.String())]
+	name, ok = sections[strings.TrimSpace(b.String())]
 	return name, ok
 }
 

@@ -1,6 +1,7 @@
 package units_test
 
 import (
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -15,7 +16,7 @@ import (
 // TestContentsHasWhatWasRendered finds all that the examples ask for in the files that are
 // rendered from them, and nothing else.
 func TestContentsHasWhatWasRendered(t *testing.T) {
-	found, multipath := 0, map[fib.Family]bool{}
+	found, sourceless, multipath := 0, 0, map[fib.Family]bool{}
 	for _, name := range exampleNames(t) {
 		root := rootfs.At(filepath.Join(examples, name, "root"))
 		s, err := spec.Load(root)
@@ -59,6 +60,13 @@ func TestContentsHasWhatWasRendered(t *testing.T) {
 			multipath[r.Family] = multipath[r.Family] || len(r.Nexthops) > 1
 			file, ok := c.Route(r)
 			expect(r, file, ok, true)
+			if r.Src.IsValid() {
+				had := r
+				had.Src = netip.Addr{}
+				file, ok = c.Route(had)
+				expect(had, file, ok, r.Family == fib.Inet6)
+				sourceless++
+			}
 			r.Table += 1 << 20
 			file, ok = c.Route(r)
 			expect(r, file, ok, false)
@@ -71,7 +79,7 @@ func TestContentsHasWhatWasRendered(t *testing.T) {
 	if !multipath[fib.Inet] || !multipath[fib.Inet6] {
 		t.Errorf("no multipath route of each family: %v", multipath)
 	}
-	if found < 50 {
-		t.Errorf("looked for %d", found)
+	if found < 50 || sourceless == 0 {
+		t.Errorf("looked for %d, of which %d had a source", found, sourceless)
 	}
 }
