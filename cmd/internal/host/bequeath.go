@@ -143,7 +143,8 @@ func (h *Host) bequeath(lost []apply.Op, whole, rest fib.State) (int, error) {
 		}
 	}
 	// A match that has become ambiguous is of no link of networkd's.
-	on, _ := addressesOn(whole, have, h.Hardware)
+	want, _ := apply.Resolve(whole, have, h.Hardware)
+	on := addressesOn(want)
 	var ops []apply.Op
 	var addresses []fib.Address
 	for _, o := range lost {

@@ -86,8 +86,9 @@ type effect struct {
 
 // leftover is something of the old rendering that is there still.
 type leftover struct {
-	remove apply.Op
-	file   string
+	remove   apply.Op
+	file     string
+	inTheWay bool // of something that the State asks for
 }
 
 // look compares the kernel with the State, whoever has brought it about.
@@ -112,6 +113,11 @@ func (r *reload) look() (effect, error) {
 		}
 	}
 	e.left, err = r.leftovers(r.state)
+	for _, l := range e.left {
+		if l.inTheWay {
+			e.devices[deviceOf(l.remove)] = true
+		}
+	}
 	return e, err
 }
 
@@ -140,10 +146,11 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := addressesOn(state, have, r.Hardware)
+	want, err := apply.Resolve(state, have, r.Hardware)
 	if err != nil {
 		return nil, err
 	}
+	wanted := addressesOn(want)
 	rules, routes, addresses := map[fib.Rule]bool{}, map[fib.RouteKey]bool{}, map[netip.Prefix]bool{}
 	for _, w := range state.Rules {
 		rules[w.Key()] = true
@@ -151,20 +158,35 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 	for _, w := range state.Routes {
 		routes[w.Key()] = true
 	}
+	asked := map[fib.RouteKey][]fib.Route{}
+	for _, w := range slices.Concat(want.Routes, want.Later.Routes) {
+		asked[w.Key()] = append(asked[w.Key()], ways(w)...)
+	}
 	for _, w := range state.Addresses {
 		addresses[w.Prefix] = true
 	}
 	for _, h := range have.Rules {
 		if h.MayBeNetworkds() && !rules[h.Key()] {
 			if file, ok := r.oldHas.Rule(h.Rule); ok {
-				left = append(left, leftover{apply.Op{Verb: apply.RuleDel, Rule: &h.Rule, Owner: fib.Some(h.Protocol)}, file})
+				left = append(left, leftover{remove: apply.Op{Verb: apply.RuleDel, Rule: &h.Rule, Owner: fib.Some(h.Protocol)}, file: file})
 			}
 		}
 	}
 	for _, h := range have.Routes {
-		if h.MayBeNetworkds() && !routes[h.Key()] {
-			if file, ok := r.oldHas.Route(h.Route); ok {
-				left = append(left, leftover{apply.Op{Verb: apply.RouteDel, Route: &h.Route, Owner: fib.Some(h.Protocol)}, file})
+		if !h.MayBeNetworkds() {
+			continue
+		}
+		old, inTheWay := []fib.Route{h.Route}, routes[h.Key()]
+		if inTheWay {
+			// Since 257 networkd leaves an IPv6 route that was bequeathed to it, whatever its
+			// file says now.
+			old = slices.DeleteFunc(ways(h.Route), func(o fib.Route) bool {
+				return o.Family != fib.Inet6 || slices.ContainsFunc(asked[h.Key()], func(w fib.Route) bool { return w.Same(&o) })
+			})
+		}
+		for _, o := range old {
+			if file, ok := r.oldHas.Route(o); ok {
+				left = append(left, leftover{apply.Op{Verb: apply.RouteDel, Route: &o, Owner: fib.Some(h.Protocol)}, file, inTheWay})
 			}
 		}
 	}
@@ -174,7 +196,7 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 		here := onLink{h.Link, h.Prefix}
 		if !addresses[h.Prefix] || r.oldOn[here] && !wanted[here] {
 			if file, ok := r.oldHas.Address(h.Address); ok {
-				left = append(left, leftover{apply.Op{Verb: apply.AddressDel, Address: &h.Address}, file})
+				left = append(left, leftover{remove: apply.Op{Verb: apply.AddressDel, Address: &h.Address}, file: file})
 			}
 		}
 	}
@@ -188,13 +210,24 @@ type onLink struct {
 }
 
 // addressesOn returns where a State's addresses belong.
-func addressesOn(s fib.State, have apply.Snapshot, hw apply.Hardware) (map[onLink]bool, error) {
-	want, err := apply.Resolve(s, have, hw)
+func addressesOn(want apply.Resolved) map[onLink]bool {
 	on := map[onLink]bool{}
 	for _, a := range slices.Concat(want.Addresses, want.Later.Addresses) {
 		on[onLink{a.Link, a.Prefix}] = true
 	}
-	return on, err
+	return on
+}
+
+// ways returns a route for each way of one.
+func ways(r fib.Route) (list []fib.Route) {
+	if len(r.Nexthops) < 2 {
+		return []fib.Route{r}
+	}
+	for _, n := range r.Nexthops {
+		r.Nexthops, r.Link = []fib.Nexthop{n}, n.Link
+		list = append(list, r)
+	}
+	return list
 }
 
 // noteOld notes where the addresses are that are in effect.
@@ -208,7 +241,8 @@ func (r *reload) noteOld() error {
 		return err
 	}
 	// A match that has become ambiguous is of the old spec alone.
-	r.oldOn, _ = addressesOn(was.State, have, r.Hardware)
+	want, _ := apply.Resolve(was.State, have, r.Hardware)
+	r.oldOn = addressesOn(want)
 	return nil
 }
 
@@ -263,6 +297,9 @@ func (r *reload) settle(ctx context.Context) error {
 			return false, r.takeAway(now.left)
 		case !again:
 			again, moved = true, time.Now()
+			if err := r.takeAway(slices.DeleteFunc(slices.Clone(now.left), func(l leftover) bool { return !l.inTheWay })); err != nil {
+				return false, err
+			}
 			return false, r.reconfigure(ctx, now)
 		}
 		return false, nil

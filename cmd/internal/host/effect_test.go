@@ -10,9 +10,11 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
+	"github.com/uplink-generator/uplink-generator/apply/rtnl"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
 )
 
 // sourceless is a kernel that refuses routes so many times.
@@ -69,5 +71,66 @@ func TestSettleTriesAgain(t *testing.T) {
 				t.Errorf("the kernel holds %v", kernel.Routes)
 			}
 		})
+	}
+}
+
+// TestARouteInTheWayIsLeftBehind has networkd leave the IPv6 route of an address that is gone,
+// as 257 does with one that was bequeathed to it.
+func TestARouteInTheWayIsLeftBehind(t *testing.T) {
+	link := func(name string, via ...string) fib.Route {
+		r := fib.Route{Family: fib.Inet6, Table: 7, Dst: netip.MustParsePrefix("2001:db8::/64"), Type: fib.Unicast, Metric: 1024, Link: name, Nexthops: []fib.Nexthop{{Link: name}}}
+		if len(via) > 0 {
+			r.Dst, r.Nexthops = fib.Inet6.Any(), nil
+		}
+		for _, v := range via {
+			r.Nexthops = append(r.Nexthops, fib.Nexthop{Link: name, Via: netip.MustParseAddr(v)})
+		}
+		return r
+	}
+	from := func(r fib.Route, src string) fib.Route {
+		r.Src = netip.MustParseAddr(src)
+		return r
+	}
+	state := func(routes ...fib.Route) fib.State {
+		return fib.State{
+			Tables: []fib.Table{{ID: 7, Name: "a"}}, Routes: routes,
+			Links: []fib.Link{{Name: "a", Uplinks: []fib.Named{{Name: "a"}}, Match: fib.Match{Name: "eth0"}}},
+			Addresses: []fib.Address{
+				{Link: "a", Prefix: netip.MustParsePrefix("2001:db8::1/64")}, {Link: "a", Prefix: netip.MustParsePrefix("2001:db8::2/64")},
+			},
+		}
+	}
+	root := rootfs.At(t.TempDir())
+	old, _, err := units.Render(state(from(link("a"), "2001:db8::1"), link("a", "2001:db8::a")), units.Target{Root: root, Version: units.Oldest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name       string
+		have, want fib.Route
+		left       string
+	}{
+		{"as it is wanted", from(link("eth0"), "2001:db8::1"), from(link("a"), "2001:db8::1"), ""},
+		{"its source is gone", link("eth0"), from(link("a"), "2001:db8::2"), "-6 route del 2001:db8::/64 dev eth0 table 7 proto 4 metric 1024"},
+		{"it is wanted so", link("eth0"), link("a"), ""},
+		{"the new way beside the old", link("eth0", "2001:db8::a", "2001:db8::b"), link("a", "2001:db8::b"), "-6 route del default via 2001:db8::a dev eth0 table 7 proto 4 metric 1024"},
+		{"somebody else's", link("eth0", "2001:db8::c"), link("a", "2001:db8::b"), ""},
+	} {
+		fake := kerneltest.NewFake("eth0")
+		fake.Routes = append(fake.Routes, apply.Route{Route: c.have, Protocol: apply.ProtocolStatic})
+		r := &reload{
+			Host:     &Host{Root: root, Applier: apply.Applier{Kernel: fake, Hardware: rtnl.Hardware{}}},
+			networkd: true, changed: true, oldHas: old.Contents(), state: state(c.want),
+		}
+		now, err := r.look()
+		have := ""
+		for _, l := range now.left {
+			if have += l.remove.Batch(); !l.inTheWay || !now.devices["eth0"] {
+				t.Errorf("%s: %+v on %v", c.name, l, now.devices)
+			}
+		}
+		if err != nil || have != c.left {
+			t.Errorf("%s: left %q, want %q: %v", c.name, have, c.left, err)
+		}
 	}
 }
