@@ -29,6 +29,8 @@ const (
 	MetricAlone         ID = "metric-without-default-route"
 	ManyRules           ID = "many-rules"
 	NoUplink            ID = "no-uplink"
+	ClosedLeak          ID = "fail-closed-leaks"
+	FamiliesApart       ID = "families-apart"
 )
 
 // Kinds says in one sentence each what the kinds are, for those who list them.
@@ -37,8 +39,10 @@ var Kinds = []struct {
 	What string
 }{
 	{EqualPriorities, "two rules of one priority may select the same packet and do different things: which is asked first is left to chance"},
+	{ClosedLeak, "IPv6 packets for an uplink that fails closed leave by another one while its own ways are gone"},
+	{FamiliesApart, "traffic that asks for no address leaves by one uplink for IPv4 and by another for IPv6, though either has both"},
 	{GatewayOnlyInTable, "table main does not reach a gateway directly, only the uplink's own table does"},
-	{Inet6WithoutGateway, "an uplink has IPv6 addresses and no IPv6 gateway, and for IPv4 it has one"},
+	{Inet6WithoutGateway, "an uplink has IPv6 addresses and no IPv6 gateway, and for IPv4 it has one, or it learns its addresses"},
 	{ManyRules, "the kernel tries many rules one after the other for each packet, because they cannot be laid out in blocks"},
 	{MetricAlone, "metric is for the default routes in table main, and the uplink has none there"},
 	{NoConnectedSubnet, "packets from an address to its own subnet go to a gateway"},
@@ -83,6 +87,8 @@ func Run(s *spec.Spec, state fib.State) []Warning {
 		})
 	}
 	c.mainDefaults()
+	c.apart()
+	c.closed()
 	c.shadowed()
 	c.equalPriorities()
 	c.inBlocks()
@@ -245,7 +251,15 @@ func (c *checker) learns(u *spec.Uplink) bool { return u.Learns(fib.Inet) || u.L
 func (c *checker) waysOut(u *spec.Uplink) {
 	table := c.tables[u.Name]
 	for _, f := range fib.Families {
-		if u.Fallthrough != 0 || u.Learns(f) || c.leadsOut(table, f) || !slices.ContainsFunc(c.leading[part{f, table}], c.inVain) {
+		if u.Fallthrough != 0 || u.LearnsGateway(f) || c.leadsOut(table, f) {
+			continue
+		}
+		if u.Learns(f) {
+			c.warn(Inet6WithoutGateway, u, "take `accept-ra = \"ipv6\"` as well, or add its IPv6 gateway to `gateways`; for IPv4 alone `dhcp = \"ipv4\"`",
+				"uplink `%s` learns IPv6 addresses by DHCPv6, which brings no gateway: their packets %s", u.Name, c.instead(f))
+			continue
+		}
+		if !slices.ContainsFunc(c.leading[part{f, table}], c.inVain) {
 			continue
 		}
 		if f == fib.Inet6 && c.leadsOut(table, fib.Inet) {
@@ -268,7 +282,7 @@ func (c *checker) mainWay(f fib.Family) string {
 			first = r
 		}
 	}
-	learned := slices.ContainsFunc(c.spec.Uplinks, func(u spec.Uplink) bool { return u.DefaultRoute && u.Learns(f) })
+	learned := slices.ContainsFunc(c.spec.Uplinks, func(u spec.Uplink) bool { return u.DefaultRoute && u.LearnsGateway(f) })
 	switch {
 	case first == nil || first.Type != fib.Unicast || learned:
 		return ""
@@ -413,5 +427,30 @@ func (c *checker) mainDefaults() {
 	if len(lacking) > 0 {
 		c.warn(NoDefaultRoute, first, "give one uplink `default-route = true`, or several a share in [multipath]",
 			"table main has no %s default route: traffic that asks for no address has no way out", strings.Join(lacking, " and no "))
+	}
+}
+
+// apart finds two uplinks of which each is first in main for one family, because a default
+// route without a metric has 0 for IPv4 and 1024 for IPv6.
+func (c *checker) apart() {
+	firstIn := map[fib.Family]*spec.Uplink{}
+	for _, f := range fib.Families {
+		var first *fib.Route
+		for i := range c.routes[part{f, fib.TableMain}] {
+			if r := &c.routes[part{f, fib.TableMain}][i]; r.IsDefault() && len(r.Nexthops) == 1 && (first == nil || r.Metric < first.Metric) {
+				first = r
+			}
+		}
+		if first != nil {
+			firstIn[f] = c.origins[first.Origin]
+		}
+	}
+	u, other := firstIn[fib.Inet], firstIn[fib.Inet6]
+	both := func(u *spec.Uplink) bool {
+		return u != nil && u.DefaultRoute && c.leadsOut(c.tables[u.Name], fib.Inet) && c.leadsOut(c.tables[u.Name], fib.Inet6)
+	}
+	if u != other && both(u) && both(other) && u.Metric == 0 && other.Metric != 0 {
+		c.warn(FamiliesApart, u, fmt.Sprintf("give `%s` a `metric` below %d, or `%s` one above 1024", u.Name, other.Metric, other.Name),
+			"traffic that asks for no address leaves by uplink `%s` for IPv4 and by `%s` for IPv6: without `metric` a default route has 0 for IPv4, and 1024 for IPv6", u.Name, other.Name)
 	}
 }

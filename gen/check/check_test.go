@@ -83,6 +83,14 @@ addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
 gateways  = ["198.51.100.1", "2001:db8:2::1"]
 `
 
+const vpn = `
+[uplink.vpn]
+interface   = "wg0"
+addresses   = ["10.66.0.2/32", "fd00::2/128"]
+fwmark      = 0x66
+fallthrough = "unreachable"
+`
+
 // many is n uplinks that have nothing but an address.
 func many(n int) string {
 	var b strings.Builder
@@ -161,6 +169,16 @@ func TestWarnings(t *testing.T) {
 			"no-connected-subnet rt2: packets from 198.51.100.10 to its own subnet 198.51.100.0/24 go to the gateway 192.0.2.1: table `isp1` does not have the subnet",
 			"shadowed-rule rt2: ",
 		}},
+		{"a closed uplink behind another", isp1 + "priority = 100\n" + vpn, []string{"fail-closed-leaks vpn: IPv6 packets for uplink `vpn` leave by uplink `isp1` while its own ways are gone: the kernel then picks a source for them, and the rule for that comes first (priority 100, before 10000)"}},
+		{"a closed uplink far behind", isp1 + vpn + "priority = 20000\n", []string{"fail-closed-leaks vpn: (priority 10000, before 20000)"}},
+		{"a closed uplink before another", isp1 + vpn, nil},
+		{"a closed uplink that is given a number before another", isp1 + "priority = 100\n" + vpn + "priority = 99\n", nil},
+		{"a closed uplink behind one that learns", "[uplink.a]\ninterface = \"eth0\"\naccept-ra = \"yes\"\ndefault-route = true\npriority = 100\n" + vpn, []string{"fail-closed-leaks vpn: by uplink `a`"}},
+		{"DHCPv6 alone", "[uplink.a]\ninterface = \"eth0\"\ndhcp = \"yes\"\ndefault-route = true\n", []string{"ipv6-without-gateway a: learns IPv6 addresses by DHCPv6, which brings no gateway"}},
+		{"DHCPv6, and a gateway", "[uplink.a]\ninterface = \"eth0\"\ndhcp = \"ipv6\"\ngateways = [\"fe80::1\"]\ndefault-route = true\n", nil},
+		{"a reserve with a metric, and a first without", isp1 + rt2 + "default-route = true\nmetric = 200\n", []string{"families-apart isp1: leaves by uplink `isp1` for IPv4 and by `rt2` for IPv6"}},
+		{"a reserve with a metric, and a first with one", isp1 + "metric = 100\n" + rt2 + "default-route = true\nmetric = 200\n", nil},
+		{"a reserve with a high metric", isp1 + rt2 + "default-route = true\nmetric = 2000\n", nil},
 		{"an empty file", "", []string{"no-uplink : the spec has no uplink: to bring it into effect takes away all "}},
 		{"only a comment and a back end", "# [uplink.isp1]\nbackend = \"auto\"\n", []string{"no-uplink : "}},
 		{"an empty table", "[uplink]\n", []string{"no-uplink : "}},
@@ -188,7 +206,7 @@ func TestWarnings(t *testing.T) {
 
 // TestKinds wants each kind to be listed once, in order.
 func TestKinds(t *testing.T) {
-	if len(check.Kinds) != 14 || !slices.IsSortedFunc(check.Kinds, func(a, b struct {
+	if len(check.Kinds) != 16 || !slices.IsSortedFunc(check.Kinds, func(a, b struct {
 		ID   check.ID
 		What string
 	}) int {

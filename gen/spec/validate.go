@@ -110,6 +110,12 @@ func (u *Uplink) Learns(f fib.Family) bool {
 	return u.DHCP.Has(f) || u.AcceptRA.Has(f)
 }
 
+// LearnsGateway says whether a gateway of family f comes from the network: by DHCP for IPv4
+// alone, for DHCPv6 has none (RFC 8415).
+func (u *Uplink) LearnsGateway(f fib.Family) bool {
+	return u.AcceptRA.Has(f) || f == fib.Inet && u.DHCP.Inet
+}
+
 // gateways checks that each can be reached and none stands against another.
 func (v uplinkChecker) gateways() {
 	var seen [2]netip.Addr
@@ -133,12 +139,12 @@ func (v uplinkChecker) gateways() {
 
 func (v uplinkChecker) learnedBy(f fib.Family) string {
 	switch {
-	case v.DHCP.Has(f):
+	case !v.LearnsGateway(f):
+		return ""
+	case f == fib.Inet:
 		return "dhcp"
-	case v.AcceptRA.Has(f):
-		return "accept-ra"
 	}
-	return ""
+	return "accept-ra"
 }
 
 func (u *Uplink) hasDefault() bool {
