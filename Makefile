@@ -172,6 +172,7 @@ sysext: build
 	rm -rf $(ext)/usr/share/man $(ext)/usr/share/doc $(ext)/usr/share/uplink
 	install -m 0644 units/sysext/uplink-sysext.target $(ext)/usr/lib/systemd/system/
 	install -D -m 0644 units/sysext/10-uplink.conf $(ext)/usr/lib/systemd/system/multi-user.target.d/10-uplink.conf
+	$(call notices,$(ext)/$(lic)/THIRD-PARTY.txt)
 	install -d $(ext)/usr/lib/extension-release.d
 	printf 'ID=_any\nARCHITECTURE=%s\nEXTENSION_RELOAD_MANAGER=1\n' $(systemd_arch) > $(ext)/usr/lib/extension-release.d/extension-release.$(notdir $(ext))
 	@if command -v mksquashfs >/dev/null; then $(call mksquashfs,$(ext),$(ext).raw); fi

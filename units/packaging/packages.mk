@@ -55,16 +55,24 @@ stage package-sysext package-sbom: OUT = $(stage)bin
 doc = usr/share/doc/uplink-generator
 lic = usr/share/licenses/uplink-generator
 
+# $(call notices,FILE) writes what the licences of those ask for whose code is in the programs,
+# in an order that is no locale's.
+define notices
+	LC_ALL=C; export LC_ALL; $(modules) | \
+	  { echo "$$($(GO) env GOROOT) Go $$($(GO) env GOVERSION)"; cat; } | while read -r dir name; do \
+	    for f in $$dir/LICENSE* $$dir/COPYING* $$dir/NOTICE*; do \
+	      [ ! -e "$$f" ] || { printf '==== %s: %s\n\n' "$$name" "$${f##*/}"; cat "$$f"; echo; }; \
+	    done; done > $(1)
+	chmod 0644 $(1)
+endef
+modules = $(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Dir}} {{.Path}} {{.Version}}{{end}}{{end}}' ./cmd/... | LC_ALL=C sort -u
+
 # The tree that all of them have, and beside it what differs between deb and rpm.
 stage:
 	rm -rf $(stage)tree $(stage)deb
 	$(MAKE) -s install OUT=$(OUT) DESTDIR=$(abspath $(stage)tree) PREFIX=/usr BINDIR=/usr/bin SYSCONFDIR=/etc $(usrlib)
 	install -m 0644 README.md CHANGELOG.md $(stage)tree/$(doc)/
-	$(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Dir}} {{.Path}} {{.Version}}{{end}}{{end}}' ./cmd/... | sort -u | \
-	  { echo "$$($(GO) env GOROOT) Go $$($(GO) env GOVERSION)"; cat; } | while read -r dir name; do \
-	    for f in $$dir/LICENSE* $$dir/COPYING* $$dir/NOTICE*; do \
-	      [ ! -e "$$f" ] || { printf '==== %s: %s\n\n' "$$name" "$${f##*/}"; cat "$$f"; echo; }; \
-	    done; done > $(stage)tree/$(lic)/THIRD-PARTY.txt
+	$(call notices,$(stage)tree/$(lic)/THIRD-PARTY.txt)
 	find $(stage)tree/usr/share/man -type f -exec gzip -9n {} +
 	printf -- '- semver: "%s-1"\n  date: %s\n  packager: "%s"\n  deb: {urgency: medium, distributions: [unstable]}\n  changes: [{note: "%s"}]\n' \
 	  '$(PKGVERSION)' "$$(date -u -d @$(SOURCE_DATE_EPOCH) +%FT%TZ)" '$(maintainer)' \
@@ -76,7 +84,8 @@ maintainer = $(shell sed -n 's/^maintainer: //p' units/packaging/nfpm.yaml.in)
 # there are the administrator's files. rpm can be told to leave out what is a doc, and never
 # leaves out what is a license; to dpkg both are files.
 define nfpm
-	sed -e 's|@arch@|$(nfpm_arch)|' -e 's|@version@|$(PKGVERSION)|' -e 's|@changelog@|$(stage)changelog.yaml|' \
+	sed -e 's|@arch@|$(nfpm_arch)|' -e "s|@bundled@|$$($(modules) | sed 's/^[^ ]* \([^ ]*\) v\(.*\)/"bundled(golang(\1)) = \2"/' | paste -sd,)|" \
+	  -e 's|@version@|$(PKGVERSION)|' -e 's|@changelog@|$(stage)changelog.yaml|' \
 	  units/packaging/nfpm.yaml.in > $(stage)$(1).yaml
 	find $(2) \
 	  -type d -path '$(2)/*/uplink*' -printf "- {dst: '/%P', type: dir, file_info: {mode: 0755}}\n" -o -type d -o \
@@ -132,7 +141,7 @@ pair       = $(abspath bin/reproducible)
 reproducible:
 	rm -rf $(pair)
 	umask 022; git clone -q . $(pair)/one && $(MAKE) -s -C $(pair)/one packages DIST=dist ARCHES='$(REPRODUCE)' TZ=UTC LC_ALL=C
-	umask 077; git clone -q . $(pair)/in/another-folder && $(MAKE) -s -C $(pair)/in/another-folder packages DIST=dist ARCHES='$(REPRODUCE)' TZ=Pacific/Kiritimati LC_ALL=C.UTF-8
+	umask 077; git clone -q . $(pair)/in/another-folder && $(MAKE) -s -C $(pair)/in/another-folder packages DIST=dist ARCHES='$(REPRODUCE)' TZ=Pacific/Kiritimati LC_ALL=$$(locale -a | grep -im1 '^en_US.utf-*8$$' || echo C.UTF-8)
 	diff -r $(pair)/one/dist $(pair)/in/another-folder/dist
 	@cat $(pair)/one/dist/SHA256SUMS
 
