@@ -123,9 +123,9 @@ func decodeRule(b []byte) (apply.Rule, error) {
 		v := a.value
 		switch a.typ {
 		case fraSrc:
-			r.From, err = getPrefix(r.Family, v, from)
+			r.From, err = getSelector(r.Family, v, from)
 		case fraDst:
-			r.To, err = getPrefix(r.Family, v, to)
+			r.To, err = getSelector(r.Family, v, to)
 		case fraPriority:
 			r.Priority, err = get32(v)
 		case fraTable:
@@ -222,6 +222,19 @@ func getAddr(f fib.Family, v []byte) (netip.Addr, error) {
 		return netip.Addr{}, errMalformed
 	}
 	return a, nil
+}
+
+// getSelector reads a rule's prefix, of which the kernel keeps the bits beyond its length:
+// whoever removes the rule has to name them.
+func getSelector(f fib.Family, v []byte, bits int) (netip.Prefix, error) {
+	a, err := getAddr(f, v)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	if p := netip.PrefixFrom(a, bits); p.IsValid() {
+		return p, nil
+	}
+	return netip.Prefix{}, errMalformed
 }
 
 func getPrefix(f fib.Family, v []byte, bits int) (netip.Prefix, error) {
