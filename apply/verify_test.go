@@ -97,12 +97,21 @@ func TestMissingAddresses(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	k.Ways = map[apply.Packet]apply.Way{}
-	v, err := a.Verify(state(t, recipe))
-	for _, c := range v.Checks {
-		k.Ways[c.Packet] = c.Want
-	}
-	if v, err = a.Verify(state(t, recipe)); !errors.Is(v.Err(), apply.ErrMissing) || err != nil {
-		t.Errorf("%v, %v", v.Err(), err)
+	for range 2 {
+		v, err := a.Verify(state(t, recipe))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := apply.ErrWrongWay // for a kernel without an answer
+		if len(k.Ways) > 0 {
+			want = apply.ErrMissing
+		}
+		if err := v.Err(); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+		for _, c := range v.Checks {
+			k.Ways[c.Packet] = c.Want
+		}
 	}
 }
 
