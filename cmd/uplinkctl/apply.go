@@ -146,7 +146,7 @@ func applyCommand() *command {
 				if err != nil || !there {
 					was = whole
 				}
-				if err := h.HandOver(was.State, state, dryRun); err != nil {
+				if err := h.BequeathTaken(was.State, state, dryRun); err != nil {
 					return err
 				}
 			default:

@@ -12,11 +12,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// HandOver bequeaths what networkd has taken over of a State, of which rest stays here. As
+// BequeathTaken bequeaths what networkd has taken over of a State, of which rest stays here. As
 // long as networkd is configuring its links, what is ours is spared, and serves meanwhile;
 // and so it is in a dry run.
-func (h *Host) HandOver(whole, rest fib.State, dryRun bool) error {
+func (h *Host) BequeathTaken(whole, rest fib.State, dryRun bool) error {
 	h.Spared = fib.State{}
+	if !units.NetworkdRuns() {
+		return nil
+	}
 	lost, err := h.lost(rest)
 	if err != nil || len(lost) == 0 {
 		return err
@@ -37,8 +40,8 @@ func (h *Host) HandOver(whole, rest fib.State, dryRun bool) error {
 // taken away.
 const beforeDown = 5 * time.Second
 
-// handOverAll is HandOver before all that is ours is taken away.
-func (h *Host) handOverAll(ctx context.Context) error {
+// bequeathAll is BequeathTaken before all that is ours is taken away.
+func (h *Host) bequeathAll(ctx context.Context) error {
 	now, there, err := h.Effective()
 	if err != nil || !there {
 		return nil //nolint:nilerror // a note that cannot be read says nothing of networkd

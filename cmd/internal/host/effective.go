@@ -70,7 +70,7 @@ func (d Draft) Discard() {
 // TakeDown takes away what is ours, and notes that nothing is in effect any more. Whoever
 // keeps it there waits for the lock; where the kernel refuses, all is in effect still.
 func (h *Host) TakeDown(ctx context.Context) error {
-	if err := h.handOverAll(ctx); err != nil {
+	if err := h.bequeathAll(ctx); err != nil {
 		return err
 	}
 	if _, err := h.Down(ctx); err != nil {

@@ -231,7 +231,7 @@ func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 		if w.rest, err = w.Rest(w.now, units.NetworkdRuns()); err != nil {
 			return apply.Result{}, err
 		}
-		if err = w.HandOver(w.now.State, w.rest, false); err != nil {
+		if err = w.BequeathTaken(w.now.State, w.rest, false); err != nil {
 			return apply.Result{}, err
 		}
 		w.asked = time.Now()
