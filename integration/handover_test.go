@@ -41,7 +41,7 @@ func TestHandOver(t *testing.T) {
 				}
 				if next == "apply at once" {
 					// Before networkd has noted that it has the links, its routes are in the way.
-					h.run("apply", "--if-needed")
+					h.run("apply", "--if-needed").expect(t, next, 0, "", "")
 				}
 				if err := h.networkd.WaitConfigured(h.ctx, "eth0", "eth1"); err != nil {
 					t.Fatal(err)

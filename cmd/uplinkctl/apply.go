@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -139,14 +140,7 @@ func applyCommand() *command {
 			switch {
 			case force || ifNeeded && backend == spec.Netlink:
 			case ifNeeded:
-				if state, err = h.WithoutManaged(ctx, state); err != nil {
-					return err
-				}
-				was, there, err := h.Effective()
-				if err != nil || !there {
-					was = whole
-				}
-				if err := h.BequeathTaken(was.State, state, dryRun); err != nil {
+				if state, err = h.WithoutTaken(ctx, whole, dryRun); err != nil {
 					return err
 				}
 			default:
@@ -170,6 +164,9 @@ func applyCommand() *command {
 				return err
 			}
 			result, err := h.Apply(ctx, state)
+			if ifNeeded && errors.Is(err, apply.ErrForeign) {
+				result, err = h.ApplyBesideNetworkd(ctx, whole, err)
+			}
 			if err == nil {
 				err = note.Commit()
 			}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -34,6 +35,43 @@ func (h *Host) BequeathTaken(whole, rest fib.State, dryRun bool) error {
 	}
 	_, err = h.bequeath(lost, whole, rest)
 	return err
+}
+
+// WithoutTaken is WithoutManaged, and bequeaths what networkd has taken over of what is in
+// effect.
+func (h *Host) WithoutTaken(ctx context.Context, whole Effective, dryRun bool) (fib.State, error) {
+	rest, err := h.WithoutManaged(ctx, whole.State.Clone())
+	if err != nil {
+		return rest, err
+	}
+	was, there, err := h.Effective()
+	if err != nil || !there {
+		was = whole
+	}
+	return rest, h.BequeathTaken(was.State, rest, dryRun)
+}
+
+// ApplyBesideNetworkd applies again what networkd has not, where its routes were in the way:
+// it adds them before it notes that a link is its. Where they are in the way for longer than
+// that takes, the error is what it was.
+func (h *Host) ApplyBesideNetworkd(ctx context.Context, whole Effective, inTheWay error) (apply.Result, error) {
+	if whole.Backend == spec.Netlink || !units.NetworkdRuns() {
+		return apply.Result{}, inTheWay
+	}
+	var result apply.Result
+	err := inTheWay
+	_, stopped := poll(ctx, patience, func() (bool, error) {
+		rest, failed := h.WithoutTaken(ctx, whole, false)
+		if failed == nil {
+			failed = h.MarkApplied(rest)
+		}
+		if failed == nil {
+			result, failed = h.Apply(ctx, rest)
+		}
+		err = failed
+		return !errors.Is(failed, apply.ErrForeign), nil
+	})
+	return result, cmp.Or(stopped, err)
 }
 
 // beforeDown is how long networkd may be configuring its links before all that is ours is
