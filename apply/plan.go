@@ -74,7 +74,7 @@ func (e *ForeignError) Error() string {
 	r := e.Want.Route
 	switch {
 	case r.Table == fib.TableMain && r.IsDefault() && len(r.Nexthops) == 1:
-		return fmt.Sprintf("%s (%s): where whoever configures the link adds it, leave `default-route` out of the uplink (%s); or give one of them another metric", what, have, r.Origin)
+		return fmt.Sprintf("%s (%s): where whoever configures the link adds it, leave it out of the spec (`default-route`, or the route: %s); or give one of them another metric", what, have, r.Origin)
 	case e.Route.Unread == "" && r.Same(&e.Route.Route) && (e.Route.Protocol == ProtocolBoot || e.Route.Protocol == ProtocolStatic):
 		// By number: the table's name may not be registered yet.
 		ours := Op{Verb: RouteReplace, Route: r}

@@ -370,7 +370,7 @@ func TestForeignRouteIsHandedOver(t *testing.T) {
 		{"what its owner adds again", fib.Inet, 10000, apply.ProtocolDHCP, 0, "", elsewhere},
 		{"another one", fib.Inet, 10000, apply.ProtocolBoot, 1400, "", elsewhere},
 		{"with what a spec cannot say", fib.Inet, 10000, apply.ProtocolBoot, 0, "tos 0x10", elsewhere},
-		{"the default in main", fib.Inet, fib.TableMain, apply.ProtocolBoot, 0, "", "(route add default via 192.0.2.1 dev card0 proto 3): where whoever configures the link adds it, leave `default-route` out of the uplink (/etc/uplink/uplink.toml:1); or give one of them another metric"},
+		{"the default in main", fib.Inet, fib.TableMain, apply.ProtocolBoot, 0, "", "(route add default via 192.0.2.1 dev card0 proto 3): where whoever configures the link adds it, leave it out of the spec (`default-route`, or the route: /etc/uplink/uplink.toml:1); or give one of them another metric"},
 	} {
 		k := kerneltest.NewFake(kerneltest.Links...)
 		via := map[fib.Family]string{fib.Inet: "192.0.2.1", fib.Inet6: "2001:db8:1::1"}[c.family]

@@ -426,14 +426,20 @@ func (r *Resolved) awaitLinks(have Snapshot) {
 	r.Rules = put(r.Rules, &r.Later.Rules, func(e fib.Rule) bool { return !there[e.IIF] || !there[e.OIF] })
 }
 
-// awaitWays drops the IPv4 routes that lack some of their ways.
-func (r *Resolved) awaitWays(s fib.State) {
+// awaitWays drops the IPv4 routes that lack some of their ways, but for those of ours.
+func (r *Resolved) awaitWays(s fib.State, have Snapshot) {
+	ours := map[fib.RouteKey]bool{}
+	for _, h := range have.Routes {
+		if h.Ours() {
+			ours[h.Key()] = true
+		}
+	}
 	ways := make(map[fib.RouteKey]int, len(s.Routes))
 	for _, e := range s.Routes {
 		ways[e.Key()] = len(e.Nexthops)
 	}
 	r.Routes = slices.DeleteFunc(r.Routes, func(e fib.Route) bool {
-		return e.Family == fib.Inet && len(e.Nexthops) > 0 && len(e.Nexthops) < ways[e.Key()]
+		return e.Family == fib.Inet && len(e.Nexthops) > 0 && len(e.Nexthops) < ways[e.Key()] && !ours[e.Key()]
 	})
 }
 

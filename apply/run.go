@@ -29,7 +29,7 @@ type Applier struct {
 	// adds it when there is (since 257).
 	AwaitsLinks bool
 	// WholeWays has Adopt not miss an IPv4 multipath route while one of its links is not ready:
-	// networkd adds it when all are (252, 257, 262), and nothing in its place before.
+	// networkd adds it when all are (252, 257, 262), and nothing in its place before. We do.
 	WholeWays bool
 
 	// Watching is for a State that is in effect already, and is to stay so: links are left
@@ -129,7 +129,7 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 		want.awaitLinks(have)
 	}
 	if a.Adopt && a.WholeWays {
-		want.awaitWays(s)
+		want.awaitWays(s, have)
 	}
 	want.failOver(s.Failover, have, a.Dead)
 	if len(a.Spared.Links) > 0 {

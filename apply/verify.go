@@ -94,15 +94,18 @@ func (v Verification) OK() bool {
 	return len(v.Missing) == 0 && !slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() })
 }
 
-// Err returns nil where it is OK, or ErrWrongWay, or ErrMissing.
+// Err returns nil where it is OK, or the first that is so of ErrWrongWay, ErrMissing and
+// ErrDuplicate.
 func (v Verification) Err() error {
 	switch {
 	case v.OK():
 		return nil
 	case slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() }):
 		return ErrWrongWay
+	case slices.ContainsFunc(v.Missing, func(m Missing) bool { return !m.Duplicate }):
+		return ErrMissing
 	}
-	return ErrMissing
+	return ErrDuplicate
 }
 
 // Missing is an address that a link does not have as the State says: the host answers
@@ -352,6 +355,9 @@ func (w Way) differs(want Way) string {
 
 // ErrMissing says that links do not have the addresses that the spec gives them.
 var ErrMissing = errors.New("addresses of uplinks are missing")
+
+// ErrDuplicate says that other hosts have addresses that the spec gives this one.
+var ErrDuplicate = errors.New("another host has an address of an uplink's")
 
 // ErrWrongWay says that the kernel sends packets another way than the spec says.
 var ErrWrongWay = errors.New("packets would leave the wrong way")

@@ -213,7 +213,9 @@ func (c *compiler) sharedDefault() {
 				r.Metric, r.Nexthops = r.Metric+uint32(len(sharing)), single(slices.Clone(hops[i:i+1]))
 				r.Nexthops[0].OnLink = onlink[i]
 				r.Scope = r.DefaultScope()
-				c.addRoute(u, r, "default-route")
+				if _, taken := c.routes[r.Key()]; !taken { // by a [[route]], which is there for just that
+					c.addRoute(u, r, "default-route")
+				}
 			}
 		}
 	}

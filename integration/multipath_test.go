@@ -49,3 +49,32 @@ func TestMultipathWithADeadUplink(t *testing.T) {
 		t.Errorf("diff: %s%s", a.stdout, a.stderr)
 	}
 }
+
+// TestMultipathThroughNetlinkBesideNetworkd does so on a host whose networkd has none of the
+// links: the route by the living card alone is ours, and neither missing nor too much.
+func TestMultipathThroughNetlinkBesideNetworkd(t *testing.T) {
+	t.Parallel()
+	h := bootNetworkd(t, nil, provider1, provider2)
+	ip(h.ctx, t, h.Router, "link set p2 down")
+	h.spec("backend = \"netlink\"\n" + twoUplinks + "\n[multipath]\nuplinks = { isp1 = 2, rt2 = 1 }\n")
+	const waits = "uplink rt2: eth1 has no carrier: it waits\n$"
+	h.run("reload").expect(t, "reload", 0, ".*", waits)
+	h.run("diff").expect(t, "diff", 0, "^$", waits)
+	if a := h.run("status"); strings.Contains(a.stdout, "extra") || strings.Contains(a.stdout, "missing") {
+		t.Errorf("status:\n%s", a.stdout)
+	}
+}
+
+// TestDownOfWhatHasBecomeAmbiguous takes all away although a match of what is in effect fits
+// a second link meanwhile: it is what people are told to do when nothing else helps.
+func TestDownOfWhatHasBecomeAmbiguous(t *testing.T) {
+	t.Parallel()
+	h := bootNetworkd(t, nil, provider1, provider2)
+	h.spec("[uplink.a]\ninterface = \"eth0*\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\n")
+	h.run("apply", "--if-needed").expect(t, "apply", 0, "", "")
+	ip(h.ctx, t, h.Host, "link add eth0b type veth peer name eth0c")
+	h.run("down").expect(t, "down", 0, "", "")
+	if out, err := h.Host.Run(h.ctx, "ip", "rule"); err != nil || strings.Contains(out, "192.0.2.10") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -25,6 +25,7 @@ func parseArguments(args []string) (a arguments, err error) {
 	if err := run.CheckArguments(args); err != nil {
 		return a, err
 	}
+	rooted := false
 	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
 		option, value, given := strings.Cut(args[0], "=")
 		args = args[1:]
@@ -35,9 +36,9 @@ func parseArguments(args []string) (a arguments, err error) {
 		case name == "root" && !given && len(args) == 0:
 			return a, errors.New("--root needs a directory")
 		case name == "root" && given:
-			a.root = value
+			a.root, rooted = value, true
 		case name == "root":
-			a.root, args = args[0], args[1:]
+			a.root, rooted, args = args[0], true, args[1:]
 		case given:
 			return a, fmt.Errorf("unexpected %q", option+"="+value)
 		case name == "render":
@@ -51,7 +52,7 @@ func parseArguments(args []string) (a arguments, err error) {
 			return a, fmt.Errorf("unexpected %q", option)
 		}
 	}
-	if a.root != "" {
+	if rooted {
 		if err := run.CheckRoot(a.root); err != nil {
 			return a, fmt.Errorf("--root %s: %w", a.root, err)
 		}

@@ -60,15 +60,16 @@ func verifyCommand() *command {
 			} else {
 				err = printVerification(stdout, v)
 			}
-			switch wrong := v.Err(); {
-			case err != nil:
-				return err
-			case errors.Is(wrong, apply.ErrWrongWay):
-				return fmt.Errorf("%w: see `uplinkctl explain SRC DST`", wrong)
-			case wrong != nil:
-				return fmt.Errorf("%w: see `uplinkctl status`; `uplinkctl reload` brings about what is missing", wrong)
+			if err == nil {
+				err = v.Err()
 			}
-			return nil
+			switch {
+			case errors.Is(err, apply.ErrWrongWay):
+				err = fmt.Errorf("%w: see `uplinkctl explain SRC DST`", err)
+			case errors.Is(err, apply.ErrMissing):
+				err = fmt.Errorf("%w: see `uplinkctl status`; `uplinkctl reload` brings about what is missing", err)
+			}
+			return err
 		}),
 	}
 }

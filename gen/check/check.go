@@ -256,14 +256,14 @@ func (c *checker) waysOut(u *spec.Uplink) {
 		}
 		if u.Learns(f) {
 			c.warn(Inet6WithoutGateway, u, "take `accept-ra = \"ipv6\"` as well, or add its IPv6 gateway to `gateways`; for IPv4 alone `dhcp = \"ipv4\"`",
-				"uplink `%s` learns IPv6 addresses by DHCPv6, which brings no gateway: their packets %s", u.Name, c.instead(f))
+				"uplink `%s` learns IPv6 addresses by DHCPv6, which brings no gateway: what it sends from them %s", u.Name, c.instead(f))
 			continue
 		}
 		if !slices.ContainsFunc(c.leading[part{f, table}], c.inVain) {
 			continue
 		}
 		if f == fib.Inet6 && c.leadsOut(table, fib.Inet) {
-			c.warn(Inet6WithoutGateway, u, "add its IPv6 gateway to `gateways`, or leave its IPv6 addresses out", "uplink `%s` has a way out for IPv4 only: IPv6 packets of its addresses %s", u.Name, c.instead(f))
+			c.warn(Inet6WithoutGateway, u, "add its IPv6 gateway to `gateways`, or leave its IPv6 addresses out", "uplink `%s` has a way out for IPv4 only: what it sends from its IPv6 addresses %s", u.Name, c.instead(f))
 			continue
 		}
 		c.warn(NoWayOut, u, "give it a gateway or a default [[route]], or say with `fallthrough` what becomes of the rest", "table `%s` has no %s default route: what its rules select %s", u.Name, f, c.instead(f))
@@ -450,7 +450,11 @@ func (c *checker) apart() {
 		return u != nil && u.DefaultRoute && c.leadsOut(c.tables[u.Name], fib.Inet) && c.leadsOut(c.tables[u.Name], fib.Inet6)
 	}
 	if u != other && both(u) && both(other) && u.Metric == 0 && other.Metric != 0 {
-		c.warn(FamiliesApart, u, fmt.Sprintf("give `%s` a `metric` below %d, or `%s` one above 1024", u.Name, other.Metric, other.Name),
+		help := fmt.Sprintf("give `%s` a `metric` above 1024", other.Name)
+		if other.Metric > 1 {
+			help = fmt.Sprintf("give `%s` a `metric` below %d, or `%s` one above 1024", u.Name, other.Metric, other.Name)
+		}
+		c.warn(FamiliesApart, u, help,
 			"traffic that asks for no address leaves by uplink `%s` for IPv4 and by `%s` for IPv6: without `metric` a default route has 0 for IPv4, and 1024 for IPv6", u.Name, other.Name)
 	}
 }

@@ -28,7 +28,7 @@ func (h *Host) BequeathTaken(whole, rest fib.State, dryRun bool) error {
 	done, err := h.isConfigured(whole, false)
 	switch {
 	case err != nil:
-		return err
+		return butAmbiguous(err)
 	case !done || dryRun:
 		h.Spared = whole
 		return nil
@@ -81,13 +81,22 @@ const beforeDown = 5 * time.Second
 // bequeathAll is BequeathTaken before all that is ours is taken away.
 func (h *Host) bequeathAll(ctx context.Context) error {
 	now, there, err := h.Effective()
-	if err != nil || !there {
+	if err != nil || !there || !units.NetworkdRuns() {
 		return nil //nolint:nilerror // a note that cannot be read says nothing of networkd
 	}
 	if now.Backend == spec.Networkd {
 		now.Backend = spec.Auto // what networkd does not have it has not taken over
 	}
-	_, err = h.relieve(ctx, beforeDown, now, units.NetworkdRuns())
+	_, err = h.relieve(ctx, beforeDown, now, true)
+	return butAmbiguous(err)
+}
+
+// butAmbiguous lets pass that a match of what is in effect has become ambiguous: it is of no
+// link of networkd's, and all the more reason to take it away.
+func butAmbiguous(err error) error {
+	if ambiguous := (*apply.AmbiguousError)(nil); errors.As(err, &ambiguous) {
+		return nil
+	}
 	return err
 }
 

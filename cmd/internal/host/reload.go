@@ -36,7 +36,7 @@ type WrongWayError struct{ apply.Verification }
 // Error says so.
 func (e *WrongWayError) Error() string { return e.Err().Error() }
 
-// Unwrap returns apply.ErrWrongWay or apply.ErrMissing.
+// Unwrap returns what apply.Verification.Err does.
 func (e *WrongWayError) Unwrap() error { return e.Err() }
 
 // Reload brings the spec below root into effect, whoever has the links: it renders,
