@@ -119,8 +119,13 @@ func (c *compiler) enoughForInet6() {
 		}
 	}
 	for i := range c.spec.Uplinks {
+		if u := &c.spec.Uplinks[i]; u.Learns(fib.Inet6) {
+			carry[c.linkOf(u.Name)] = true
+		}
+	}
+	for i := range c.spec.Uplinks {
 		if u := &c.spec.Uplinks[i]; u.MTU != 0 && u.MTU < 1280 && carry[c.linkOf(u.Name)] {
-			c.spec.Fail(fmt.Sprintf("the kernel switches IPv6 off on a link with an MTU of %d, and there are IPv6 addresses or routes for it", u.MTU), "IPv6 needs at least 1280 (RFC 8200)", "uplink", u.Name, "mtu")
+			c.spec.Fail(fmt.Sprintf("the kernel switches IPv6 off on a link with an MTU of %d, and it is to have IPv6 addresses or routes", u.MTU), "IPv6 needs at least 1280 (RFC 8200)", "uplink", u.Name, "mtu")
 		}
 	}
 }
