@@ -111,6 +111,9 @@ func applyCommand() *command {
 			if err != nil {
 				return err
 			}
+			if len(state.Links) == 0 {
+				host.SayTakenAway(stderr, host.ErrNoUplink)
+			}
 			whole := host.Effective{Backend: backend, State: state.Clone()}
 			if force {
 				whole.Backend = spec.Netlink // else the watch leaves networkd's links to networkd

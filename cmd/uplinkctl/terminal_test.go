@@ -294,6 +294,9 @@ func TestWithoutAnUplink(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if code, text := s.show(t, 0, nil, false, "apply --dry-run"); c.spec != "" && (code != 0 || !strings.HasPrefix(text, c.want)) {
+			t.Errorf("apply --dry-run of %s: exit status %d\n%s", c.what, code, text)
+		}
 		if code, text := s.show(t, 0, nil, false, "reload"); code != 0 || !strings.Contains(text, c.want) {
 			t.Errorf("%s: exit status %d\n%s", c.what, code, text)
 		}

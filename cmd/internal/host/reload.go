@@ -113,10 +113,18 @@ func isOff(root string, stderr io.Writer) bool {
 	return off
 }
 
+// ErrNoUplink says that a spec is there, and asks for nothing.
+var ErrNoUplink = errors.New("the spec has no uplink")
+
+// SayTakenAway tells people what becomes of what is in effect, and why.
+func SayTakenAway(w io.Writer, why error) {
+	fmt.Fprintf(w, "uplinkctl: %v: all that is there of an earlier one is taken away\n", why)
+}
+
 // announce tells people of the spec that will be brought into effect.
 func (r *reload) announce() {
 	if r.none != nil {
-		fmt.Fprintf(r.stderr, "uplinkctl: %v: all that is there of an earlier one is taken away\n", r.none)
+		SayTakenAway(r.stderr, r.none)
 	}
 	run.WarnOfExposure(r.stderr, "uplinkctl", r.Root)
 }
@@ -170,7 +178,7 @@ func (r *reload) read() (err error) {
 	if r.gone {
 		r.none = err
 	} else if len(r.state.Links) == 0 {
-		r.none = errors.New("the spec has no uplink")
+		r.none = ErrNoUplink
 	}
 	if !r.gone {
 		if r.tree, err = r.render(); err != nil {
