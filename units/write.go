@@ -330,11 +330,7 @@ func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 	for _, s := range w.staged {
 		inUse[tempName(s.name)] = true
 	}
-	look := func(dir, suffix string) error {
-		entries, err := w.readDir(dir)
-		if err != nil {
-			return err
-		}
+	sift := func(dir, suffix string, entries []string) {
 		for _, n := range entries {
 			leftover := strings.HasPrefix(n, "."+filePrefix) && strings.HasSuffix(n, suffix+".tmp") && !inUse[filepath.Join(dir, n)]
 			if leftover {
@@ -343,20 +339,19 @@ func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 				see(filepath.Join(dir, n))
 			}
 		}
-		return nil
-	}
-	if err := look(networkDir, ".network"); err != nil {
-		return nil, err
 	}
 	entries, err := w.readDir(networkDir)
 	if err != nil {
 		return nil, err
 	}
+	sift(networkDir, ".network", entries)
 	for _, n := range entries {
-		if strings.HasSuffix(n, ".network.d") {
-			if err := look(filepath.Join(networkDir, n), ".conf"); err != nil {
+		if dir := filepath.Join(networkDir, n); strings.HasSuffix(n, ".network.d") {
+			dropIns, err := w.readDir(dir)
+			if err != nil {
 				return nil, err
 			}
+			sift(dir, ".conf", dropIns)
 		}
 	}
 	for _, f := range []string{networkdConf, tablesFile} {
