@@ -108,8 +108,7 @@ func TestVarOnTheNetwork(t *testing.T) {
 	}
 	link("../var.mount", "remote-fs.target.requires")
 	// A mount in /var that counts as local has local-fs.target wait for /var.
-	link("/dev/null", ".")
-	if err := os.Rename(filepath.Join(dir, "null"), filepath.Join(dir, "var-lib-machines.mount")); err != nil {
+	if err := os.Symlink("/dev/null", filepath.Join(dir, "var-lib-machines.mount")); err != nil {
 		t.Fatal(err)
 	}
 	var system string

@@ -87,7 +87,7 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 	for len(w.staged) > 0 {
 		s := w.staged[0]
 		// Not os.Rename, which looks first whether a directory is there.
-		if err := retry(func() error { return syscall.Rename(s.temp, s.path) }); err != nil {
+		if err := rootfs.Retry(func() error { return syscall.Rename(s.temp, s.path) }); err != nil {
 			return done, w.fail(s.name, err)
 		}
 		w.staged = w.staged[1:]
@@ -178,7 +178,7 @@ func (w *writer) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, w.fail(networkDir, err)
 	}
-	if err := retry(func() error { return syscall.Flock(int(d.Fd()), syscall.LOCK_EX) }); err != nil {
+	if err := rootfs.Retry(func() error { return syscall.Flock(int(d.Fd()), syscall.LOCK_EX) }); err != nil {
 		d.Close()
 		return nil, w.fail(networkDir, fmt.Errorf("lock: %w", err))
 	}
@@ -270,20 +270,11 @@ func tempName(name string) string {
 // create makes a new file. Like fill it does without os.File, which would make the
 // runtime's poller look at each of ten thousand files first.
 func create(path string) (fd int, err error) {
-	err = retry(func() (err error) {
+	err = rootfs.Retry(func() (err error) {
 		fd, err = syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o644)
 		return err
 	})
 	return fd, err
-}
-
-// retry makes a system call again for as long as signals interrupt it.
-func retry(call func() error) error {
-	for {
-		if err := call(); !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-	}
 }
 
 // fill writes a file's content and sees to its mode.

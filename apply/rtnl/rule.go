@@ -238,15 +238,8 @@ func getSelector(f fib.Family, v []byte, bits int) (netip.Prefix, error) {
 }
 
 func getPrefix(f fib.Family, v []byte, bits int) (netip.Prefix, error) {
-	a, err := getAddr(f, v)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}, errMalformed
-	}
-	return p, nil
+	p, err := getSelector(f, v, bits)
+	return p.Masked(), err
 }
 
 // rules reads all rules of a family: the kernel cannot filter them.

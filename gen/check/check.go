@@ -276,12 +276,7 @@ func (c *checker) instead(f fib.Family) string { return "goes on to table main" 
 // mainWay says by which uplink table main leads out, as far as it can be known: the default
 // route with the lowest metric, unless one may be learned.
 func (c *checker) mainWay(f fib.Family) string {
-	var first *fib.Route
-	for i := range c.routes[part{f, fib.TableMain}] {
-		if r := &c.routes[part{f, fib.TableMain}][i]; r.IsDefault() && (first == nil || r.Metric < first.Metric) {
-			first = r
-		}
-	}
+	first := c.mainDefault(f, func(*fib.Route) bool { return true })
 	learned := slices.ContainsFunc(c.spec.Uplinks, func(u spec.Uplink) bool { return u.DefaultRoute && u.LearnsGateway(f) })
 	switch {
 	case first == nil || first.Type != fib.Unicast || learned:
@@ -293,6 +288,18 @@ func (c *checker) mainWay(f fib.Family) string {
 		return fmt.Sprintf(", and leaves by uplink `%s`", o.Name)
 	}
 	return ""
+}
+
+// mainDefault returns the default route in table main with the lowest metric, of those that
+// are so.
+func (c *checker) mainDefault(f fib.Family, so func(*fib.Route) bool) (first *fib.Route) {
+	routes := c.routes[part{f, fib.TableMain}]
+	for i := range routes {
+		if r := &routes[i]; r.IsDefault() && so(r) && (first == nil || r.Metric < first.Metric) {
+			first = r
+		}
+	}
+	return first
 }
 
 // inVain says whether a rule leads into its table for more than the table's own routes.
@@ -435,13 +442,7 @@ func (c *checker) mainDefaults() {
 func (c *checker) apart() {
 	firstIn := map[fib.Family]*spec.Uplink{}
 	for _, f := range fib.Families {
-		var first *fib.Route
-		for i := range c.routes[part{f, fib.TableMain}] {
-			if r := &c.routes[part{f, fib.TableMain}][i]; r.IsDefault() && len(r.Nexthops) == 1 && (first == nil || r.Metric < first.Metric) {
-				first = r
-			}
-		}
-		if first != nil {
+		if first := c.mainDefault(f, func(r *fib.Route) bool { return len(r.Nexthops) == 1 }); first != nil {
 			firstIn[f] = c.origins[first.Origin]
 		}
 	}

@@ -159,7 +159,7 @@ func read(path string, limit int64) ([]byte, error) {
 	data := make([]byte, 0, min(st.Size, limit)+512)
 	for {
 		n := 0
-		err := retry(func() (err error) {
+		err := Retry(func() (err error) {
 			n, err = syscall.Read(fd, data[len(data):cap(data)])
 			return err
 		})
@@ -178,8 +178,8 @@ func read(path string, limit int64) ([]byte, error) {
 	}
 }
 
-// retry calls a system call again while a signal interrupts it.
-func retry(call func() error) error {
+// Retry calls a system call again while a signal interrupts it (EINTR), and returns its answer.
+func Retry(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, syscall.EINTR) {
 			return err
@@ -207,7 +207,7 @@ func (r Root) ReadDir(name string) ([]string, error) {
 	buf := make([]byte, 8<<10)
 	for {
 		n := 0
-		err := retry(func() (err error) {
+		err := Retry(func() (err error) {
 			n, err = syscall.ReadDirent(fd, buf)
 			return err
 		})
@@ -224,7 +224,7 @@ func (r Root) ReadDir(name string) ([]string, error) {
 
 // open opens a file for reading. O_NONBLOCK: opening a FIFO must not wait for a writer.
 func open(path string, flags int) (fd int, err error) {
-	err = retry(func() (err error) {
+	err = Retry(func() (err error) {
 		fd, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC|syscall.O_NOCTTY|flags, 0)
 		return err
 	})

@@ -87,7 +87,7 @@ func (h *Host) bequeathAll(ctx context.Context) error {
 	if now.Backend == spec.Networkd {
 		now.Backend = spec.Auto // what networkd does not have it has not taken over
 	}
-	_, err = h.relieve(ctx, beforeDown, now, true)
+	_, err = h.relieve(ctx, beforeDown, now)
 	return butAmbiguous(err)
 }
 
@@ -100,11 +100,11 @@ func butAmbiguous(err error) error {
 	return err
 }
 
-// relieve waits until networkd has configured its links, or limit is over, where something
+// relieve waits until networkd, which runs, has configured its links, or limit is over, where something
 // of ours is in the kernel that is not for netlink: it serves meanwhile, and is taken away
 // after. It returns how much of it has been bequeathed.
-func (h *Host) relieve(ctx context.Context, limit time.Duration, e Effective, networkd bool) (int, error) {
-	rest, err := h.Rest(e, networkd)
+func (h *Host) relieve(ctx context.Context, limit time.Duration, e Effective) (int, error) {
+	rest, err := h.Rest(e, true)
 	if err != nil {
 		return 0, err
 	}
@@ -118,7 +118,7 @@ func (h *Host) relieve(ctx context.Context, limit time.Duration, e Effective, ne
 	}); err != nil {
 		return 0, err
 	}
-	if rest, err = h.Rest(e, networkd); err != nil {
+	if rest, err = h.Rest(e, true); err != nil {
 		return 0, err
 	}
 	if lost, err = h.lost(rest); err != nil {

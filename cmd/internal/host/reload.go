@@ -279,7 +279,7 @@ func (r *reload) bringAbout(ctx context.Context) error {
 		}
 	}
 	if r.networkd && r.backend != spec.Netlink {
-		n, err := r.relieve(ctx, r.wait, Effective{r.backend, r.state}, r.networkd)
+		n, err := r.relieve(ctx, r.wait, Effective{r.backend, r.state})
 		if r.throughNet += n; err != nil {
 			return err
 		}

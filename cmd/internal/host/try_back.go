@@ -127,7 +127,7 @@ func (w *wayBack) tellNetworkd(ctx context.Context) error {
 	if err := w.handOver(ctx); err != nil {
 		return err
 	}
-	n, err := w.relieve(ctx, w.wait, Effective{w.backend, w.state}, w.networkd)
+	n, err := w.relieve(ctx, w.wait, Effective{w.backend, w.state})
 	w.throughNet += n
 	return err
 }
