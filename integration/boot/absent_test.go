@@ -56,8 +56,22 @@ func TestAbsentCard(t *testing.T) {
 // awaitsWG0 is a rule for what comes in by a link that is made later, by a VPN perhaps.
 const awaitsWG0 = "[[uplink.rt2.rule]]\npriority = 500\niif = \"wg0\"\n"
 
+// reloadsSoon wants a reload not to wait for what is not there.
+func (h *host) reloadsSoon() {
+	h.t.Helper()
+	start := time.Now()
+	if out, err := h.Run(h.ctx, "uplinkctl", "reload"); err != nil {
+		h.t.Fatalf("uplinkctl reload: %v\n%s", err, out)
+	}
+	const soon = 15 * time.Second
+	if took := time.Since(start); took > soon {
+		h.t.Errorf("uplinkctl reload took %v", took)
+	}
+}
+
 // TestAbsentSelector boots a host of networkd's with such a rule: no uplink waits for it, nor
-// does the host, and no command calls it missing. From 257 on networkd adds such a rule only then; before, at once.
+// does the host, and no command calls it missing. From 257 on networkd adds such a rule only
+// then; before, at once.
 func TestAbsentSelector(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
@@ -79,14 +93,7 @@ func TestAbsentSelector(t *testing.T) {
 			t.Errorf("the rule for wg0 is late: %t", late)
 		}
 		h.must("sh", "-c", `printf %s "$1" > `+specFile+".d/wg.toml", "sh", strings.Replace(awaitsWG0, "500", "501", 1))
-		start := time.Now()
-		if out, err := h.Run(h.ctx, "uplinkctl", "reload"); err != nil {
-			t.Fatalf("uplinkctl reload: %v\n%s", err, out)
-		}
-		const soon = 15 * time.Second
-		if took := time.Since(start); took > soon {
-			t.Errorf("uplinkctl reload took %v", took)
-		}
+		h.reloadsSoon()
 		online()
 		h.clean()
 
@@ -118,14 +125,7 @@ func TestHandOverOfAbsentSelector(t *testing.T) {
 			t.Fatalf("not the oneshot's: %s", out)
 		}
 		h.must("rm", netlink)
-		start := time.Now()
-		if out, err := h.Run(h.ctx, "uplinkctl", "reload"); err != nil {
-			t.Fatalf("uplinkctl reload: %v\n%s", err, out)
-		}
-		const soon = 15 * time.Second
-		if took := time.Since(start); took > soon {
-			t.Errorf("uplinkctl reload took %v", took)
-		}
+		h.reloadsSoon()
 		h.settled()
 		h.works()
 		h.clean()

@@ -11,29 +11,16 @@ import (
 // address, and the back end. Since 257 networkd does not take for its own the IPv6 routes
 // that it was left: they stay when their address goes, without a source.
 func TestHandOverThenChange(t *testing.T) {
-	const text = `
-[uplink.isp1]
-interface     = "eth0"
-addresses     = ["192.0.2.10/24", "2001:db8:1::10/64"]
-gateways      = ["192.0.2.1", "2001:db8:1::1"]
-default-route = true
-
-[uplink.rt2]
-interface = "eth1"
-table     = 1
-addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
-gateways  = ["198.51.100.1", "2001:db8:2::1"]
-`
-	changed := strings.Replace(text, "2001:db8:2::10", "2001:db8:2::20", 1)
+	changed := strings.Replace(dualRecipe, "2001:db8:2::10", "2001:db8:2::20", 1)
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
-			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Files: map[string]boot.File{specFile: boot.Text(text)},
+			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Files: map[string]boot.File{specFile: boot.Text(dualRecipe)},
 		}, "running")
 		h.servedByNetlink()
 		h.must("systemctl", "start", networkd)
 		h.takenOver()
 		h.settled()
-		for _, spec := range []string{changed, "backend = \"netlink\"\n" + changed, changed, "backend = \"netlink\"\n" + text, text} {
+		for _, spec := range []string{changed, "backend = \"netlink\"\n" + changed, changed, "backend = \"netlink\"\n" + dualRecipe, dualRecipe} {
 			h.changeTo(spec)
 			h.settled()
 			h.must("uplinkctl", "diff")

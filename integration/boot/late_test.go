@@ -154,11 +154,8 @@ gateways  = ["198.51.100.1"]
 	}
 }
 
-// TestNetworkdStartedByHand boots without networkd and starts it later: it takes the
-// links over, and no packet is lost.
-func TestNetworkdStartedByHand(t *testing.T) {
-	t.Parallel()
-	const both = `
+// dualRecipe is the recipe with IPv6.
+const dualRecipe = `
 [uplink.isp1]
 interface     = "eth0"
 addresses     = ["192.0.2.10/24", "2001:db8:1::10/64"]
@@ -171,8 +168,13 @@ table     = 1
 addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
 gateways  = ["198.51.100.1", "2001:db8:2::1"]
 `
+
+// TestNetworkdStartedByHand boots without networkd and starts it later: it takes the
+// links over, and no packet is lost.
+func TestNetworkdStartedByHand(t *testing.T) {
+	t.Parallel()
 	// Its rules stand in a file of their own, and routes without a link among them.
-	const closed = both + "fallthrough = \"unreachable\"\n"
+	const closed = dualRecipe + "fallthrough = \"unreachable\"\n"
 	six := []netip.Addr{netip.MustParseAddr("2001:db8:1::10"), netip.MustParseAddr("2001:db8:2::10")}
 	for _, test := range []struct {
 		name    string
@@ -180,7 +182,7 @@ gateways  = ["198.51.100.1", "2001:db8:2::1"]
 		sources []netip.Addr
 	}{
 		{"IPv4", nil, recipeAddrs},
-		{"IPv6 too", map[string]boot.File{specFile: boot.Text(both)}, slices.Concat(recipeAddrs, six)},
+		{"IPv6 too", map[string]boot.File{specFile: boot.Text(dualRecipe)}, slices.Concat(recipeAddrs, six)},
 		{"fails closed", map[string]boot.File{specFile: boot.Text(closed)}, slices.Concat(recipeAddrs, six)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
