@@ -343,6 +343,7 @@ func (a *Applier) Down(ctx context.Context) (Result, error) {
 
 // execute carries a plan out, stage by stage, or undoes what it did.
 func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done []Op, err error) {
+	done = make([]Op, 0, plan.Len())
 	for _, stage := range slices.Concat(plan.Make, plan.Break) {
 		if ctx.Err() != nil {
 			err = interrupted(ctx)
@@ -374,6 +375,7 @@ func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w
 // stage sends operations, and returns those that were carried out and the
 // error, see answer. That something to be removed is gone already is none.
 func (a *Applier) stage(ops []Op) (carried []Op, err error) {
+	carried = make([]Op, 0, len(ops))
 	for i, answer := range a.Kernel.Execute(ops) {
 		switch {
 		case answer == nil:

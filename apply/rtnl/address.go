@@ -101,7 +101,7 @@ func (k *Kernel) addresses() (list []apply.Address, err error) {
 	err = k.socket.dump(unix.RTM_GETADDR, make([]byte, addressHeaderLen), func() { list = list[:0] }, func(b []byte) error {
 		a, err := decodeAddress(b, k.name)
 		if err == nil && a.Prefix.IsValid() {
-			list = append(list, a)
+			list = push(list, a)
 		}
 		return err
 	})

@@ -340,7 +340,7 @@ func (k *Kernel) dumpRoutes(header []byte, local bool) (routes []apply.Route, er
 		}
 		r, err := decodeRoute(b, k.name)
 		if err == nil && uint8(r.Family) == header[0] {
-			routes = append(routes, r)
+			routes = push(routes, r)
 		}
 		return err
 	})

@@ -248,7 +248,7 @@ func (k *Kernel) rules(f fib.Family) (rules []apply.Rule, err error) {
 	header[0] = uint8(f)
 	err = k.socket.dump(unix.RTM_GETRULE, header, func() { rules = rules[:0] }, func(b []byte) error {
 		r, err := decodeRule(b)
-		rules = append(rules, r)
+		rules = push(rules, r)
 		return err
 	})
 	return rules, err

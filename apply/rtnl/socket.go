@@ -3,6 +3,7 @@ package rtnl
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -187,6 +188,16 @@ func (s *socket) dumpOnce(typ uint16, body []byte, f func(payload []byte) error)
 		}
 	}
 	return interrupted && failed == nil, failed
+}
+
+// push is append for what is dumped, whose number nobody knows before: where append would
+// grow a long list by a quarter, and copy tens of thousands of routes again and again, it
+// doubles it.
+func push[T any](list []T, v T) []T {
+	if len(list) == cap(list) {
+		list = slices.Grow(list, max(16, len(list)))
+	}
+	return append(list, v)
 }
 
 // get sends a request that has one answer, and calls f with its payload.
