@@ -102,19 +102,28 @@ func (b *bencher) checkBudget(ctx context.Context, name string, update bool) err
 	return fmt.Errorf("more than %.0f %% over %s: find out why, or record it with make budget-update", 100*(mayGrow-1), filepath.Base(name))
 }
 
-// starters returns the program that does nothing, and those whose start-up is recorded.
+// starters returns the program that does nothing, and those whose start-up is recorded. These
+// run as a boot has them run, with / for their root: --root is for images, and walks each path
+// link by link.
 func (b *bencher) starters() (empty contestant, list []contestant, err error) {
 	in := input{startUpUplinks}
-	dir := filepath.Join(b.dir, "start-up")
-	root, _, _, err := in.roots(dir)
+	root, _, _, err := in.roots(filepath.Join(b.dir, "start-up"))
 	if err != nil {
 		return empty, nil, err
 	}
-	units := []string{filepath.Join(dir, "normal"), filepath.Join(dir, "early"), filepath.Join(dir, "late")}
+	// At the same places inside, "peak" for when memory is measured.
+	if err := os.CopyFS(filepath.Join(root, b.bin), os.DirFS(b.bin)); err != nil {
+		return empty, nil, err
+	}
+	units := []string{"/run/generator", "/run/generator.early", "/run/generator.late"}
+	output := []string{root + "/run"}
+	for _, dir := range units {
+		output = append(output, root+dir)
+	}
 	program := filepath.Join(b.bin, programs.Generator)
 	return contestant{name: nothing, argv: []string{filepath.Join(b.bin, "empty")}}, []contestant{
-		{name: generator, argv: append([]string{program, "--root", root}, units...), output: units, files: 2 + in.n},
-		{name: rendering, argv: []string{program, "--root", root, "--render"}, output: []string{root + "/run"}, files: in.n + 2},
+		{name: generator, root: root, argv: append([]string{program}, units...), output: output, files: 2 + in.n},
+		{name: rendering, root: root, argv: []string{program, "--render"}, output: output, files: in.n + 2},
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -19,6 +20,7 @@ type contestant struct {
 	name string
 	argv []string
 	env  []string // beside ours
+	root string   // what it has for its root directory, as a boot has; "" for the machine's
 	// output is removed before each run, so that each does all the work there is.
 	output []string
 	// files is how many files a run writes at least: who does nothing is fast.
@@ -144,6 +146,9 @@ func (c contestant) command(ctx context.Context, before ...string) *exec.Cmd {
 	argv := append(before, c.argv...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), c.env...)
+	if c.root != "" {
+		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: c.root}
+	}
 	return cmd
 }
 
