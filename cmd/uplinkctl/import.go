@@ -18,15 +18,16 @@ const importUsage = `Usage: uplinkctl import [--from SOURCE] [--manage WHO] [--r
                         [--output FILE [--force] ] [FILE…]
 
 Write a spec from what is there: the running kernel, /etc/network/interfaces,
-netplan's YAML, .network files, a script of ip(8) commands. Without FILEs it
+netplan's YAML, .network files, NetworkManager's profiles, ifcfg files and those
+of routes and rules beside them, a script of ip(8) commands. Without FILEs it
 reads what configures the host, or else the kernel; nothing is changed. What
 cannot be carried over, what will change and what will be added is said, and
 stands at the end of the spec.
 
 Options:
   --from SOURCE   what is read, where that is not plain from the FILEs: kernel,
-                  interfaces, netplan, networkd, script (a batch for ip as
-                  well)
+                  interfaces, netplan, networkd, networkmanager, ifcfg, script
+                  (a batch for ip as well)
   --manage WHO    link: the spec takes the links over, addresses included;
                   policy: only routing tables and rules, whoever has the links
                   goes on (default: policy, but link where a script adds the
@@ -43,6 +44,7 @@ Examples:
   uplinkctl import --output /etc/uplink/uplink.toml /etc/network/interfaces
   uplinkctl import --from kernel --manage link
   uplinkctl import /etc/rc.local
+  uplinkctl import --from ifcfg
 `
 
 // importing is what the options of import say.
@@ -59,11 +61,11 @@ func importCommand() *command {
 		flags: func(f *flag.FlagSet) {
 			f.Func("from", "", func(s string) error {
 				switch s {
-				case "kernel", "interfaces", "netplan", "networkd", "script":
+				case "kernel", "interfaces", "netplan", "networkd", "networkmanager", "ifcfg", "script":
 					o.from = s
 					return nil
 				}
-				return errors.New("there are kernel, interfaces, netplan, networkd and script")
+				return errors.New("there are kernel, interfaces, netplan, networkd, networkmanager, ifcfg and script")
 			})
 			f.Func("manage", "", func(s string) error {
 				o.manage = importer.Manage(s)

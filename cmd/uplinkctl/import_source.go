@@ -36,6 +36,10 @@ func (s source) String() string {
 		return importer.InterfacesFile
 	case s.kind == "netplan":
 		return "netplan's files"
+	case s.kind == "networkmanager":
+		return "NetworkManager's profiles"
+	case s.kind == "ifcfg":
+		return "initscripts' files"
 	}
 	return "systemd-networkd's files"
 }
@@ -68,6 +72,10 @@ func (o *importing) source(files []string) (source, error) {
 		s.kind = "networkd"
 	case importer.HasInterfaces(root):
 		s.kind = "interfaces"
+	case importer.HasKeyfiles(root):
+		s.kind = "networkmanager"
+	case importer.HasIfcfg(root):
+		s.kind = "ifcfg"
 	case root.IsHost():
 		s.kind = "kernel"
 	default:
@@ -113,6 +121,10 @@ func kindOfFile(name string) string {
 		return "netplan"
 	case strings.HasSuffix(base, ".network"):
 		return "networkd"
+	case strings.HasSuffix(base, ".nmconnection") || filepath.Base(filepath.Dir(name)) == "system-connections":
+		return "networkmanager"
+	case importer.IsIfcfg(base):
+		return "ifcfg"
 	case base == "interfaces" || filepath.Base(filepath.Dir(name)) == "interfaces.d":
 		return "interfaces"
 	}
@@ -142,6 +154,12 @@ func (s source) read() (*importer.Found, *apply.Snapshot, error) {
 		return f, nil, err
 	case "netplan":
 		f, err := importer.Netplan(s.root, s.names, s.files...)
+		return f, nil, err
+	case "networkmanager":
+		f, err := importer.Keyfiles(s.root, s.names, s.files...)
+		return f, nil, err
+	case "ifcfg":
+		f, err := importer.Ifcfg(s.root, s.names, s.files...)
 		return f, nil, err
 	}
 	f, err := importer.Scripts(s.root, s.names, s.files...)

@@ -1,5 +1,6 @@
 // Package importer makes a spec of what there is: the running kernel, ifupdown's
-// interfaces(5), netplan's YAML, .network files, a script of ip(8) commands.
+// interfaces(5), netplan's YAML, .network files, NetworkManager's profiles, the ifcfg files
+// of initscripts, a script of ip(8) commands.
 //
 //	reader (one file each) ──► Found ── Make ──► TOML ── spec.Parse, gen.Compile ──► State
 //	                             └──────────────── compared ───────────────────────────┘

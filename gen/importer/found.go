@@ -154,6 +154,12 @@ func (f *Found) settle() {
 		}
 		return false
 	})
+	for i := range f.Routes {
+		// Of what goes nowhere a scope means nothing: NetworkManager says link.
+		if r := &f.Routes[i]; r.Family == fib.Inet && !r.Type.HasDevice() {
+			r.Scope = r.DefaultScope()
+		}
+	}
 	f.settlePriorities()
 }
 
@@ -168,6 +174,13 @@ func isKernels(r fib.Rule) bool {
 	return false
 }
 
+// without notes what a command says that cannot be carried over.
+func (f *Found) without(c change, at fib.Origin, text string) {
+	if len(c.lost) > 0 {
+		f.left(at, text, "without `%s`", strings.Join(c.lost, "`, `"))
+	}
+}
+
 // routeOf reads a command of ip(8) that says a route of a link; where it cannot be carried
 // over, it is left.
 func (f *Found) routeOf(link string, args []string, names Names, at fib.Origin, text string) (Route, bool) {
@@ -176,6 +189,7 @@ func (f *Found) routeOf(link string, args []string, names Names, at fib.Origin, 
 		f.left(at, text, "%v", err)
 		return Route{}, false
 	}
+	f.without(c, at, text)
 	r := *c.route
 	r.Origin, r.Text, r.Stays = at, text, r.Table == fib.TableMain
 	if r.Link == "" {
@@ -191,6 +205,7 @@ func (f *Found) addRule(args []string, names Names, at fib.Origin, text string) 
 		f.left(at, text, "%v", err)
 		return
 	}
+	f.without(c, at, text)
 	r := *c.rule
 	r.Origin, r.Text = at, text
 	f.Rules = append(f.Rules, r)

@@ -79,8 +79,8 @@ func (s *shell) change(at fib.Origin, text string, args []string) {
 		s.f.left(at, text, "%v", err)
 		return
 	}
-	if len(c.lost) > 0 && c.verb != "del" && c.verb != "flush" {
-		s.f.left(at, text, "without `%s`", strings.Join(c.lost, "`, `"))
+	if c.verb != "del" && c.verb != "flush" {
+		s.f.without(c, at, text)
 	}
 	text = oneLine(text)
 	switch {

@@ -41,7 +41,11 @@ func collect(tree fs.FS, single map[string]string) ([]file, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(single)) {
 		clean := strings.TrimPrefix(path.Clean("/"+name), "/")
-		files = append(files, file{path: clean, mode: 0o644, data: []byte(single[name])})
+		mode := fs.FileMode(0o644)
+		if strings.HasSuffix(clean, ".nmconnection") { // which NetworkManager refuses where others can read it
+			mode = 0o600
+		}
+		files = append(files, file{path: clean, mode: mode, data: []byte(single[name])})
 	}
 	for _, f := range files {
 		switch top, rest, _ := strings.Cut(f.path, "/"); {

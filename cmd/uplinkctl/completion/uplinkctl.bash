@@ -50,7 +50,7 @@ _uplinkctl()
 	explain--uid) ;;
 	export--format) mapfile -t COMPREPLY < <(compgen -W 'iproute2 json' -- "$cur") ;;
 	export--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
-	import--from) mapfile -t COMPREPLY < <(compgen -W 'kernel interfaces netplan networkd script' -- "$cur") ;;
+	import--from) mapfile -t COMPREPLY < <(compgen -W 'kernel interfaces netplan networkd networkmanager ifcfg script' -- "$cur") ;;
 	import--manage) mapfile -t COMPREPLY < <(compgen -W 'link policy' -- "$cur") ;;
 	import--output) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	import--root) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;

@@ -106,7 +106,7 @@ complete -c uplinkctl -n '__uplinkctl_command export' -l root -x -a '(__fish_com
 complete -c uplinkctl -n '__uplinkctl_command export' -k -a '(__fish_complete_suffix .toml)'
 
 complete -c uplinkctl -n '__uplinkctl_command import' -l force -d 'replace FILE if it is there'
-complete -c uplinkctl -n '__uplinkctl_command import' -l from -x -a 'kernel interfaces netplan networkd script' -d 'kernel, interfaces, netplan, networkd, script'
+complete -c uplinkctl -n '__uplinkctl_command import' -l from -x -a 'kernel interfaces netplan networkd networkmanager ifcfg script' -d 'kernel, interfaces, netplan, networkd, networkmanager, ifcfg, script'
 complete -c uplinkctl -n '__uplinkctl_command import' -l manage -x -a 'link policy' -d 'link, policy'
 complete -c uplinkctl -n '__uplinkctl_command import' -l output -r -F -d 'write to FILE and not to standard output'
 complete -c uplinkctl -n '__uplinkctl_command import' -l root -x -a '(__fish_complete_directories)' -d 'the host\'s root directory (default /)'
