@@ -186,6 +186,7 @@ uninstall:
 	  $(DESTDIR)$(FISHCOMPLETIONDIR)/uplinkctl.fish $(DESTDIR)$(SCHEMADIR)/uplink.schema.json \
 	  $(foreach p,$(pages),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p))) $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(docs)))
 	rm -rf $(DESTDIR)$(EXAMPLEDIR) $(DESTDIR)$(LICENSEDIR)
+	for d in $(DOCDIR) $(SCHEMADIR) $(SYSCONFDIR)/uplink; do rmdir $(DESTDIR)$$d 2>/dev/null || :; done # where nothing else is in it
 
 clean:
 	rm -rf bin dist
