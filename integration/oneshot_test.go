@@ -214,7 +214,7 @@ func TestVerifyJSON(t *testing.T) {
 			FwMark                  uint32
 			Want, Have              *way
 		}
-		Missing, Waiting, Hazards []string
+		Missing, Waiting, Hazards, Dead []string
 	}
 	dec := json.NewDecoder(strings.NewReader(a.stdout))
 	dec.DisallowUnknownFields()

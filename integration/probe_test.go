@@ -247,6 +247,11 @@ func TestProviderDiesSilentlyUnderNetworkd(t *testing.T) {
 	defer d.stop()
 	failOverAndBack(h.ctx, t, h.Lab, d, func() string {
 		h.reload()
+		// What it has found is the provider's fault, and said by both.
+		verify := h.run("verify")
+		if verify.code != 0 || !strings.Contains(verify.stdout, "\nnote   isp1 is dead for IPv4 since ") || strings.Count(verify.stdout, "not answered 2 times): led around\n") != 2 {
+			t.Errorf("verify: %+v", verify)
+		}
 		return h.run("status").stdout
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/probe"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -285,6 +286,30 @@ func TestStatusFoldsManyUplinks(t *testing.T) {
 	}
 	if n := strings.Count(all.String(), "\n  link "); n != 20 || strings.Contains(all.String(), "see --all") {
 		t.Errorf("%d uplinks with --all:\n%s", n, &all)
+	}
+}
+
+// TestStatusFoldsNoDeadUplink wants one that is dead to be seen among many that are not.
+func TestStatusFoldsNoDeadUplink(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	s := &host.Status{}
+	for i := range 18 {
+		u := host.UplinkStatus{Name: fmt.Sprintf("u%02d", i), Table: uint32(i + 1), Device: apply.Link{Index: i + 2, Name: fmt.Sprintf("eth%d", i), Up: true, Carrier: true}, Charge: host.ByNetlink}
+		h := host.Health{Verdict: fib.Verdict{Uplink: u.Name, Family: fib.Inet}, Judgement: probe.Judgement{Judged: true, Dead: i == 5, Why: "203.0.113.9 has not answered 3 times"}}
+		u.Health = []host.Health{h}
+		s.Uplinks = append(s.Uplinks, u)
+	}
+	var b bytes.Buffer
+	if err := printStatus(&b, s, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"18 uplinks: 17 as the spec says, 1 dead\n\n", "\nu05: as the spec says, but dead (through netlink)\n", "IPv4 dead since "} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &b)
+		}
+	}
+	if strings.Contains(b.String(), "u05  ") || !strings.Contains(b.String(), "u06  ") {
+		t.Errorf("folded:\n%s", &b)
 	}
 }
 

@@ -29,7 +29,7 @@ func printStatus(w io.Writer, s *host.Status, all bool) error {
 		out.summaries(s)
 	}
 	for i := range s.Uplinks {
-		if u := &s.Uplinks[i]; !fold || u.State() != host.InEffect {
+		if u := &s.Uplinks[i]; !fold || !folds(u) {
 			out.uplink(u, table, fold)
 		}
 	}
@@ -52,21 +52,34 @@ var chargeWords = map[host.Charge]string{
 	host.ByNetworkd: "by systemd-networkd", host.ByNetlink: "through netlink", host.ByNobody: "by another program",
 }
 
+// dead is what a probe has found.
+var dead = item{"dead", red}
+
+// summary is an uplink's state in a word; that it is dead only where all else is right.
+func summary(u *host.UplinkStatus) item {
+	if u.State() == host.InEffect && u.Dead() {
+		return dead
+	}
+	return stateWords[u.State()]
+}
+
+// folds says whether there is no more to say of an uplink than a line.
+func folds(u *host.UplinkStatus) bool { return summary(u) == stateWords[host.InEffect] }
+
 // summaries writes how many uplinks there are of each state, and a line for each that is
 // as the spec says.
 func (s *screen) summaries(st *host.Status) {
-	count := map[host.UplinkState]int{}
+	count := map[item]int{}
 	var name, device int
 	for i := range st.Uplinks {
 		u := &st.Uplinks[i]
-		count[u.State()]++
+		count[summary(u)]++
 		name, device = max(name, utf8.RuneCountInString(u.Name)), max(device, len(u.Device.Name))
 	}
 	fmt.Fprintf(s, "%d uplinks:", len(st.Uplinks))
 	comma := ""
-	for _, state := range []host.UplinkState{host.InEffect, host.Waits, host.Differs} {
-		if n := count[state]; n > 0 {
-			words := stateWords[state]
+	for _, words := range []item{stateWords[host.InEffect], dead, stateWords[host.Waits], stateWords[host.Differs]} {
+		if n := count[words]; n > 0 {
 			if n > 1 {
 				words.text = strings.NewReplacer("waits", "wait", "its", "their", "differs", "differ").Replace(words.text)
 			}
@@ -76,7 +89,7 @@ func (s *screen) summaries(st *host.Status) {
 	}
 	fmt.Fprint(s, "\n\n")
 	for i := range st.Uplinks {
-		if u := &st.Uplinks[i]; u.State() == host.InEffect {
+		if u := &st.Uplinks[i]; folds(u) {
 			head := fmt.Sprintf("%-*s  %-*s  %5d  ", name, u.Name, device, u.Device.Name, u.Table)
 			list := commas(addressItems(u))
 			if gateways := commas(gatewayItems(u)); len(gateways) > 0 {
@@ -85,7 +98,7 @@ func (s *screen) summaries(st *host.Status) {
 			s.items(head, plain, append(list, item{"(" + chargeWords[u.Charge] + ")", plain})...)
 		}
 	}
-	if count[host.InEffect] > 0 {
+	if count[stateWords[host.InEffect]] > 0 {
 		fmt.Fprintln(s)
 	}
 }
@@ -95,6 +108,9 @@ func (s *screen) uplink(u *host.UplinkStatus, table func(uint32) string, fold bo
 	state := stateWords[u.State()]
 	if u.Unlearned != "" && u.State() == host.Waits {
 		state.text = "waits for an address"
+	}
+	if summary(u) == dead {
+		state = item{state.text + ", but dead", red}
 	}
 	charge := chargeWords[u.Charge]
 	switch {
@@ -137,7 +153,7 @@ func (s *screen) uplink(u *host.UplinkStatus, table func(uint32) string, fold bo
 // healthWords says what a probe has found.
 func healthWords(h host.Health) item {
 	if h.Dead {
-		return item{"dead", red}
+		return dead
 	}
 	return item{"alive", green}
 }

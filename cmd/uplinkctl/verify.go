@@ -55,10 +55,14 @@ func verifyCommand() *command {
 			if err != nil {
 				return err
 			}
+			dead, err := h.DeadUplinks(state)
+			if err != nil { // which the kernel's answers do not hang on
+				fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
+			}
 			if asJSON {
-				err = printVerificationJSON(stdout, v)
+				err = printVerificationJSON(stdout, v, dead)
 			} else {
-				err = printVerification(stdout, v)
+				err = printVerification(stdout, v, dead)
 			}
 			if err == nil {
 				err = v.Err()
@@ -74,7 +78,7 @@ func verifyCommand() *command {
 	}
 }
 
-func printVerification(w io.Writer, v apply.Verification) error {
+func printVerification(w io.Writer, v apply.Verification, dead []host.Dead) error {
 	s := newScreen(w)
 	name := 0
 	for _, c := range v.Checks {
@@ -96,6 +100,9 @@ func printVerification(w io.Writer, v apply.Verification) error {
 	for _, l := range v.Waiting {
 		s.items("waits  ", yellow, words(l.String())...)
 	}
+	for _, d := range dead {
+		s.items("note   ", yellow, words(d.String())...)
+	}
 	for _, h := range v.Hazards {
 		s.items("note   ", yellow, words(h.String())...)
 	}
@@ -109,7 +116,7 @@ func printWrongWays(w io.Writer, err error) {
 		v := wrong.Verification
 		v.Checks = slices.DeleteFunc(v.Checks, apply.Check.OK)
 		v.Waiting = nil // said already
-		_ = printVerification(w, v)
+		_ = printVerification(w, v, nil)
 	}
 }
 
@@ -151,10 +158,11 @@ type jsonVerification struct {
 	Missing []string    `json:"missing"`
 	Waiting []string    `json:"waiting"`
 	Hazards []string    `json:"hazards"`
+	Dead    []string    `json:"dead"`
 }
 
-func printVerificationJSON(w io.Writer, v apply.Verification) error {
-	out := jsonVerification{Version: 1, OK: v.OK(), Checks: []jsonCheck{}, Missing: []string{}, Waiting: []string{}, Hazards: []string{}}
+func printVerificationJSON(w io.Writer, v apply.Verification, dead []host.Dead) error {
+	out := jsonVerification{Version: 1, OK: v.OK(), Checks: []jsonCheck{}, Missing: []string{}, Waiting: []string{}, Hazards: []string{}, Dead: []string{}}
 	for _, c := range v.Checks {
 		j := jsonCheck{Uplink: c.Uplink, OK: c.OK(), To: c.Packet.To.String(), Mark: c.Packet.Mark, Want: newJSONWay(c.Want)}
 		if c.Packet.From.IsValid() {
@@ -175,6 +183,9 @@ func printVerificationJSON(w io.Writer, v apply.Verification) error {
 	}
 	for _, h := range v.Hazards {
 		out.Hazards = append(out.Hazards, h.String())
+	}
+	for _, d := range dead {
+		out.Dead = append(out.Dead, d.String())
 	}
 	return writeJSON(w, out)
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/probe"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -94,18 +95,56 @@ func (h *Host) knownHealth() (map[fib.Verdict]probe.Judgement, error) {
 // health adds what the probes of the spec have found.
 func (l *looker) health() {
 	l.out.Failover = l.state.Failover.Table
-	known, err := l.readHealth()
+	known, err := l.healthOf(l.state)
 	if err != nil {
 		l.out.Notes = append(l.out.Notes, err.Error())
 	}
-	probed := make(map[fib.Verdict]bool, len(l.state.Probes))
-	for _, p := range l.state.Probes {
+	for _, e := range known {
+		u := l.byName[e.Uplink]
+		u.Health = append(u.Health, e)
+	}
+}
+
+// healthOf is readHealth without what no probe of a State is for.
+func (h *Host) healthOf(s fib.State) ([]Health, error) {
+	if len(s.Probes) == 0 {
+		return nil, nil
+	}
+	known, err := h.readHealth()
+	probed := make(map[fib.Verdict]bool, len(s.Probes))
+	for _, p := range s.Probes {
 		probed[p.Verdict] = true
 	}
-	for _, e := range known {
-		if probed[e.Verdict] {
-			u := l.byName[e.Uplink]
-			u.Health = append(u.Health, e)
-		}
+	return slices.DeleteFunc(known, func(e Health) bool { return !probed[e.Verdict] }), err
+}
+
+// Dead is an uplink that a probe has found dead.
+type Dead struct {
+	Health
+	LedAround bool // there is what leads around dead ones of its family
+}
+
+// String returns "isp1 is dead for IPv4 since 2026-11-28 14:00:00 (no answer): led around".
+func (d Dead) String() string {
+	s := fmt.Sprintf("%s is dead for %s since %s (%s)", d.Uplink, d.Family, d.Since.Format(time.DateTime), d.Why)
+	if d.LedAround {
+		s += ": led around"
 	}
+	return s
+}
+
+// DeadUplinks returns those of a State.
+func (h *Host) DeadUplinks(s fib.State) (list []Dead, err error) {
+	known, err := h.healthOf(s)
+	known = slices.DeleteFunc(known, func(e Health) bool { return !e.Dead })
+	if err != nil || len(known) == 0 {
+		return nil, err
+	}
+	have, err := h.Kernel.Observe(apply.Scope{Only: apply.Rules})
+	for _, e := range known {
+		list = append(list, Dead{e, slices.ContainsFunc(have.Rules, func(r apply.Rule) bool {
+			return r.Family == e.Family && r.Table == s.Failover.Table
+		})})
+	}
+	return list, err
 }

@@ -76,6 +76,12 @@ func (u *UplinkStatus) State() UplinkState {
 	return InEffect
 }
 
+// Dead says whether a probe has found it so in a family. It is the provider's fault: what
+// the host holds of the uplink may be as the spec says.
+func (u *UplinkStatus) Dead() bool {
+	return slices.ContainsFunc(u.Health, func(h Health) bool { return h.Dead })
+}
+
 // Presence says whether the kernel has something of an uplink.
 type Presence string
 
