@@ -35,9 +35,11 @@ func TestOneshot(t *testing.T) {
 
 	c.run("apply").expect(t, "no spec", 1, "", "^uplinkctl: ")
 	c.spec("[uplink.a]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\"]\ngateway = \"192.0.2.1\"\n")
-	for _, command := range []string{"apply", "diff", "verify"} {
-		c.run(command).expect(t, "a bad spec, "+command, 1, "", `uplink\.toml:4:1: .*did you mean .gateways.*1 error; nothing was changed`)
+	for command, said := range map[string]string{"apply": "; nothing was changed", "diff": "", "verify": "; nothing is in effect that could be verified"} {
+		c.run(command).expect(t, "a bad spec, "+command, 1, "", `uplink\.toml:4:1: .*did you mean .gateways.*1 error`+said+"\n$")
 	}
+	c.run("status").expect(t, "a bad spec, status", 1, "^rules of the host.*from all lookup main", `uplink\.toml:4:1: .*1 error; no spec is in effect, and only the rules are shown\n$`)
+	c.run("explain", "-", "127.0.0.1").expect(t, "a bad spec, explain", 1, "is for this host", `uplink\.toml:4:1: .*1 error; no spec is in effect, and what follows is what the host has\n$`)
 	for _, args := range [][]string{{"apply", "--nonsense"}, {"apply", "x"}, {"diff", "x"}, {"down", "x"}, {"verify", "x"}, {"apply", "--wait", "-1"}} {
 		c.run(args[0], args[1:]...).expect(t, strings.Join(args, " "), 2, "", "Usage: uplinkctl "+args[0])
 	}
@@ -76,6 +78,17 @@ func TestOneshot(t *testing.T) {
 		}
 	}
 	c.run("verify").expect(t, "verify", 0, "^ok .* rt2 .*from 198.51.100.10 to 8.8.8.8: via 198.51.100.1 dev eth1 table 1", "")
+
+	// A spec with an error does not take away the diagnosis of the one in effect.
+	c.spec("[uplink.rt2]\ninterface =\n")
+	said := `uplink\.toml:2:\d+: .*\nuplinkctl: 1 error; what follows is of the spec in effect since 20[^\n]*\n$`
+	c.run("verify").expect(t, "verify with a bad spec", 1, "^ok .* rt2 .*from 198.51.100.10 to 8.8.8.8: via 198.51.100.1 dev eth1 table 1", said)
+	c.run("status").expect(t, "status with a bad spec", 1, `^isp1: as the spec says.*\nrt2: as the spec says.*addresses  198.51.100.10/24, 2001:db8:2::10/64\n  gateways   198.51.100.1 `, said)
+	c.run("explain", "rt2", "8.8.8.8").expect(t, "explain with a bad spec", 1, `from 198.51.100.10 lookup rt2 .*/etc/uplink/uplink.toml:\d+\n.*leaves by eth1 via 198.51.100.1, table rt2.*the kernel says the same\n`, said)
+	for _, args := range [][]string{{"verify"}, {"status"}, {"explain", "rt2", "8.8.8.8"}} {
+		c.run(args[0], append(args[1:], "--json")...).expect(t, args[0]+" as JSON with a bad spec", 1, `"ok": false,.*"spec-error": "/etc/uplink/uplink.toml:2:`, said)
+	}
+	c.spec(twoUplinks)
 
 	// Of another's in the way: nothing is changed, and it is said whose.
 	ip(ctx, t, l.Host, "route add default via 192.0.2.9 dev eth0 table 3 proto static")

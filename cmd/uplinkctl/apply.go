@@ -202,7 +202,7 @@ func diffCommand() *command {
 	return &command{
 		name: "diff", usage: diffUsage,
 		flags: func(f *flag.FlagSet) { rootOption(f, &root) },
-		run: noArguments(diffUsage, func(stdout, stderr io.Writer) error {
+		run: onlyLooks(diffUsage, func(stdout, stderr io.Writer) error {
 			h, err := host.Open(context.Background(), root, 0, false)
 			if err != nil {
 				return err

@@ -79,7 +79,7 @@ func checkCommand() *command {
 			}
 			switch {
 			case err != nil && (format == "text" || !errors.As(err, &found.errors)):
-				run.Report(stderr, "uplinkctl", err)
+				run.ReportOf(stderr, "uplinkctl", err, "")
 				return run.ExitFail
 			case err == nil:
 				found.files, found.warnings = s.Files, check.Run(s, st)
@@ -105,7 +105,7 @@ func checkCommand() *command {
 				found.text(stdout, stderr, state)
 			}
 			if err != nil {
-				run.Report(stderr, "uplinkctl", err)
+				run.ReportOf(stderr, "uplinkctl", err, "")
 				return run.ExitFail
 			}
 			if !found.ok(strict) {

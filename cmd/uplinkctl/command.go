@@ -104,9 +104,21 @@ func interruptible() (context.Context, context.CancelFunc) {
 // errDiffers makes diff's exit status 1; nothing is printed for it.
 var errDiffers = errors.New("the kernel differs from the spec")
 
+// errSaid makes the exit status 1 where the error has been said.
+var errSaid = fmt.Errorf("the spec has errors: %w", errDiffers)
+
 // noArguments makes the run function of a command that takes only options, and says
 // its error for people.
 func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
+	return withoutArguments(usage, "nothing was changed", f)
+}
+
+// onlyLooks is noArguments for a command that changes nothing anyway.
+func onlyLooks(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
+	return withoutArguments(usage, "", f)
+}
+
+func withoutArguments(usage, then string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
 	return func(args []string, stdout, stderr io.Writer) int {
 		if len(args) > 0 {
 			return wrongUsage(stderr, usage, fmt.Sprintf("unexpected %q", args[0]))
@@ -116,7 +128,7 @@ func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]st
 			return run.ExitOK
 		case errors.Is(err, errDiffers):
 		default:
-			run.Report(stderr, "uplinkctl", err)
+			run.ReportOf(stderr, "uplinkctl", err, then)
 		}
 		return run.ExitFail
 	}
@@ -132,7 +144,7 @@ func printState(usage, root string, files []string, stderr io.Writer, f func(*sp
 		err = f(s, &state)
 	}
 	if err != nil {
-		run.Report(stderr, "uplinkctl", err)
+		run.ReportOf(stderr, "uplinkctl", err, "")
 		return run.ExitFail
 	}
 	return run.ExitOK

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -86,14 +87,14 @@ func explainCommand() *command {
 				err = e.text(stdout, q.all)
 			}
 			if err != nil {
-				run.Report(stderr, "uplinkctl", err)
+				run.ReportOf(stderr, "uplinkctl", err, "")
 				return run.ExitFail
 			}
 			if e.kernel != nil && !e.agrees && e.result.Reason != lookup.NotADirectWay {
 				fmt.Fprintf(stderr, "uplinkctl: DISAGREEMENT: the kernel sends this packet another way than its rules and routes say\n")
 				return run.ExitFail
 			}
-			if !e.result.Final().OK() {
+			if !e.result.Final().OK() || e.broken != nil {
 				return run.ExitFail
 			}
 			return run.ExitOK
@@ -177,8 +178,19 @@ func (q *question) addresses(words []string) error {
 // answer finds the packet's way.
 func (q *question) answer(stderr io.Writer) (*explanation, error) {
 	s, state, err := run.Check(q.root)
-	if err != nil && (!errors.Is(err, spec.ErrNone) || q.offline) {
+	if err != nil && q.offline {
 		return nil, err
+	}
+	var broken error
+	if err != nil && !errors.Is(err, spec.ErrNone) {
+		broken = err
+		was, ok, err := host.Standing(rootfs.At(q.root), broken, "no spec is in effect, and what follows is what the host has", stderr)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			s, state = was.Spec(), was.State
+		}
 	}
 	if q.offline {
 		if q.packet.From, err = q.source(s, lookup.FromState(state), state.Syntax().Device); err != nil {
@@ -186,7 +198,7 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 		}
 		return newExplanation(q.packet, lookup.FromState(state), state), nil
 	}
-	if s != nil {
+	if s != nil && broken == nil {
 		root := rootfs.At(q.root)
 		state = run.Lay(root, cmp.Or(gen.ReadCommandLine(root).Backend, s.Backend), state)
 	}
@@ -204,7 +216,7 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 		}
 	}
 	e := newExplanation(q.packet, h.host, state)
-	e.owners = h.owners
+	e.owners, e.broken = h.owners, broken
 	return e, h.ask(e)
 }
 

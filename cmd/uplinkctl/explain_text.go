@@ -19,6 +19,7 @@ type explanation struct {
 	owners map[any]uint8
 	kernel *apply.Way // nil offline
 	agrees bool
+	broken error // what is wrong with the spec: the rest is of the one in effect, if any is
 }
 
 func newExplanation(p lookup.Packet, h lookup.Host, state fib.State) *explanation {
@@ -333,6 +334,7 @@ type jsonExplanation struct {
 	Kernel *jsonWay    `json:"kernel,omitempty"`
 	Agrees *bool       `json:"agrees,omitempty"`
 	OK     bool        `json:"ok"`
+	Broken string      `json:"spec-error,omitempty"`
 }
 
 func (e *explanation) json(w io.Writer) error {
@@ -346,6 +348,9 @@ func (e *explanation) json(w io.Writer) error {
 		if e.result.Reason != lookup.NotADirectWay {
 			out.Agrees = &e.agrees
 		}
+	}
+	if e.broken != nil {
+		out.OK, out.Broken = false, e.broken.Error()
 	}
 	return writeJSON(w, out)
 }

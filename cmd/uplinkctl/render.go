@@ -53,7 +53,11 @@ func renderCommand() *command {
 			}
 			tree, notes, err := r.Render()
 			if err != nil {
-				run.Report(stderr, "uplinkctl", err)
+				then := ""
+				if output != "" {
+					then = "nothing was changed"
+				}
+				run.ReportOf(stderr, "uplinkctl", err, then)
 				return run.ExitFail
 			}
 			for _, n := range notes {

@@ -24,7 +24,7 @@ func schemaCommand() *command {
 	return &command{
 		name: "schema", usage: schemaUsage,
 		flags: func(*flag.FlagSet) {},
-		run: noArguments(schemaUsage, func(stdout, _ io.Writer) error {
+		run: onlyLooks(schemaUsage, func(stdout, _ io.Writer) error {
 			_, err := io.WriteString(stdout, spec.Schema)
 			return err
 		}),

@@ -46,7 +46,7 @@ func statusCommand() *command {
 			f.BoolVar(&all, "all", false, "")
 			f.BoolVar(&asJSON, "json", false, "")
 		},
-		run: noArguments(statusUsage, func(stdout, stderr io.Writer) error {
+		run: onlyLooks(statusUsage, func(stdout, stderr io.Writer) error {
 			s, err := host.ReadStatus(root, stderr)
 			if err != nil {
 				return err
@@ -97,6 +97,7 @@ type jsonStatus struct {
 	Drift   []jsonStatusDrift  `json:"drift"`
 	Rules   []jsonHostRule     `json:"rules"`
 	Notes   []string           `json:"notes"`
+	Broken  string             `json:"spec-error,omitempty"`
 }
 
 type jsonStatusUplink struct {
@@ -195,6 +196,9 @@ func printStatusJSON(w io.Writer, s *host.Status) error {
 	out := jsonStatus{
 		Version: 1, OK: s.OK(), Backend: string(s.Backend), Uplinks: []jsonStatusUplink{}, Drift: jsonStatusDrifts(s.Drift),
 		Rules: []jsonHostRule{}, Notes: append([]string{}, s.Notes...),
+	}
+	if s.Broken != nil {
+		out.Broken = s.Broken.Error()
 	}
 	table := tableNames(s)
 	for i := range s.Uplinks {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -41,15 +42,19 @@ func verifyCommand() *command {
 			rootOption(f, &root)
 			f.BoolVar(&asJSON, "json", false, "")
 		},
-		run: noArguments(verifyUsage, func(stdout, stderr io.Writer) error {
+		run: onlyLooks(verifyUsage, func(stdout, stderr io.Writer) error {
 			h, err := host.Open(context.Background(), root, 0, false)
 			if err != nil {
 				return err
 			}
 			defer h.Close()
-			state, _, err := h.State(stderr)
-			if err != nil {
-				return err
+			state, _, broken := h.State(stderr)
+			if broken != nil {
+				e, ok, err := host.Standing(h.Root, broken, "nothing is in effect that could be verified", stderr)
+				if err != nil || !ok {
+					return cmp.Or(err, errSaid)
+				}
+				state = e.State
 			}
 			v, err := h.Verify(state)
 			if err != nil {
@@ -60,7 +65,7 @@ func verifyCommand() *command {
 				fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
 			}
 			if asJSON {
-				err = printVerificationJSON(stdout, v, dead)
+				err = printVerificationJSON(stdout, v, dead, broken)
 			} else {
 				err = printVerification(stdout, v, dead)
 			}
@@ -70,6 +75,8 @@ func verifyCommand() *command {
 			switch {
 			case errors.Is(err, apply.ErrWrongWay):
 				err = fmt.Errorf("%w: see `uplinkctl explain SRC DST`", err)
+			case err == nil && broken != nil:
+				err = errSaid
 			case errors.Is(err, apply.ErrMissing):
 				err = fmt.Errorf("%w: see `uplinkctl status`; `uplinkctl reload` brings about what is missing", err)
 			}
@@ -159,9 +166,10 @@ type jsonVerification struct {
 	Waiting []string    `json:"waiting"`
 	Hazards []string    `json:"hazards"`
 	Dead    []string    `json:"dead"`
+	Broken  string      `json:"spec-error,omitempty"`
 }
 
-func printVerificationJSON(w io.Writer, v apply.Verification, dead []host.Dead) error {
+func printVerificationJSON(w io.Writer, v apply.Verification, dead []host.Dead, broken error) error {
 	out := jsonVerification{Version: 1, OK: v.OK(), Checks: []jsonCheck{}, Missing: []string{}, Waiting: []string{}, Hazards: []string{}, Dead: []string{}}
 	for _, c := range v.Checks {
 		j := jsonCheck{Uplink: c.Uplink, OK: c.OK(), To: c.Packet.To.String(), Mark: c.Packet.Mark, Want: newJSONWay(c.Want)}
@@ -186,6 +194,9 @@ func printVerificationJSON(w io.Writer, v apply.Verification, dead []host.Dead) 
 	}
 	for _, d := range dead {
 		out.Dead = append(out.Dead, d.String())
+	}
+	if broken != nil {
+		out.OK, out.Broken = false, broken.Error()
 	}
 	return writeJSON(w, out)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 	"github.com/uplink-generator/uplink-generator/units"
 )
@@ -20,10 +21,15 @@ import (
 // ReadStatus reads the spec below root, and what the kernel holds of it. It needs no
 // root: what cannot be seen without is in the notes. Without a spec it is spec.ErrNone.
 func ReadStatus(root string, stderr io.Writer) (*Status, error) {
-	s, state, err := run.Check(root)
-	unread := unreadable(err)
-	if err != nil && unread == "" {
-		return nil, err
+	s, state, broken := run.Check(root)
+	unread := unreadable(broken)
+	var was Effective
+	known := broken == nil
+	if broken != nil && unread == "" {
+		var err error
+		if was, known, err = Standing(rootfs.At(root), broken, "no spec is in effect, and only the rules are shown", stderr); err != nil {
+			return nil, err
+		}
 	}
 	h, notes, err := openToLook(root)
 	if err != nil {
@@ -37,18 +43,25 @@ func ReadStatus(root string, stderr io.Writer) (*Status, error) {
 	if line.Off {
 		notes = append(notes, "the kernel command line says uplink=0: nothing is done at boot")
 	}
-	if unread != "" {
-		notes = append(notes, fmt.Sprintf("%s: only root may read it: the uplinks are not known", unread))
+	out := &Status{Notes: notes, Unread: unread != "", Broken: broken}
+	switch {
+	case !known:
+		if out.Unread {
+			out.Broken, out.Notes = nil, append(notes, fmt.Sprintf("%s: only root may read it: the uplinks are not known", unread))
+		}
 		have, err := h.kernel.Observe(apply.Scope{Only: apply.Rules})
-		l := looker{Host: h, out: &Status{Unread: true, Notes: notes}, have: have}
+		l := looker{Host: h, out: out, have: have}
 		l.rules()
-		return l.out, err
+		return out, err
+	case broken != nil:
+		s, state, out.Backend = was.Spec(), was.State, was.Backend
+	default:
+		out.Backend = cmp.Or(line.Backend, s.Backend)
+		state = run.Lay(h.Root, out.Backend, state)
 	}
-	backend := cmp.Or(line.Backend, s.Backend)
-	state = run.Lay(h.Root, backend, state)
 	h.dropMissingFamily(&state, stderr)
-	l := looker{Host: h, spec: s, state: state, out: &Status{Backend: backend, Notes: notes}}
-	return l.out, l.look()
+	l := looker{Host: h, spec: s, state: state, out: out}
+	return out, l.look()
 }
 
 // unreadable returns the file of a spec that this user may not read, or "".

@@ -23,11 +23,15 @@ type Status struct {
 	// Unread says that the spec is not for this user to read, so that only the rules
 	// are known.
 	Unread bool
+
+	// Broken is what is wrong with the spec, which has been said: the rest is of the one that
+	// is in effect, or the rules alone where none is.
+	Broken error
 }
 
 // OK says whether all is as the spec says.
 func (s *Status) OK() bool {
-	return !s.Unread && len(s.Drift) == 0 && !slices.ContainsFunc(s.Uplinks, func(u UplinkStatus) bool { return u.State() != InEffect })
+	return !s.Unread && s.Broken == nil && len(s.Drift) == 0 && !slices.ContainsFunc(s.Uplinks, func(u UplinkStatus) bool { return u.State() != InEffect })
 }
 
 // UplinkState is what counts of an uplink.

@@ -190,9 +190,12 @@ func WarnOfExposure(w io.Writer, program string, root rootfs.Root) {
 	}
 }
 
-// Report writes an error for people: each thing that is wrong with a spec with its
-// source line, and how many there are.
-func Report(w io.Writer, program string, err error) {
+// Report is ReportOf for who would have changed something.
+func Report(w io.Writer, program string, err error) { ReportOf(w, program, err, "nothing was changed") }
+
+// ReportOf writes an error for people: each thing that is wrong with a spec with its
+// source line, how many there are, and what comes of it, unless that is "".
+func ReportOf(w io.Writer, program string, err error, then string) {
 	denied := errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0
 	var list spec.Errors
 	if !errors.As(err, &list) {
@@ -212,7 +215,10 @@ func Report(w io.Writer, program string, err error) {
 	if len(list) == 1 {
 		plural = ""
 	}
-	fmt.Fprintf(w, "\n%s: %d error%s; nothing was changed\n", program, len(list), plural)
+	if then != "" {
+		then = "; " + then
+	}
+	fmt.Fprintf(w, "\n%s: %d error%s%s\n", program, len(list), plural, then)
 	if denied {
 		fmt.Fprintf(w, "%s: only root may read it: run this with sudo, or let others read it\n", program)
 	}

@@ -1,0 +1,99 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+)
+
+// Standing says to stderr what is wrong with a spec, and returns what is in effect, for a
+// command that only looks: a spec that is being changed must not take the diagnosis away of
+// one that was right. ok is false where nothing is in effect; without is what is shown then, in
+// words, or "". What no error in the spec is comes back: that there is none, or that it
+// cannot be read.
+func Standing(root rootfs.Root, broken error, without string, stderr io.Writer) (e Effective, ok bool, err error) {
+	var list spec.Errors
+	if !errors.As(broken, &list) || unreadable(broken) != "" {
+		return e, false, broken
+	}
+	h := Host{Root: root}
+	e, ok, err = h.Effective()
+	then := without
+	switch since := h.inEffectSince(); {
+	case err != nil:
+		fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
+	case ok && since.IsZero():
+		then = "what follows is of the spec in effect"
+	case ok:
+		then = "what follows is of the spec in effect since " + since.Format(time.DateTime)
+	}
+	run.ReportOf(stderr, "uplinkctl", broken, then)
+	return e, ok, nil
+}
+
+// inEffectSince returns since when what is in effect is so; the zero value where that is
+// not known.
+func (h *Host) inEffectSince() time.Time {
+	if name, err := h.Root.Path(inEffectFile); err == nil {
+		if st, err := os.Stat(name); err == nil {
+			return st.ModTime()
+		}
+	}
+	return time.Time{}
+}
+
+// Spec returns what a State tells of its uplinks: their names, places and addresses. The
+// gateways are in its routes.
+func (e *Effective) Spec() *spec.Spec {
+	type own struct {
+		link   string
+		origin fib.Origin
+	}
+	s := &spec.Spec{Backend: e.Backend}
+	tables := map[string]uint32{}
+	for _, t := range e.State.Tables {
+		tables[t.Name] = t.ID
+	}
+	addresses := map[own][]netip.Prefix{}
+	for _, a := range e.State.Addresses {
+		k := own{a.Link, a.Origin}
+		addresses[k] = append(addresses[k], a.Prefix)
+	}
+	// Where others bring the addresses, a rule has each, and a route its subnet.
+	sources, subnets := map[fib.Origin][]netip.Prefix{}, map[netip.Addr]netip.Prefix{}
+	for _, r := range e.State.Routes {
+		if r.Src.IsValid() && r.Dst.Bits() > 0 && r.Dst.Contains(r.Src) {
+			subnets[r.Src] = netip.PrefixFrom(r.Src, r.Dst.Bits())
+		}
+	}
+	for _, r := range e.State.Rules {
+		if r.From.IsSingleIP() && r.Action == fib.Lookup && !r.SuppressPrefixLength.Set {
+			p, there := subnets[r.From.Addr()]
+			if !there {
+				p = r.From
+			}
+			sources[r.Origin] = append(sources[r.Origin], p)
+		}
+	}
+	for _, l := range e.State.Links {
+		for _, n := range l.Uplinks {
+			u := spec.Uplink{Name: n.Name, Origin: n.Origin, Table: tables[n.Name], PolicyOnly: l.PolicyOnly, Addresses: addresses[own{l.Name, n.Origin}]}
+			if l.PolicyOnly {
+				u.Addresses = sources[n.Origin]
+			}
+			s.Uplinks = append(s.Uplinks, u)
+		}
+	}
+	slices.SortFunc(s.Uplinks, func(a, b spec.Uplink) int { return strings.Compare(a.Name, b.Name) })
+	return s
+}
