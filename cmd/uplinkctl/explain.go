@@ -41,7 +41,8 @@ Options:
   --root DIR     the host's root directory (default /)
   --json         print one JSON object
 
-Exit status: 0 there is a way, 1 there is none or an error, 2 wrong usage.
+Exit status: 0 there is a way; 1 there is none, the host does not have SRC, or
+an error; 2 wrong usage.
 
 Examples:
   uplinkctl explain rt2 8.8.8.8
@@ -94,7 +95,7 @@ func explainCommand() *command {
 				fmt.Fprintf(stderr, "uplinkctl: DISAGREEMENT: the kernel sends this packet another way than its rules and routes say\n")
 				return run.ExitFail
 			}
-			if !e.result.Final().OK() || e.broken != nil {
+			if !e.ok() || e.broken != nil {
 				return run.ExitFail
 			}
 			return run.ExitOK
@@ -196,7 +197,9 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 		if q.packet.From, err = q.source(s, lookup.FromState(state), state.Syntax().Device); err != nil {
 			return nil, err
 		}
-		return newExplanation(q.packet, lookup.FromState(state), state), nil
+		e := newExplanation(q.packet, lookup.FromState(state), state)
+		e.result.Unheld = e.result.Unheld && !mayHold(s, q.packet.From)
+		return e, nil
 	}
 	if s != nil && broken == nil {
 		root := rootfs.At(q.root)
@@ -218,6 +221,14 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 	e := newExplanation(q.packet, h.host, state)
 	e.owners, e.broken = h.owners, broken
 	return e, h.ask(e)
+}
+
+// mayHold says whether a spec has an address that others bring, or that may be learned: no
+// kernel tells which there are.
+func mayHold(s *spec.Spec, a netip.Addr) bool {
+	return slices.ContainsFunc(s.Uplinks, func(u spec.Uplink) bool {
+		return u.Learns(fib.FamilyOf(a)) || slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
+	})
 }
 
 // source finds the address of an uplink: in the spec, or on its link, where it may be

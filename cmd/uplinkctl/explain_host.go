@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/uplink-generator/uplink-generator/apply"
@@ -55,6 +57,8 @@ func (h *lookupHost) fill(have apply.Snapshot, state fib.State, stderr io.Writer
 		}
 	}
 	h.host.Forwarding6 = hw.Sysctl("ipv6", "all", "forwarding") == "1"
+	bind, _ := os.ReadFile("/proc/sys/net/ipv6/ip_nonlocal_bind") // none on a kernel without IPv6
+	h.host.NonLocalBind6 = strings.TrimSpace(string(bind)) == "1"
 	for _, l := range have.Links {
 		highest := func(name string) uint8 {
 			v, _ := strconv.ParseUint(max(hw.Sysctl("ipv4", "all", name), hw.Sysctl("ipv4", l.Name, name)), 10, 8)

@@ -76,6 +76,8 @@ func TestExplainOffline(t *testing.T) {
 		{"- 8.8.8.8 --mark 0x66 --offline --root vpn-fail-closed", 0, []string{`fwmark 0x66/0xffffffff`, `leaves by wg0, table tunnel`}},
 		{"- 2a00::1 --mark 0x66 --offline --root vpn-fail-closed", 1, []string{`unreachable default`, `not sent: unreachable`, `source 2001:db8:1::10`, `unreachable: refused`}},
 		{"203.0.113.7 8.8.8.8 --offline --root recipe", 1, []string{`unreachable: this host does not have the source`}},
+		{"2001:db8:77::1 2a00::1 --offline --root dual-stack", 1, []string{`leaves by eth0 .*\nthis host does not have 2001:db8:77::1: no program can send from it\n$`}},
+		{"2001:db8:2::10 2a00::1 --offline --root dual-stack", 0, []string{`leaves by eth1 via 2001:db8:2::1, table rt2\n$`}},
 		{"- 8.8.8.8 --offline --root three-providers", 0, []string{`leaves by eth1`, `or leaves by eth0`}},
 	} {
 		args := strings.Fields(c.args)
@@ -147,7 +149,7 @@ func TestExplainAsksTheKernel(t *testing.T) {
 	}
 	n.Settle()
 	n.IP("rule add priority 5 to 9.9.9.9 prohibit protocol boot", "route add 203.0.113.0/24 via 192.0.2.7 table 1000 protocol static onlink dev eth0",
-		"rule add priority 6 to 203.0.113.0/24 lookup 1000 protocol static", "route add local 100.64.0.0/10 dev lo table 1000")
+		"rule add priority 6 to 203.0.113.0/24 lookup 1000 protocol static", "route add local 100.64.0.0/10 dev lo table 1000", "-6 route add local 2001:db8:78::/48 dev lo")
 	for _, c := range []struct {
 		args string
 		code int
@@ -156,6 +158,9 @@ func TestExplainAsksTheKernel(t *testing.T) {
 		{"rt2 8.8.8.8", 0, `lookup rt2 +/etc/uplink/uplink\.toml:\d+\n.*default via.*uplink\.toml:\d+\n(?s:.*)\nleaves by eth1 via 198\.51\.100\.1, table rt2\nthe kernel says the same`},
 		{"rt2 2a00::1", 0, `leaves by eth1 via 2001:db8:2::1, table rt2\nthe kernel says the same`},
 		{"- 2a00::1", 0, `leaves by eth0 via 2001:db8:1::1, table main, with source 2001:db8:1::10\nthe kernel says the same`},
+		{"2001:db8:77::1 2a00::1", 1, `leaves by eth0 via 2001:db8:1::1, table main\nthis host does not have 2001:db8:77::1: no program can send from it\nthe kernel says the same\n$`},
+		{"2001:db8:78::1 2a00::1", 0, `leaves by eth0 via 2001:db8:1::1, table main\nthe kernel says the same\n$`},
+		{"2001:db8:77::1 2a00::1 --iif eth0", 0, `leaves by eth0 via 2001:db8:1::1, table main\nthe kernel says the same\n$`},
 		{"- 9.9.9.9", 1, `(?m)^     5  from all to 9\.9\.9\.9 prohibit +boot scripts\n(?s:.*)prohibit: refused\nthe kernel says the same`},
 		{"isp1 203.0.113.5", 0, `an administrator or systemd-networkd\n(?s:.*)leaves by eth0 via 192\.0\.2\.7, table 1000\nthe kernel`},
 		{"- 192.0.2.10", 0, `is for this host, table local, with source 192\.0\.2\.10\nthe kernel says the same`},
@@ -179,8 +184,21 @@ func TestExplainAsksTheKernel(t *testing.T) {
 		if err := json.Unmarshal([]byte(stdout), &out); err != nil || out.OK != (c.code == 0) {
 			t.Errorf("%s --json: %v\n%s", c.args, err, stdout)
 		}
+		if out.Unheld != strings.Contains(c.want, "does not have") {
+			t.Errorf("%s --json: %s", c.args, stdout)
+		}
 		if evaluated := out.Reason != string(lookup.NotADirectWay); evaluated != (out.Agrees != nil && *out.Agrees) || evaluated != (len(out.Steps) > 0) {
 			t.Errorf("%s --json: %v\n%s", c.args, err, stdout)
 		}
+	}
+	n.Sysctl("net/ipv6/ip_nonlocal_bind", "1")
+	err = n.Do(func() error {
+		if code, stdout, _ := explain("2001:db8:77::1", "2a00::1", "--root", root); code != 0 || strings.Contains(stdout, "does not have") {
+			t.Errorf("with ip_nonlocal_bind: exit status %d\n%s", code, stdout)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -42,6 +42,12 @@ func newExplanation(p lookup.Packet, h lookup.Host, state fib.State) *explanatio
 	}
 }
 
+// ok says whether a program's packet has a way.
+func (e *explanation) ok() bool {
+	r := e.result.Final()
+	return r.OK() && !r.Unheld
+}
+
 // usual is how wide an explanation is where it goes to no terminal: it has two columns.
 const usual = 80
 
@@ -157,6 +163,9 @@ func (e *explanation) text(out io.Writer, all bool) error {
 	w.say("%s", e.end(r))
 	if r.Reason == lookup.ByOIF {
 		w.say("No rule leads to a route there; whoever is bound to a link is sent on it.")
+	}
+	if r.Unheld {
+		w.say("this host does not have %s: no program can send from it", r.Packet.From)
 	}
 	for _, o := range r.Others {
 		w.items("  or ", plain, words(e.way(apply.Way(o)))...)
@@ -323,6 +332,7 @@ type jsonResult struct {
 	Dst    string     `json:"dst"`
 	Steps  []jsonStep `json:"steps"`
 	Reason string     `json:"reason"`
+	Unheld bool       `json:"source-not-held,omitempty"`
 	Way    *jsonWay   `json:"way"`
 	Others []*jsonWay `json:"others,omitempty"`
 }
@@ -338,7 +348,7 @@ type jsonExplanation struct {
 }
 
 func (e *explanation) json(w io.Writer) error {
-	out := jsonExplanation{Version: 1, jsonResult: e.jsonResult(&e.result), OK: e.result.Final().OK()}
+	out := jsonExplanation{Version: 1, jsonResult: e.jsonResult(&e.result), OK: e.ok()}
 	if e.result.Again != nil {
 		again := e.jsonResult(e.result.Again)
 		out.Again = &again
@@ -356,7 +366,7 @@ func (e *explanation) json(w io.Writer) error {
 }
 
 func (e *explanation) jsonResult(r *lookup.Result) jsonResult {
-	out := jsonResult{Dst: r.Packet.To.String(), Steps: []jsonStep{}, Reason: string(r.Reason), Way: newJSONWay(apply.Way(r.Way))}
+	out := jsonResult{Dst: r.Packet.To.String(), Steps: []jsonStep{}, Reason: string(r.Reason), Unheld: r.Unheld, Way: newJSONWay(apply.Way(r.Way))}
 	if r.Packet.From.IsValid() {
 		out.Src = r.Packet.From.String()
 	}

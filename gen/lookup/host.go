@@ -39,6 +39,8 @@ type Host struct {
 	// gateways that do not answer, which are in Failed.
 	Forwarding6 bool
 	Failed      map[Neighbour]bool
+
+	NonLocalBind6 bool // net.ipv6.ip_nonlocal_bind
 }
 
 // table is what identifies one.

@@ -50,6 +50,7 @@ func (k *Resolver) lookup(p Packet, all bool) Result {
 		// ip6_route_output_flags: for who is bound to a link, other links count only
 		// once there is a source.
 		f.dev, f.strict = p.OIF, needsStrict(p.To) || p.OIF != "" && !f.hasSrc
+		r.Unheld = f.hasSrc && !f.src.IsUnspecified() && !k.host.NonLocalBind6 && !k.isLocal6(f.src)
 		k.walk6(&r, &f, all)
 		k.again6(&r, &f, all)
 	}
@@ -145,6 +146,16 @@ func (k *Resolver) isLocal4(a netip.Addr) bool {
 	}
 	c, ok := k.tableLookup4(table{fib.Inet, fib.TableLocal}, &flow{family: fib.Inet, dst: a})
 	return ok && c.route.Type == fib.Local
+}
+
+// isLocal6 says whether an IPv6 address is the host's: one of a link's, or in a prefix that
+// table local says is, as by `ip -6 route add local PREFIX dev lo`.
+func (k *Resolver) isLocal6(a netip.Addr) bool {
+	if k.held[a] {
+		return true
+	}
+	c, ok := k.tableLookup6(table{fib.Inet6, fib.TableLocal}, &flow{family: fib.Inet6, dst: a})
+	return ok && own6(c.route)
 }
 
 // ways fills in the way that was found, and those that are as good.

@@ -172,6 +172,36 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// TestWhoHasAnIPv6Source wants the way as the kernel's lookup gives it, and that the host
+// does not have the source beside it.
+func TestWhoHasAnIPv6Source(t *testing.T) {
+	away := fib.Route{Family: fib.Inet6, Table: fib.TableLocal, Dst: prefix("2001:db8:77::/48"), Type: fib.Local, Nexthops: []fib.Nexthop{{Link: "lo"}}}
+	other := away
+	other.Table = 20
+	for _, c := range []struct {
+		packet lookup.Packet
+		change func(*lookup.Host)
+		unheld bool
+	}{
+		{lookup.Packet{From: addr("2001:db8:2::10"), To: addr("2a00::1")}, nil, false},
+		{lookup.Packet{From: addr("2001:db8:77::1"), To: addr("2a00::1")}, nil, true},
+		{lookup.Packet{From: addr("2001:db8:77::1"), To: addr("2a00::1")}, func(h *lookup.Host) { h.Routes = append(h.Routes, away) }, false},
+		{lookup.Packet{From: addr("2001:db8:77::1"), To: addr("2a00::1")}, func(h *lookup.Host) { h.Routes = append(h.Routes, other) }, true},
+		{lookup.Packet{From: addr("2001:db8:77::1"), To: addr("2a00::1")}, func(h *lookup.Host) { h.NonLocalBind6 = true }, false},
+		{lookup.Packet{From: addr("2001:db8:77::1"), To: addr("2a00::1"), IIF: "eth1"}, nil, false},
+		{lookup.Packet{To: addr("2a00::1")}, nil, false},
+	} {
+		h := lookup.FromState(twoUplinks())
+		if c.change != nil {
+			c.change(&h)
+		}
+		r := lookup.New(h).Lookup(c.packet)
+		if r.Unheld != c.unheld || !r.OK() {
+			t.Errorf("%+v: %s, unheld %v", c.packet, way(&r), r.Unheld)
+		}
+	}
+}
+
 // TestOrigins wants the steps to say where in the spec they come from.
 func TestOrigins(t *testing.T) {
 	r := lookup.New(lookup.FromState(twoUplinks())).Lookup(lookup.Packet{From: addr("10.0.2.10"), To: addr("8.8.8.8")})

@@ -79,6 +79,11 @@ type Result struct {
 	Way    Way
 	Others []Way // the kernel may as well choose one of these
 
+	// Unheld says that the host does not have the source of an IPv6 packet of its own. The
+	// kernel's lookup does not ask for that, but no program may send from such a one
+	// (__inet6_bind in net/ipv6/af_inet6.c).
+	Unheld bool
+
 	// Again is what the kernel does for an IPv6 packet without a source where it found
 	// no way: it chooses a source and asks once more (ip6_dst_lookup_tail in
 	// net/ipv6/ip6_output.c). RTM_GETROUTE does not.
