@@ -173,9 +173,7 @@ func applyCommand() *command {
 			if err == nil {
 				err = note.Commit()
 			}
-			for _, w := range result.Waiting {
-				fmt.Fprintf(stderr, "uplinkctl: %s\n", host.WaitText(w))
-			}
+			host.SayWaiting(stderr, result.Waiting)
 			return err
 		}),
 	}
@@ -188,9 +186,7 @@ func printPlan(a *apply.Applier, state fib.State, stdout, stderr io.Writer) (n i
 	if err != nil {
 		return 0, err
 	}
-	for _, w := range result.Waiting {
-		fmt.Fprintf(stderr, "uplinkctl: %s\n", host.WaitText(w))
-	}
+	host.SayWaiting(stderr, result.Waiting)
 	for _, o := range plan.Ops() {
 		fmt.Fprintln(stdout, o.Batch())
 	}

@@ -87,6 +87,9 @@ func explainCommand() *command {
 			} else if err == nil {
 				err = e.text(stdout, q.all)
 			}
+			if err == nil {
+				host.SayWaiting(stderr, e.waiting) // behind the answer, where it is seen
+			}
 			if err != nil {
 				run.ReportOf(stderr, "uplinkctl", err, "")
 				return run.ExitFail
@@ -205,7 +208,7 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 		root := rootfs.At(q.root)
 		state = run.Lay(root, cmp.Or(gen.ReadCommandLine(root).Backend, s.Backend), state)
 	}
-	h, err := openLookup(state, stderr)
+	h, err := openLookup(state)
 	if err != nil {
 		return nil, err
 	}
@@ -220,6 +223,7 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 	}
 	e := newExplanation(q.packet, h.host, state)
 	e.owners, e.broken = h.owners, broken
+	e.waiting = h.concerned(e, q.src, state)
 	return e, h.ask(e)
 }
 

@@ -3,15 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/rtnl"
-	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
@@ -23,9 +22,10 @@ type lookupHost struct {
 	host    lookup.Host
 	owners  map[any]uint8     // *fib.Rule or *fib.Route → the protocol number of its owner
 	devices map[string]string // interface by link of the State
+	waiting []apply.Waiting
 }
 
-func openLookup(state fib.State, stderr io.Writer) (*lookupHost, error) {
+func openLookup(state fib.State) (*lookupHost, error) {
 	kernel, err := rtnl.New()
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func openLookup(state fib.State, stderr io.Writer) (*lookupHost, error) {
 	h := &lookupHost{kernel: kernel, owners: map[any]uint8{}, devices: map[string]string{}}
 	have, err := kernel.Observe(apply.Scope{Foreign: true, Local: true})
 	if err == nil {
-		err = h.fill(have, state, stderr)
+		err = h.fill(have, state)
 	}
 	if err != nil {
 		kernel.Close()
@@ -42,15 +42,13 @@ func openLookup(state fib.State, stderr io.Writer) (*lookupHost, error) {
 	return h, nil
 }
 
-func (h *lookupHost) fill(have apply.Snapshot, state fib.State, stderr io.Writer) error {
+func (h *lookupHost) fill(have apply.Snapshot, state fib.State) error {
 	hw := rtnl.Hardware{}
 	want, err := apply.Resolve(state, have, hw)
 	if err != nil {
 		return err
 	}
-	for _, w := range want.Later.Links {
-		fmt.Fprintf(stderr, "uplinkctl: %s\n", host.WaitText(w))
-	}
+	h.waiting = want.Later.Links
 	for _, l := range want.Links {
 		for _, u := range l.Uplinks {
 			h.devices[u.Name] = l.Device.Name
@@ -123,6 +121,43 @@ func (h *lookupHost) links() []string {
 		names[i] = l.Name
 	}
 	return names
+}
+
+// concerned returns the waiting uplinks that have to do with a packet: the one that it is
+// from, or on whose link it is, and those whose rules and routes select it, now or once the
+// whole State is there.
+func (h *lookupHost) concerned(e *explanation, src string, state fib.State) []apply.Waiting {
+	if len(h.waiting) == 0 {
+		return nil
+	}
+	p := e.result.Packet
+	tables, origins, devices := map[string]bool{src: true}, map[fib.Origin]bool{}, map[string]bool{p.IIF: true, p.OIF: true}
+	then := lookup.New(lookup.FromState(state)).Lookup(p)
+	for _, r := range []*lookup.Result{&e.result, e.result.Final(), &then, then.Final()} {
+		for _, s := range r.Steps {
+			switch s.Outcome {
+			case lookup.NoMatch, lookup.Jumped, lookup.NoTarget, lookup.Passed:
+				continue
+			case lookup.Found, lookup.Refused:
+				if s.Route != nil {
+					origins[s.Route.Origin] = true
+				} else {
+					origins[s.Rule.Origin] = true
+				}
+			}
+			tables[e.table(s.Rule.Table)] = true
+		}
+		for _, w := range r.Ways() {
+			devices[w.Device] = true
+		}
+	}
+	delete(origins, fib.Origin{})
+	delete(devices, "")
+	delete(devices, lookup.Loopback)
+	device := state.Syntax().Device
+	return slices.DeleteFunc(slices.Clone(h.waiting), func(w apply.Waiting) bool {
+		return !devices[w.Device] && !devices[device(w.Name)] && !slices.ContainsFunc(w.Uplinks, func(u fib.Named) bool { return tables[u.Name] || origins[u.Origin] })
+	})
 }
 
 // ask puts the same question to the kernel, and says whether its answer is one of ours.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -200,5 +201,52 @@ func TestExplainAsksTheKernel(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestExplainSaysWhichUplinksWait wants those that have to do with the packet, behind its
+// way, and no others.
+func TestExplainSaysWhichUplinksWait(t *testing.T) {
+	n := kerneltest.NewNamespace(t)
+	n.Card("eth0")
+	var text strings.Builder
+	text.WriteString("[uplink.isp1]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\ndefault-route = true\nmetric = 100\n")
+	text.WriteString("[uplink.vpn]\ninterface = \"wg0\"\naddresses = [\"10.66.0.2/32\"]\nfwmark = 0x66\nfallthrough = \"unreachable\"\n[[uplink.vpn.route]]\nto = \"default\"\n")
+	text.WriteString("[uplink.spare]\ninterface = \"eth9\"\naddresses = [\"198.51.100.10/24\"]\ngateways = [\"198.51.100.1\"]\ndefault-route = true\nmetric = 200\n[[uplink.spare.route]]\nto = \"203.0.113.0/24\"\nvia = \"198.51.100.1\"\ntable = \"main\"\n")
+	for i := range 200 {
+		fmt.Fprintf(&text, "[uplink.u%04d]\ninterface = \"many%d\"\naddresses = [\"10.0.%d.2/24\"]\ngateways = [\"10.0.%d.1\"]\n", i, i, i, i)
+	}
+	root := t.TempDir()
+	if err := os.MkdirAll(root+"/etc/uplink", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, root+"/etc/uplink/uplink.toml", text.String())
+	_, state, err := run.Check(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	applier := apply.Applier{Kernel: n.Kernel(), Hardware: n.Hardware()}
+	if _, err := applier.Apply(context.Background(), state); err != nil {
+		t.Fatal(err)
+	}
+	waits := func(uplink, link string) string {
+		return "uplinkctl: uplink " + uplink + ": there is no link with name " + link + ": it waits\n"
+	}
+	for args, want := range map[string]string{
+		"- 8.8.8.8":             "",
+		"isp1 8.8.8.8":          "",
+		"u0150 8.8.8.8":         waits("u0150", "many150"),
+		"10.0.7.2 8.8.8.8":      waits("u0007", "many7"),
+		"- 8.8.8.8 --mark 0x66": waits("vpn", "wg0"),
+		"- 203.0.113.5":         waits("spare", "eth9"),
+	} {
+		var stderr string
+		err := n.Do(func() error {
+			_, _, stderr = explain(append(strings.Fields(args), "--root", root)...)
+			return nil
+		})
+		if err != nil || stderr != want {
+			t.Errorf("%s: %v: %q, want %q", args, err, stderr, want)
+		}
 	}
 }

@@ -19,7 +19,9 @@ type explanation struct {
 	owners map[any]uint8
 	kernel *apply.Way // nil offline
 	agrees bool
-	broken error // what is wrong with the spec: the rest is of the one in effect, if any is
+
+	waiting []apply.Waiting // uplinks that have to do with the packet
+	broken  error           // what is wrong with the spec: the rest is of the one in effect, if any is
 }
 
 func newExplanation(p lookup.Packet, h lookup.Host, state fib.State) *explanation {

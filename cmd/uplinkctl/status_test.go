@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strings"
@@ -310,6 +311,45 @@ func TestStatusFoldsNoDeadUplink(t *testing.T) {
 	}
 	if strings.Contains(b.String(), "u05  ") || !strings.Contains(b.String(), "u06  ") {
 		t.Errorf("folded:\n%s", &b)
+	}
+}
+
+// TestWaitingUplinksDrownNothing has a thousand of them.
+func TestWaitingUplinksDrownNothing(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	s, v := &host.Status{}, apply.Verification{}
+	for i := range 1001 {
+		u := host.UplinkStatus{Name: fmt.Sprintf("u%04d", i), Table: uint32(i + 1), Charge: host.ByNobody}
+		if i < 1000 {
+			w := apply.Waiting{Link: fib.Link{Name: u.Name}, Why: "there is no link with name e" + u.Name}
+			u.Waiting, v.Waiting = []apply.Waiting{w}, append(v.Waiting, w)
+		}
+		s.Uplinks = append(s.Uplinks, u)
+	}
+	const more = "984 more wait: `uplinkctl status --all` lists them\n"
+	show := func(print func(io.Writer) error) string {
+		t.Helper()
+		var b bytes.Buffer
+		if err := print(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	status := show(func(w io.Writer) error { return printStatus(w, s, false) })
+	if !strings.HasPrefix(status, "1001 uplinks: 1 as the spec says, 1000 wait for their link\n") || strings.Count(status, "\n  waits ") != 16 || !strings.Contains(status, "\n\n"+more+"\n") {
+		t.Errorf("status:\n%s", status)
+	}
+	if all := show(func(w io.Writer) error { return printStatus(w, s, true) }); strings.Count(all, "\n  waits ") != 1000 || strings.Contains(all, "more wait") {
+		t.Errorf("status --all:\n%s", all)
+	}
+	if verify := show(func(w io.Writer) error { return printVerification(w, v, nil) }); strings.Count(verify, "waits  uplink u") != 16 || !strings.HasSuffix(verify, "\nwaits  "+more) {
+		t.Errorf("verify:\n%s", verify)
+	}
+	if asJSON := show(func(w io.Writer) error { return printVerificationJSON(w, v, nil, nil) }); strings.Count(asJSON, `"uplink u`) != 1000 {
+		t.Errorf("verify --json:\n%s", asJSON)
+	}
+	if said := show(func(w io.Writer) error { host.SayWaiting(w, v.Waiting); return nil }); strings.Count(said, ": it waits\n") != 16 || !strings.HasSuffix(said, "\nuplinkctl: "+more) {
+		t.Errorf("other commands:\n%s", said)
 	}
 }
 

@@ -12,9 +12,6 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// few is how many uplinks are shown one by one.
-const few = 16
-
 func printStatus(w io.Writer, s *host.Status, all bool) error {
 	out := newScreen(w)
 	table := tableNames(s)
@@ -24,14 +21,25 @@ func printStatus(w io.Writer, s *host.Status, all bool) error {
 	if len(s.Notes) > 0 {
 		fmt.Fprintln(out)
 	}
-	fold := !all && len(s.Uplinks) > few
+	fold := !all && len(s.Uplinks) > host.Few
 	if fold {
 		out.summaries(s)
 	}
+	waiting := 0
 	for i := range s.Uplinks {
-		if u := &s.Uplinks[i]; !fold || !folds(u) {
+		u := &s.Uplinks[i]
+		if fold && u.State() == host.Waits && !u.Dead() {
+			if waiting++; waiting > host.Few {
+				continue
+			}
+		}
+		if !fold || !folds(u) {
 			out.uplink(u, table, fold)
 		}
+	}
+	if more := host.MoreWait(waiting - host.Few); more != "" {
+		out.items("", plain, words(more)...)
+		fmt.Fprintln(out)
 	}
 	if len(s.Drift) > 0 {
 		fmt.Fprintln(out, out.paint(bold, "of no uplink")+": "+out.paint(red, "differs from the spec"))

@@ -104,8 +104,11 @@ func printVerification(w io.Writer, v apply.Verification, dead []host.Dead) erro
 	for _, m := range v.Missing {
 		s.items(fmt.Sprintf("WRONG  %-*s  ", name, m.Uplink), red, words(m.String())...)
 	}
-	for _, l := range v.Waiting {
+	for _, l := range v.Waiting[:min(len(v.Waiting), host.Few)] {
 		s.items("waits  ", yellow, words(l.String())...)
+	}
+	if more := host.MoreWait(len(v.Waiting) - host.Few); more != "" {
+		s.items("waits  ", yellow, words(more)...)
 	}
 	for _, d := range dead {
 		s.items("note   ", yellow, words(d.String())...)

@@ -316,9 +316,7 @@ func (r *reload) settle(ctx context.Context) error {
 	if !inEffect && len(now.left) > 0 {
 		return fmt.Errorf("after %v systemd-networkd still holds what it was told to let go of (the first: ip %s, of %s): see `journalctl -u systemd-networkd`", r.wait, now.left[0].remove, path.Base(now.left[0].file))
 	}
-	for _, w := range now.waiting {
-		fmt.Fprintf(r.stderr, "uplinkctl: %s\n", WaitText(w))
-	}
+	SayWaiting(r.stderr, now.waiting)
 	return nil
 }
 
