@@ -3,16 +3,19 @@ package apply
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// failOver adds what leads around dead uplinks: where the one that table main takes, the
-// preferred one of those whose default route stands there, is dead, or one of those that
-// share its default route, there is another default route in a table of its own, and two
-// rules before main. Main itself is left as it is: most of what stands there is somebody
-// else's, who would put it back, and this way all is done in one way. Main's other routes
-// still come first.
+// failOver adds what leads around dead uplinks: where the one that table main takes is dead,
+// or one of those that share its default route, there is another default route in a table of
+// its own, and two rules before main. Main itself is left as it is: most of what stands there
+// is somebody else's, who would put it back, and this way all is done in one way. Main's other
+// routes still come first.
+//
+// Where main takes somebody else's default route, a VPN's, there is nothing to add: what
+// leaves by it shall not leave in the clear.
 //
 // The uplink's own table and rules stay: replies from its addresses and its probes need
 // them. Where nothing is alive there is nothing to add.
@@ -33,8 +36,7 @@ func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]
 		slices.SortStableFunc(ways, func(a, b fib.MainWay) int {
 			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Metric, b.Metric))
 		})
-		inMain := slices.DeleteFunc(slices.Clone(ways), func(w fib.MainWay) bool { return !there.main[place{fib.TableMain, f, device[w.Link]}] })
-		if !slices.ContainsFunc(preferred(inMain), func(w fib.MainWay) bool { return dead[w.Verdict] }) {
+		if !there.takeDead(ways, f, device, dead) {
 			continue
 		}
 		route := fib.Route{Family: f, Table: s.Table, Dst: f.Any(), Type: fib.Unicast, Metric: f.Metric(0), Origin: s.Origin}
@@ -93,45 +95,99 @@ type defaults struct {
 	// own has the route by a device in a table: a wanted one, or where others put it there,
 	// the one that is there. Without any there is no way out by this uplink now.
 	own map[place]*fib.Route
-	// main has those of table main, whoever put them there, and others their lowest metric.
-	main   map[place]bool
+	// main are those of table main with the lowest metric of their family, whoever put them
+	// there: main takes no other.
+	main map[fib.Family][]*fib.Route
+	// others has the lowest metric of those that others put into main.
 	others map[place]uint32
 }
 
 func (r *Resolved) defaults(have Snapshot) defaults {
-	d := defaults{map[place]*fib.Route{}, map[place]bool{}, map[place]uint32{}}
-	see := func(e *fib.Route, stays bool) {
-		if !e.IsDefault() || len(e.Nexthops) == 0 {
+	d := defaults{map[place]*fib.Route{}, map[fib.Family][]*fib.Route{}, map[place]uint32{}}
+	inMain := func(e *fib.Route) {
+		best := d.main[e.Family]
+		switch {
+		case !e.IsDefault() || e.Table != fib.TableMain || len(best) > 0 && e.Metric > best[0].Metric:
+		case len(best) > 0 && e.Metric == best[0].Metric:
+			d.main[e.Family] = append(best, e)
+		default:
+			d.main[e.Family] = []*fib.Route{e}
+		}
+	}
+	own := func(e *fib.Route) {
+		if !e.IsDefault() || e.Type != fib.Unicast || len(e.Nexthops) == 0 {
 			return
 		}
 		at := place{e.Table, e.Family, e.Nexthops[0].Link}
-		if best := d.own[at]; stays && e.Type == fib.Unicast && (best == nil || e.Metric < best.Metric) {
+		if best := d.own[at]; best == nil || e.Metric < best.Metric {
 			d.own[at] = e
-		}
-		for _, n := range e.Nexthops {
-			if e.Table == fib.TableMain {
-				d.main[place{e.Table, e.Family, n.Link}] = true
-			}
 		}
 	}
 	for i := range r.Routes {
-		see(&r.Routes[i], true)
+		inMain(&r.Routes[i])
+		own(&r.Routes[i])
+	}
+	waits := map[fib.RouteKey]bool{}
+	for _, e := range r.Later.Routes {
+		waits[e.Key()] = true
 	}
 	for i := range have.Routes {
 		h := &have.Routes[i]
-		if h.Expires < 0 {
-			continue
-		}
-		// What is ours and not wanted is about to go, or waits for its link.
-		see(&h.Route, !h.Ours())
-		if h.Table == fib.TableMain && h.IsDefault() && !h.Ours() && len(h.Nexthops) == 1 {
-			at := place{h.Table, h.Family, h.Nexthops[0].Link}
-			if metric, found := d.others[at]; !found || h.Metric < metric {
-				d.others[at] = h.Metric
+		switch {
+		case h.Expires < 0 || !h.IsDefault() || h.isForSome():
+		case !h.Ours():
+			inMain(&h.Route)
+			own(&h.Route)
+			if h.Table == fib.TableMain && len(h.Nexthops) == 1 {
+				at := place{h.Table, h.Family, h.Nexthops[0].Link}
+				if metric, found := d.others[at]; !found || h.Metric < metric {
+					d.others[at] = h.Metric
+				}
 			}
+		// What is ours and not wanted is about to go, but for what waits for its link: main
+		// still takes that.
+		case waits[h.Key()]:
+			inMain(&h.Route)
 		}
 	}
 	return d
+}
+
+// isForSome says whether a route is for packets of one source or type of service alone.
+func (r *Route) isForSome() bool {
+	return slices.ContainsFunc(strings.Split(r.Unread, ", "), func(word string) bool { return word == "from" || word == "tos" })
+}
+
+// takeDead says whether table main takes a dead uplink. Of somebody else's default route
+// with the same metric nobody knows which one the kernel takes.
+func (d defaults) takeDead(ways []fib.MainWay, f fib.Family, device map[string]string, dead map[fib.Verdict]bool) bool {
+	found := false
+	for _, e := range d.main[f] {
+		if len(e.Nexthops) == 0 {
+			return false
+		}
+		for _, n := range e.Nexthops {
+			// Of several uplinks on one link it is the one with this gateway.
+			var by, via []fib.MainWay
+			for _, w := range ways {
+				if device[w.Link] != n.Link {
+					continue
+				}
+				by = append(by, w)
+				if own := d.own[place{w.Table, f, n.Link}]; own != nil && own.Nexthops[0].Via == n.Via {
+					via = append(via, w)
+				}
+			}
+			if len(via) > 0 {
+				by = via
+			}
+			if len(by) == 0 {
+				return false
+			}
+			found = found || slices.ContainsFunc(by, func(w fib.MainWay) bool { return dead[w.Verdict] })
+		}
+	}
+	return found
 }
 
 // metric is the spec's; where it has none for a gateway that is learned, it is that of

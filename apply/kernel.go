@@ -62,6 +62,8 @@ type Scope struct {
 	// kernel can tell them from the rest: those of DHCP clients, router advertisements,
 	// boot scripts and administrators.
 	Learned bool
+	// Defaults asks for the default routes of table main, whoever put them there.
+	Defaults bool
 	// Only leaves out all other parts; the zero value leaves nothing out.
 	Only Part
 	// Family leaves out the routes and rules of the other; the zero value does not.

@@ -73,7 +73,9 @@ func (a *Applier) Plan(s fib.State) (Plan, Result, error) {
 // plan observes and compares. The routes of others are only looked at where there
 // is something to add: they matter for nothing else, and there may be many.
 func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
-	have, err := a.observe(Scope{Foreign: a.Adopt, Learned: a.looksAtOthers(s)})
+	scope := a.scope(s)
+	scope.Foreign = a.Adopt
+	have, err := a.observe(scope)
 	if err != nil {
 		return Plan{}, have, Resolved{}, err
 	}
@@ -102,9 +104,10 @@ func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
 	return plan, have, want, conflicts
 }
 
-// looksAtOthers says whether what is wanted depends on the routes of others.
-func (a *Applier) looksAtOthers(s fib.State) bool {
-	return s.Learns() || s.Failover.Table != 0 && len(a.Dead) > 0
+// scope has of the routes of others those that what is wanted depends on.
+func (a *Applier) scope(s fib.State) Scope {
+	failsOver := s.Failover.Table != 0 && len(a.Dead) > 0
+	return Scope{Learned: s.Learns() || failsOver, Defaults: failsOver}
 }
 
 // Resolve is the function Resolve, and what leads around dead uplinks; while a State is
@@ -131,10 +134,10 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	if a.Adopt && a.WholeWays {
 		want.awaitWays(s, have)
 	}
-	want.failOver(s.Failover, have, a.Dead)
 	if len(a.Spared.Links) > 0 {
 		want.spare(resolve(a.Spared, have, a.Hardware))
 	}
+	want.failOver(s.Failover, have, a.Dead)
 	return want, nil
 }
 
@@ -459,7 +462,7 @@ func (a *Applier) confirm(s fib.State, done Plan, want Resolved, have Snapshot) 
 }
 
 func (a *Applier) confirmAll(s fib.State) error {
-	have, err := a.observe(Scope{Learned: a.looksAtOthers(s)})
+	have, err := a.observe(a.scope(s))
 	if err != nil {
 		return err
 	}

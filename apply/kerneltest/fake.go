@@ -60,7 +60,8 @@ func (f *Fake) Observe(scope apply.Scope) (apply.Snapshot, error) {
 		}
 	}
 	for _, r := range f.Routes {
-		if scope.Has(apply.Routes) && slices.Contains(families, r.Family) && (scope.Foreign || r.Ours() || scope.Learned && slices.Contains(apply.LearnedFrom, r.Protocol)) {
+		asked := scope.Foreign || r.Ours() || scope.Learned && slices.Contains(apply.LearnedFrom, r.Protocol) || scope.Defaults && r.Table == fib.TableMain && r.IsDefault()
+		if scope.Has(apply.Routes) && slices.Contains(families, r.Family) && asked {
 			r.Nexthops = slices.Clone(r.Nexthops)
 			s.Routes = append(s.Routes, r)
 		}

@@ -124,8 +124,9 @@ func (m *Monitor) isRelevant(msg message) bool {
 		if len(b) < routeHeaderLen {
 			return true
 		}
-		table, protocol := b[4], b[5]
-		return table != unix.RT_TABLE_LOCAL && (protocol == fib.Protocol || slices.Contains(apply.LearnedFrom, protocol))
+		length, table, protocol := b[1], b[4], b[5]
+		return table != unix.RT_TABLE_LOCAL && (protocol == fib.Protocol || slices.Contains(apply.LearnedFrom, protocol)) ||
+			table == unix.RT_TABLE_MAIN && length == 0 // main takes it, be it whose it may
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package rtnl_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,8 @@ func TestMonitor(t *testing.T) {
 		{"route add 10.0.0.0/8 via 192.0.2.1 dev card0 proto bird", false},
 		{"route del 10.0.0.0/8 via 192.0.2.1 dev card0 proto bird", false},
 		{"-6 route add default via fe80::1 dev card0 proto ra", true},
+		{"route add default via 192.0.2.1 dev card0 proto bird metric 7", true},
+		{"route add default via 192.0.2.1 dev card0 proto bird metric 7 table 7", false},
 		{"route add default via 192.0.2.1 dev card0 table 7 proto 118", true},
 		{"rule add from 192.0.2.10 lookup 7", true},
 		{"link set card0 alias one", true}, // the first that it hears of the link
@@ -162,5 +165,48 @@ func TestObserveLearned(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("protocols %v, want %v", got, want)
+	}
+}
+
+// TestObserveDefaults wants the default routes of table main, each once, and nothing else of
+// others; and none where there is no table main yet.
+func TestObserveDefaults(t *testing.T) {
+	for _, learned := range []bool{false, true} {
+		n := kerneltest.NewNamespace(t)
+		k := n.Kernel()
+		scope := apply.Scope{Defaults: true, Learned: learned}
+		if _, err := k.Observe(scope); err != nil {
+			t.Fatal(err)
+		}
+		n.Card("card0")
+		n.IP("address add 192.0.2.10/24 dev card0", "-6 address add 2001:db8:1::10/64 dev card0 nodad")
+		want := map[string]int{}
+		for i, protocol := range []uint8{3, 4, 11, 12, 16, 42, fib.Protocol, 186} {
+			for _, ip := range []string{"route add default via 192.0.2.1", "-6 route add default via 2001:db8:1::1"} {
+				n.IP(fmt.Sprintf("%s dev card0 proto %d metric %d", ip, protocol, 10+i))
+			}
+			n.IP(fmt.Sprintf("route add default via 192.0.2.1 dev card0 proto %d metric %d table 7", protocol, 10+i))
+			for _, f := range fib.Families {
+				want[fmt.Sprint(f, protocol)] = 1
+			}
+		}
+		n.IP("route add 0.0.0.0/1 via 192.0.2.1 dev card0 proto bird", "route add unreachable default metric 9 proto zebra")
+		want[fmt.Sprint(fib.Inet, 11)]++
+		have, err := k.Observe(scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int{}
+		for _, r := range have.Routes {
+			switch {
+			case r.IsDefault() && r.Table == 254:
+				got[fmt.Sprint(r.Family, r.Protocol)]++
+			case !r.Ours() && (!learned || !slices.Contains(apply.LearnedFrom, r.Protocol)):
+				t.Errorf("learned %v: %+v", learned, r)
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("learned %v: %v, want %v", learned, got, want)
+		}
 	}
 }

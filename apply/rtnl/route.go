@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"cmp"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -296,46 +297,67 @@ var ownTypes = []fib.RouteType{fib.Local, fib.Broadcast}
 func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err error) {
 	header := make([]byte, routeHeaderLen)
 	header[0] = uint8(f)
-	if !scope.Foreign {
-		header[5] = fib.Protocol
-		if all, err = k.dumpRoutes(header, false); err != nil || !scope.Learned {
+	read := func(header []byte, want func(b []byte) bool) error {
+		routes, err := k.dumpRoutes(header, want)
+		if all == nil {
+			all = routes // there may be many
+		} else {
+			all = append(all, routes...)
+		}
+		return err
+	}
+	if scope.Foreign {
+		if !k.socket.strict || scope.Local {
+			err = read(header, func(b []byte) bool { return scope.Local || notLocal(b) })
 			return all, err
 		}
-		for _, header[5] = range apply.LearnedFrom {
-			routes, err := k.dumpRoutes(header, false)
-			if err != nil {
+		for _, t := range slices.Concat(foreignTypes, ownTypes) {
+			header[7] = uint8(t)
+			if slices.Contains(ownTypes, t) {
+				header[5] = fib.Protocol
+			}
+			if err := read(header, notLocal); err != nil {
 				return nil, err
 			}
-			all = append(all, routes...)
 		}
 		return all, nil
 	}
-	if !k.socket.strict || scope.Local {
-		return k.dumpRoutes(header, scope.Local)
+	protocols := []uint8{fib.Protocol}
+	if scope.Learned {
+		protocols = append(protocols, apply.LearnedFrom...)
 	}
-	for _, t := range slices.Concat(foreignTypes, ownTypes) {
-		header[7] = uint8(t)
-		if slices.Contains(ownTypes, t) {
-			header[5] = fib.Protocol
-		}
-		routes, err := k.dumpRoutes(header, false)
-		if err != nil {
+	for _, header[5] = range protocols {
+		if err := read(header, notLocal); err != nil {
 			return nil, err
 		}
-		all = append(all, routes...)
 	}
-	return all, nil
+	if !scope.Defaults {
+		return all, nil
+	}
+	// The kernel filters by the table, and not by the destination: of a router's full table
+	// most is thrown away unread.
+	header[4], header[5] = unix.RT_TABLE_MAIN, 0
+	err = read(header, func(b []byte) bool {
+		return b[4] == unix.RT_TABLE_MAIN && b[1] == 0 && !slices.Contains(protocols, b[5])
+	})
+	if errors.Is(err, unix.ENOENT) {
+		err = nil // there is no main before its first route (fib_new_table, net/ipv4/fib_frontend.c)
+	}
+	return all, err
 }
 
-// dumpRoutes reads the routes that have what the header has, those of table local only
-// where they are asked for.
-func (k *Kernel) dumpRoutes(header []byte, local bool) (routes []apply.Route, err error) {
+// notLocal is for all tables but local.
+func notLocal(b []byte) bool { return b[4] != unix.RT_TABLE_LOCAL }
+
+// dumpRoutes reads the routes that have what the header has, and of these those whose own
+// header is wanted.
+func (k *Kernel) dumpRoutes(header []byte, want func(b []byte) bool) (routes []apply.Route, err error) {
 	err = k.socket.dump(unix.RTM_GETROUTE, header, func() { routes = routes[:0] }, func(b []byte) error {
 		const rtmCloned = 0x200 // RTM_F_CLONED: a cached entry, no route
 		if len(b) < routeHeaderLen {
 			return errMalformed
 		}
-		if header[5] != 0 && b[5] != header[5] || native.Uint32(b[8:])&rtmCloned != 0 || b[4] == unix.RT_TABLE_LOCAL && !local {
+		if header[5] != 0 && b[5] != header[5] || native.Uint32(b[8:])&rtmCloned != 0 || !want(b) {
 			return nil
 		}
 		r, err := decodeRoute(b, k.name)

@@ -1,0 +1,78 @@
+package apply_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
+)
+
+// card returns the link by which the kernel sends to an address.
+func card(t *testing.T, n *kerneltest.Namespace, to string) string {
+	t.Helper()
+	out, err := n.Run("", "ip", "route", "get", to)
+	if err != nil {
+		return err.Error()
+	}
+	_, rest, _ := strings.Cut(out, " dev ")
+	name, _, _ := strings.Cut(rest, " ")
+	return name
+}
+
+// TestFailOverByWhatMainTakes has others' default routes in the kernel's table main, and the
+// uplinks a and b of twoInMain, of which a is dead: what main sends by somebody else's link
+// stays there, and what it sends by a goes by b.
+func TestFailOverByWhatMainTakes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		others []string
+		want4  string
+		want6  string
+	}{
+		{"nobody else's", nil, "card1", "card1"},
+		{"a VPN's", []string{"route add default via 172.16.0.1 dev card2 metric 50", "-6 route add default dev card2 metric 50"}, "card2", "card2"},
+		{"a VPN's, of IPv4 alone", []string{"route add default dev card2 metric 50 proto static"}, "card2", "card1"},
+		{"a routing daemon's", []string{"route add default via 172.16.0.1 dev card2 metric 20 proto zebra", "-6 route add default via fd16::1 dev card2 metric 32 proto bird"}, "card2", "card2"},
+		{"one with a's metric", []string{"route append default via 172.16.0.1 dev card2 metric 100"}, "card0", "card1"},
+		{"one that comes after a", []string{"route add default via 172.16.0.1 dev card2 metric 150", "-6 route add default dev card2 metric 150"}, "card1", "card1"},
+		{"one that comes after all", []string{"route add default via 172.16.0.1 dev card2 metric 300", "-6 route add default dev card2 metric 2000"}, "card1", "card1"},
+		{"one for a type of service", []string{"route add default via 172.16.0.1 dev card2 metric 50 tos 0x10", "-6 route add default from fd99::/64 dev card2 metric 50"}, "card1", "card1"},
+		{"two halves", []string{"route add 0.0.0.0/1 dev card2", "route add 128.0.0.0/1 dev card2", "-6 route add ::/1 dev card2"}, "card2", "card2"},
+		{"one that refuses", []string{"route add prohibit default metric 50"}, "RTNETLINK answers: Permission denied", "card1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := kerneltest.NewNamespace(t)
+			n.Card(kerneltest.Links...)
+			n.IP("address add 172.16.0.2/24 dev card2", "-6 address add fd16::2/64 dev card2 nodad")
+			a := &apply.Applier{Kernel: n.Kernel(), Hardware: n.Hardware()}
+			bring(t, a, twoInMain)
+			n.IP(c.others...)
+			before := n.Dump()
+			a.Dead = deadOnes("a4 a6")
+			for range 2 {
+				bring(t, a, twoInMain)
+				if got := card(t, n, "203.0.113.1"); !strings.Contains(got, c.want4) {
+					t.Errorf("IPv4 leaves by %s, want %s", got, c.want4)
+				}
+				if got := card(t, n, "2001:db8:ffff::1"); !strings.Contains(got, c.want6) {
+					t.Errorf("IPv6 leaves by %s, want %s", got, c.want6)
+				}
+			}
+			if plan, _, err := a.Plan(state(t, twoInMain)); err != nil || plan.Len() != 0 {
+				t.Errorf("what is in effect asks for more: %v, %v", plan.Ops(), err)
+			}
+			a.Adopt = true // as status and diff look at it
+			if plan, _, err := a.Plan(state(t, twoInMain)); err != nil || plan.Len() != 0 {
+				t.Errorf("looked at, it differs: %v, %v", plan.Ops(), err)
+			}
+			a.Adopt, a.Dead = false, nil
+			bring(t, a, twoInMain)
+			if d := kerneltest.Diff(before, n.Dump()); d != "" {
+				t.Errorf("alive again it is not as before:\n%s", d)
+			}
+		})
+	}
+}
