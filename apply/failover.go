@@ -2,6 +2,7 @@ package apply
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -31,7 +32,9 @@ func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]
 	for _, f := range fib.Families {
 		ways := slices.DeleteFunc(slices.Clone(s.Ways), func(w fib.MainWay) bool { return w.Family != f || device[w.Link] == "" })
 		for i := range ways {
-			ways[i].Metric = there.metric(ways[i], device[ways[i].Link])
+			if metric, found := there.metric(place{ways[i].Table, f, device[ways[i].Link]}); found {
+				ways[i].Metric = metric
+			}
 		}
 		slices.SortStableFunc(ways, func(a, b fib.MainWay) int {
 			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Metric, b.Metric))
@@ -98,16 +101,33 @@ type defaults struct {
 	// main are those of table main with the lowest metric of their family, whoever put them
 	// there: main takes no other.
 	main map[fib.Family][]*fib.Route
-	// others has the lowest metric of those that others put into main.
-	others map[place]uint32
+	// metrics has the lowest one of those by a link in main, and by each gateway there.
+	metrics map[hop]uint32
+}
+
+// hop is a way out of table main; without a gateway all of a link.
+type hop struct {
+	family fib.Family
+	device string
+	via    netip.Addr
 }
 
 func (r *Resolved) defaults(have Snapshot) defaults {
-	d := defaults{map[place]*fib.Route{}, map[fib.Family][]*fib.Route{}, map[place]uint32{}}
+	d := defaults{map[place]*fib.Route{}, map[fib.Family][]*fib.Route{}, map[hop]uint32{}}
 	inMain := func(e *fib.Route) {
+		if !e.IsDefault() || e.Table != fib.TableMain {
+			return
+		}
+		for _, n := range e.Nexthops {
+			for _, h := range []hop{{e.Family, n.Link, n.Via}, {e.Family, n.Link, netip.Addr{}}} {
+				if metric, found := d.metrics[h]; !found || e.Metric < metric {
+					d.metrics[h] = e.Metric
+				}
+			}
+		}
 		best := d.main[e.Family]
 		switch {
-		case !e.IsDefault() || e.Table != fib.TableMain || len(best) > 0 && e.Metric > best[0].Metric:
+		case len(best) > 0 && e.Metric > best[0].Metric:
 		case len(best) > 0 && e.Metric == best[0].Metric:
 			d.main[e.Family] = append(best, e)
 		default:
@@ -138,12 +158,6 @@ func (r *Resolved) defaults(have Snapshot) defaults {
 		case !h.Ours():
 			inMain(&h.Route)
 			own(&h.Route)
-			if h.Table == fib.TableMain && len(h.Nexthops) == 1 {
-				at := place{h.Table, h.Family, h.Nexthops[0].Link}
-				if metric, found := d.others[at]; !found || h.Metric < metric {
-					d.others[at] = h.Metric
-				}
-			}
 		// What is ours and not wanted is about to go, but for what waits for its link: main
 		// still takes that.
 		case waits[h.Key()]:
@@ -190,14 +204,17 @@ func (d defaults) takeDead(ways []fib.MainWay, f fib.Family, device map[string]s
 	return found
 }
 
-// metric is the spec's; where it has none for a gateway that is learned, it is that of
-// whoever put it into main.
-func (d defaults) metric(w fib.MainWay, device string) uint32 {
-	if w.Metric != w.Family.Metric(0) {
-		return w.Metric
+// metric is what the way that an uplink's table has, or else the uplink's link, has in main:
+// a DHCP client's is its own, whatever the spec says.
+func (d defaults) metric(own place) (metric uint32, found bool) {
+	link := hop{family: own.family, device: own.device}
+	if e := d.own[own]; e != nil {
+		exact := link
+		exact.via = e.Nexthops[0].Via
+		if metric, found = d.metrics[exact]; found {
+			return metric, true
+		}
 	}
-	if metric, found := d.others[place{fib.TableMain, w.Family, device}]; found {
-		return metric
-	}
-	return w.Metric
+	metric, found = d.metrics[link]
+	return metric, found
 }

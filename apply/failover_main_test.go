@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -74,5 +75,31 @@ func TestFailOverByWhatMainTakes(t *testing.T) {
 				t.Errorf("alive again it is not as before:\n%s", d)
 			}
 		})
+	}
+}
+
+// TestFailOverByTheClientsMetrics has a DHCP client whose metrics in main turn the order of
+// the spec's around.
+func TestFailOverByTheClientsMetrics(t *testing.T) {
+	t.Parallel()
+	n := kerneltest.NewNamespace(t)
+	n.Card(kerneltest.Links...)
+	spec := ""
+	for i, u := range []struct {
+		name   string
+		metric int // the client's
+	}{{"a", 103}, {"b", 101}, {"c", 102}} {
+		n.IP(fmt.Sprintf("address add 172.16.%d.10/24 dev card%d", i, i), fmt.Sprintf("route add default via 172.16.%d.1 dev card%d proto dhcp metric %d", i, i, u.metric))
+		spec += fmt.Sprintf("[uplink.%s]\ninterface = \"card%d\"\nmanage = \"policy\"\ndhcp = \"ipv4\"\ndefault-route = true\nmetric = %d00\nprobe = { targets = [\"203.0.113.1\"] }\n", u.name, i, i+1)
+	}
+	a := &apply.Applier{Kernel: n.Kernel(), Hardware: n.Hardware()}
+	for _, c := range []struct{ dead, want string }{
+		{"", "card1"}, {"a4", "card1"}, {"a4 c4", "card1"}, {"b4", "card2"}, {"b4 c4", "card0"}, {"a4 b4", "card2"}, {"a4 b4 c4", "card1"},
+	} {
+		a.Dead = deadOnes(c.dead)
+		bring(t, a, spec)
+		if got := card(t, n, "203.0.113.1"); got != c.want {
+			t.Errorf("dead %q: it leaves by %s, want %s", c.dead, got, c.want)
+		}
 	}
 }

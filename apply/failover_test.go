@@ -100,6 +100,9 @@ func TestFailOver(t *testing.T) {
 		others(fib.TableMain, 100, apply.ProtocolStatic, "192.0.2.1", "card0"), others(10000, 0, apply.ProtocolStatic, "192.0.2.1", "card0"),
 		others(fib.TableMain, 200, apply.ProtocolStatic, "198.51.100.1", "card1"), others(10001, 0, apply.ProtocolStatic, "198.51.100.1", "card1"),
 	}
+	measured := strings.NewReplacer("[uplink.b]\n", "[uplink.b]\nmetric = 200\nmanage = \"policy\"\nprobe = { targets = [\"203.0.113.1\"] }\n",
+		"[uplink.a]\n", "[uplink.a]\nmetric = 100\nmanage = \"policy\"\n").Replace(learning)
+	three := measured + "[uplink.c]\ninterface = \"card2\"\ndhcp = \"ipv4\"\ndefault-route = true\nmetric = 300\nmanage = \"policy\"\n"
 	expired := leased(1024, 1025)
 	expired[2].Expires, expired[3].Expires = -time.Second, -time.Second
 	for _, c := range []struct {
@@ -127,6 +130,11 @@ func TestFailOver(t *testing.T) {
 		{name: "learned", spec: learning, dead: "a4", have: leased(1024, 1025), want: "route add default via 198.51.100.1 dev card1 table failover proto 118\n" + rules4},
 		{name: "learned, and the other comes first", spec: learning, dead: "a4", have: leased(1025, 1024)},
 		{name: "learned, and the other comes first and is dead", spec: learning, dead: "b4", have: leased(1025, 1024), want: "route add default via 192.0.2.1 dev card0 table failover proto 118\n" + rules4},
+		{
+			name: "the best of two by the metrics of main", spec: three, dead: "a4",
+			have: append(leased(10, 30), others(fib.TableMain, 20, apply.ProtocolDHCP, "100.64.0.1", "card2"), others(10002, 20, apply.ProtocolDHCP, "100.64.0.1", "card2")),
+			want: "route add default via 100.64.0.1 dev card2 table failover proto 118\n" + rules4,
+		},
 		{name: "learned, and over", spec: learning, dead: "a4", have: expired},
 		{
 			name: "networkd has the links", spec: twoInMain, dead: "a4", networkd: true, have: static,
@@ -137,6 +145,11 @@ func TestFailOver(t *testing.T) {
 			name: "not in main with a metric of its own, and the other is dead", spec: twoInMain, dead: "b4", networkd: true, have: without(slices.Clone(static), 0),
 			want: "route add default via 192.0.2.1 dev card0 table failover proto 118\n" + rules4,
 		},
+		{
+			name: "the client's metrics are not the spec's", spec: measured, dead: "b4", have: leased(101, 100),
+			want: "route add default via 192.0.2.1 dev card0 table failover proto 118\n" + rules4,
+		},
+		{name: "the client's metrics are not the spec's, and main takes the other", spec: measured, dead: "a4", have: leased(101, 100)},
 		{name: "not in main, and dead", spec: learning, dead: "a4", have: without(leased(1024, 1025), 0)},
 		{name: "networkd has the links, and not yet the route", spec: twoInMain, dead: "a4", networkd: true},
 	} {
