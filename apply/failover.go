@@ -47,7 +47,9 @@ func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]
 			return dead[w.Verdict] || there.own[place{w.Table, f, device[w.Link]}] == nil
 		})
 		for _, w := range preferred(alive) {
-			hop := there.own[place{w.Table, f, device[w.Link]}].Nexthops[0]
+			own := there.own[place{w.Table, f, device[w.Link]}]
+			goBy(&route, own)
+			hop := own.Nexthops[0]
 			hop.Weight = w.Weight
 			route.Nexthops = append(route.Nexthops, hop)
 		}
@@ -66,6 +68,27 @@ func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]
 			fib.Rule{Family: f, Priority: fib.PriorityFailover, Action: fib.Lookup, Table: fib.TableMain, SuppressPrefixLength: fib.Some[uint32](0), Origin: s.Origin},
 			fib.Rule{Family: f, Priority: fib.PriorityFailover + 1, Action: fib.Lookup, Table: s.Table, Origin: s.Origin})
 	}
+}
+
+// goBy has a route keep source and metrics of one that it takes another way of. Several ways
+// have one source and one set of metrics: what they agree on, and of the sizes the smaller,
+// which fits through all.
+func goBy(r, own *fib.Route) {
+	if len(r.Nexthops) == 0 {
+		r.Src, r.MTU, r.AdvMSS, r.InitCwnd, r.InitRwnd = own.Src, own.MTU, own.AdvMSS, own.InitCwnd, own.InitRwnd
+		return
+	}
+	if r.Src != own.Src {
+		r.Src = netip.Addr{}
+	}
+	if r.InitCwnd != own.InitCwnd {
+		r.InitCwnd = 0
+	}
+	if r.InitRwnd != own.InitRwnd {
+		r.InitRwnd = 0
+	}
+	least := func(a, b uint32) uint32 { return min(cmp.Or(a, b), cmp.Or(b, a)) } // 0 is the link's
+	r.MTU, r.AdvMSS = least(r.MTU, own.MTU), least(r.AdvMSS, own.AdvMSS)
 }
 
 // rank puts the members of main's multipath route first, as their metrics do.

@@ -103,3 +103,43 @@ func TestFailOverByTheClientsMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestFailOverKeepsSourceAndMetrics wants the default route that is led to as it stands in the
+// uplink's own table, and of several what holds for all.
+func TestFailOverKeepsSourceAndMetrics(t *testing.T) {
+	t.Parallel()
+	const (
+		first  = "[uplink.a]\ninterface = \"card0\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\ndefault-route = true\nmetric = 100\nprobe = { targets = [\"203.0.113.1\"] }\n"
+		second = "[uplink.b]\ninterface = \"card1\"\naddresses = [\"198.51.100.10/24\", \"198.51.100.11/24\"]\ndefault-route = true\nmetric = 200\n" +
+			"[[uplink.b.route]]\nto = \"default\"\nvia = \"198.51.100.1\"\nsrc = \"198.51.100.11\"\nmtu = 1400\nadvmss = 1360\ninitcwnd = 20\ninitrwnd = 30\n"
+		third = "[uplink.c]\ninterface = \"card2\"\naddresses = [\"100.64.0.10/24\"]\n[[uplink.c.route]]\nto = \"default\"\nvia = \"100.64.0.1\"\n"
+	)
+	shared := func(c string) string {
+		return "[multipath]\nuplinks = { a = 1, b = 2, c = 1 }\n" +
+			strings.NewReplacer("default-route = true\n", "", "metric = 100\n", "", "metric = 200\n", "").Replace(first+second) + third + c
+	}
+	for _, c := range []struct{ name, spec, want string }{
+		{"one", first + second, "default via 198.51.100.1 dev card1 proto 118 src 198.51.100.11 mtu 1400 advmss 1360 initcwnd 20 initrwnd 30"},
+		{"several that agree on little", shared("src = \"100.64.0.10\"\nmtu = 1300\nadvmss = 1380\ninitcwnd = 20\ninitrwnd = 40\n"), "default proto 118 mtu 1300 advmss 1360 initcwnd 20"},
+		{"one of several with nothing of its own", shared(""), "default proto 118 mtu 1400 advmss 1360"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := kerneltest.NewNamespace(t)
+			n.Card(kerneltest.Links...)
+			a := &apply.Applier{Kernel: n.Kernel(), Hardware: n.Hardware()}
+			bring(t, a, c.spec)
+			a.Dead = deadOnes("a4")
+			bring(t, a, c.spec)
+			table := fmt.Sprint(state(t, c.spec).Failover.Table)
+			got, err := n.Run("", "ip", "-N", "route", "show", "table", table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _, _ = strings.Cut(got, "\n")
+			if strings.TrimSpace(got) != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
