@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -18,6 +21,8 @@ type Path struct {
 	Device string
 	Source netip.Addr
 	None   string // why there is none, as in "eth0 has no carrier"; "" where there is one
+	// Grace is how long there may be none before that counts: it may be about to come.
+	Grace time.Duration
 }
 
 // Task is a probe and its path.
@@ -29,7 +34,8 @@ type Task struct {
 // Runner makes the rounds of a set of probes, each in a goroutine of its own that sleeps
 // between them. Stop it after use.
 type Runner struct {
-	// Changed is called after a round has changed a verdict, by any goroutine.
+	// Changed is called after a round, or the end of a Grace, has changed a verdict, by any
+	// goroutine.
 	Changed func()
 	// Log takes one line for people for each change.
 	Log func(line string)
@@ -52,6 +58,16 @@ type prober struct {
 	// Runner.mu guards these.
 	path  Path
 	judge judge
+	since time.Time   // when there was no path any more
+	grace *time.Timer // until that counts; nil while there is a path, or none without a Grace
+}
+
+// forget ends the wait for a path.
+func (p *prober) forget() {
+	if p.grace != nil {
+		p.grace.Stop()
+		p.grace = nil
+	}
 }
 
 // Set makes these, and no others, the probes that run. One that ran already goes on with
@@ -68,24 +84,50 @@ func (r *Runner) Set(tasks []Task) {
 		case p == nil:
 			p = r.start(t, known)
 		case !p.probe.Equal(t.Probe):
+			p.forget()
 			p.stop()
 			p = r.start(t, p.judge.Judgement)
 		}
 		delete(gone, t.Verdict)
 		delete(r.Known, t.Verdict)
 		r.running[t.Verdict] = p
+		was := p.path
 		p.path = t.Path
-		if t.None == "" {
+		switch {
+		case t.None == "":
+			p.forget()
 			select {
 			case p.wake <- struct{}{}:
 			default:
 			}
-		} else if p.judge.lose(time.Now(), t.None) {
-			r.tell(p)
+		case t.Grace == 0:
+			p.forget()
+			if p.judge.lose(time.Now(), t.None) {
+				r.tell(p)
+			}
+		case p.grace == nil:
+			p.since, p.grace = time.Now(), time.AfterFunc(t.Grace, func() { r.late(p) })
+		case was != t.Path:
+			p.grace.Reset(time.Until(p.since.Add(t.Grace)))
 		}
 	}
 	for _, p := range gone {
+		p.forget()
 		p.stop()
+	}
+}
+
+// late judges when there has been no path for too long.
+func (r *Runner) late(p *prober) {
+	r.mu.Lock()
+	// There may be one since the timer fired, or more time.
+	changed := p.grace != nil && time.Since(p.since) >= p.path.Grace && p.judge.lose(time.Now(), p.path.None)
+	if changed {
+		r.tell(p)
+	}
+	r.mu.Unlock()
+	if changed {
+		r.Changed()
 	}
 }
 
@@ -93,6 +135,7 @@ func (r *Runner) Set(tasks []Task) {
 func (r *Runner) Stop() {
 	r.mu.Lock()
 	for _, p := range r.running {
+		p.forget()
 		p.stop()
 	}
 	r.mu.Unlock()
@@ -133,7 +176,7 @@ func (r *Runner) run(ctx context.Context, p *prober) {
 	// All probes of a host, and of many hosts that boot at once, shall not ask together.
 	timer := time.NewTimer(rand.N(min(p.probe.Interval, maxJitter)))
 	defer timer.Stop()
-	ask, idle := r.ask, false
+	ask, idle, refused := r.ask, false, false
 	if ask == nil {
 		ask = round
 	}
@@ -160,8 +203,23 @@ func (r *Runner) run(ctx context.Context, p *prober) {
 		if ctx.Err() != nil {
 			return
 		}
+		before := refused
+		if refused = isRefusal(why); refused && !before {
+			timer.Reset(refusedAgain)
+			continue
+		}
 		r.note(p, path, silent, why)
 	}
+}
+
+// refusedAgain is how long after the kernel has refused to send at all it is asked again,
+// before that counts: while an address is replaced its routes are missing for a moment.
+const refusedAgain = time.Second
+
+// isRefusal says whether the kernel had no route, or no longer the address: who was asked has
+// not been asked.
+func isRefusal(why error) bool {
+	return errors.Is(why, unix.ENETUNREACH) || errors.Is(why, unix.EADDRNOTAVAIL)
 }
 
 // maxJitter bounds how long the first round may be put off.

@@ -48,7 +48,7 @@ func newBench() *bench {
 			case <-ctx.Done():
 			case <-time.After(p.Timeout):
 			}
-			return silent, unix.ENETUNREACH
+			return silent, unix.EHOSTUNREACH
 		}
 		return silent, nil
 	}
@@ -63,6 +63,8 @@ func wait(d time.Duration) {
 
 func (b *bench) said(t *testing.T, want ...string) {
 	t.Helper()
+	b.mu.Lock() // under which Log is called
+	defer b.mu.Unlock()
 	if got := strings.Join(b.lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("said\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
@@ -95,7 +97,7 @@ func TestRunner(t *testing.T) {
 		if took := time.Since(start); took > 3*one.Interval+one.Timeout {
 			t.Errorf("it took %v", took)
 		}
-		b.said(t, "isp1: dead (IPv4): 198.51.100.1 and 203.0.113.1 have not answered 3 times (network is unreachable)")
+		b.said(t, "isp1: dead (IPv4): 198.51.100.1 and 203.0.113.1 have not answered 3 times (no route to host)")
 
 		// Whether it asks in the same way or in another, the verdict stays.
 		for range 2 {
@@ -176,6 +178,96 @@ func TestAPathThatIsGoneSaysNothing(t *testing.T) {
 		b.Set([]Task{{one, Path{Device: "eth0", Source: netip.MustParseAddr("192.0.2.11")}}})
 		wait(5 * time.Second)
 		b.said(t, "isp1: alive (IPv4): 198.51.100.1 and 203.0.113.1 have answered once")
+	})
+}
+
+// TestAPathThatComesBack has none for a moment, as while a DHCP client replaces an address: it
+// counts when the moment is over, and not before, and no two moments are taken for one.
+func TestAPathThatComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench()
+		defer b.Stop()
+		one := probe("isp1")
+		gap := Path{None: "eth0 has no address", Grace: time.Second}
+		next := Path{Device: "eth0", Source: netip.MustParseAddr("192.0.2.11")}
+		b.Set([]Task{{one, eth0}})
+		wait(5 * time.Second)
+		b.said(t, "isp1: alive (IPv4): 198.51.100.1 and 203.0.113.1 have answered once")
+		for range 5 {
+			b.Set([]Task{{one, gap}})
+			wait(900 * time.Millisecond)
+			b.Set([]Task{{one, next}})
+			wait(200 * time.Millisecond)
+		}
+		wait(time.Minute)
+		b.said(t)
+
+		// Looking again, for whatever reason, gives no more time.
+		b.Set([]Task{{one, gap}})
+		wait(600 * time.Millisecond)
+		b.Set([]Task{{one, gap}})
+		wait(300 * time.Millisecond)
+		b.said(t)
+		wait(200 * time.Millisecond)
+		b.said(t, "isp1: dead (IPv4): eth0 has no address")
+		if n := b.changes.Load(); n != 2 {
+			t.Errorf("%d changes, want 2", n)
+		}
+		b.Set([]Task{{one, gap}})
+		wait(time.Hour)
+		b.said(t)
+		b.Set([]Task{{one, next}})
+		wait(time.Minute)
+		b.said(t, "isp1: alive (IPv4): 198.51.100.1 and 203.0.113.1 have answered 2 times")
+
+		// More time, and none.
+		b.Set([]Task{{one, gap}})
+		wait(500 * time.Millisecond)
+		b.Set([]Task{{one, Path{None: "eth0 has a tentative address", Grace: 3 * time.Second}}})
+		wait(2 * time.Second)
+		b.said(t)
+		b.Set([]Task{{one, Path{None: "eth0 has no carrier"}}})
+		b.said(t, "isp1: dead (IPv4): eth0 has no carrier")
+		wait(time.Hour)
+		b.said(t)
+
+		// Nobody asks any more.
+		b.Set([]Task{{one, next}})
+		wait(time.Minute)
+		b.said(t, "isp1: alive (IPv4): 198.51.100.1 and 203.0.113.1 have answered 2 times")
+		b.Set([]Task{{one, gap}})
+		b.Set(nil)
+		wait(time.Hour)
+		b.said(t)
+	})
+}
+
+// TestARefusalIsNotSilence has the kernel refuse to send while a route is missing.
+func TestARefusalIsNotSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench()
+		defer b.Stop()
+		var refusals atomic.Int32
+		answer := b.ask
+		b.ask = func(ctx context.Context, p fib.Probe, path Path) ([]netip.Addr, error) {
+			if refusals.Add(-1) >= 0 {
+				return p.Targets, unix.ENETUNREACH
+			}
+			return answer(ctx, p, path)
+		}
+		one := probe("isp1")
+		one.Down = 1
+		b.Set([]Task{{one, eth0}})
+		wait(5 * time.Second)
+		b.said(t, "isp1: alive (IPv4): 198.51.100.1 and 203.0.113.1 have answered once")
+		refusals.Store(1)
+		wait(time.Minute)
+		b.said(t)
+		refusals.Store(1000)
+		wait(one.Interval + refusedAgain)
+		b.said(t, "isp1: dead (IPv4): 198.51.100.1 and 203.0.113.1 have not answered once (network is unreachable)")
 	})
 }
 

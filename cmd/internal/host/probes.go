@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/probe"
@@ -100,20 +101,34 @@ func pathOf(p fib.Probe, link apply.ResolvedLink, there []apply.Address) probe.P
 	case !d.Carrier:
 		return probe.Path{None: d.Name + " has no carrier"}
 	}
-	if from := usable(p, link, there); len(from) > 0 {
+	if from := usable(p, link, there, false); len(from) > 0 {
 		return probe.Path{Device: link.Device.Name, Source: from[0]}
 	}
-	return probe.Path{None: link.Device.Name + " has no " + p.Family.String() + " address of the uplink"}
+	none := probe.Path{None: link.Device.Name + " has no " + p.Family.String() + " address of the uplink", Grace: replaceTime}
+	if len(usable(p, link, there, true)) > 0 {
+		none.Grace += tentativeTime
+	}
+	return none
 }
 
+const (
+	// replaceTime is for whoever replaces an address, and takes the old one away first: from
+	// there to the new default route dhclient-script(8) takes 3 ms, and has hooks and a busy
+	// host to wait for.
+	replaceTime = time.Second
+	// tentativeTime is what duplicate address detection takes at most: a second, and up to one
+	// more to begin (RFC 4862, section 5.4.2).
+	tentativeTime = 2 * time.Second
+)
+
 // usable returns the addresses of a link that a probe may be sent from: those of the spec, in its
-// order, then those that were learned.
-func usable(p fib.Probe, link apply.ResolvedLink, there []apply.Address) (list []netip.Addr) {
+// order, then those that were learned; with soon also those that it will be possible from.
+func usable(p fib.Probe, link apply.ResolvedLink, there []apply.Address, soon bool) (list []netip.Addr) {
 	var learned []apply.Address
 	for _, a := range there {
 		addr := a.Prefix.Addr()
 		switch {
-		case a.Family() != p.Family || a.Tentative || a.Duplicate:
+		case a.Family() != p.Family || a.Tentative && !soon || a.Duplicate:
 		case slices.Contains(p.Sources, addr):
 			list = append(list, addr)
 		case link.Learn.Takes(addr) && addr.IsGlobalUnicast() && !a.Deprecated && !a.Temporary:

@@ -1,0 +1,91 @@
+package integration
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// replacing is a host whose first card gets its addresses from somebody else.
+const replacing = `
+[uplink.isp1]
+interface     = "eth0"
+manage        = "policy"
+dhcp          = "yes"
+default-route = true
+metric        = 100
+
+[uplink.isp1.probe]
+targets  = ["203.0.113.10", "2001:db8:ffff::10"]
+interval = 1
+timeout  = 1
+down     = 2
+up       = 3
+
+[uplink.rt2]
+interface     = "eth1"
+table         = 1
+addresses     = ["198.51.100.10/24", "2001:db8:2::10/64"]
+gateways      = ["198.51.100.1", "2001:db8:2::1"]
+default-route = true
+metric        = 2000
+`
+
+// TestAnAddressIsReplaced replaces the addresses of an uplink as most DHCP clients do, the old
+// one away first, and with duplicate address detection in IPv6: no verdict comes of it, and
+// what asks for no address stays with the uplink. Where no address comes it is dead.
+func TestAnAddressIsReplaced(t *testing.T) {
+	t.Parallel()
+	require(t)
+	ctx, l, c := bootHost(t, provider1, provider2)
+	if err := l.Host.Sysctl("net.ipv6.conf.eth0.accept_dad", "1"); err != nil {
+		t.Fatal(err)
+	}
+	give4 := func(last string) {
+		ip(ctx, t, l.Host, "address add 192.0.2."+last+"/24 dev eth0", "route add default via 192.0.2.1 dev eth0 proto dhcp metric 100")
+	}
+	give6 := func(last string) {
+		ip(ctx, t, l.Host, "-6 address add 2001:db8:1::"+last+"/64 dev eth0", "-6 route add default via 2001:db8:1::1 dev eth0 proto ra metric 100")
+	}
+	ip(ctx, t, l.Host, "link set eth0 up")
+	give4("50")
+	give6("50")
+	c.spec(replacing)
+	c.ok("apply")
+	if err := l.Host.WaitSettled(ctx); err != nil {
+		t.Fatal(err)
+	}
+	d := startWatch(t, c.command("watch"))
+	defer d.stop()
+	d.says(ctx, "isp1: alive (IPv4)", 1)
+	d.says(ctx, "isp1: alive (IPv6)", 1)
+
+	for i, gap := range []time.Duration{0, 0, 100 * time.Millisecond, 500 * time.Millisecond} {
+		was, is := []string{"50", "60", "70", "80"}[i], []string{"60", "70", "80", "90"}[i]
+		ip(ctx, t, l.Host, "address del 192.0.2."+was+"/24 dev eth0", "-6 address del 2001:db8:1::"+was+"/64 dev eth0", "-6 route flush default proto ra")
+		time.Sleep(gap)
+		give4(is)
+		give6(is)
+		time.Sleep(4 * time.Second) // detection, and more than duplicate address detection takes
+		if text := d.log.String(); strings.Contains(text, "dead") {
+			t.Fatalf("replaced within %v:\n%s", gap, text)
+		}
+	}
+	flow := startStream(t, l, netip.Addr{}, l.ClientAddr(false))
+	start := time.Now()
+	time.Sleep(300 * time.Millisecond)
+	if _, _, sources := flow.since(start); len(sources) != 1 || sources[netip.MustParseAddr("192.0.2.90")] == 0 {
+		t.Errorf("it leaves from %v", sources)
+	}
+
+	start = time.Now()
+	ip(ctx, t, l.Host, "address del 192.0.2.90/24 dev eth0")
+	d.says(ctx, "isp1: dead (IPv4): eth0 has no IPv4 address of the uplink\n", 1)
+	if took := time.Since(start); took < 900*time.Millisecond || took > 2*time.Second {
+		t.Errorf("dead after %v", took)
+	}
+	if strings.Contains(d.log.String(), "dead (IPv6)") {
+		t.Error("IPv6 is dead as well")
+	}
+}
