@@ -28,6 +28,7 @@ addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]
 gateways = ["198.51.100.1", "2001:db8:2::1"]
 default-route = true
 metric = 200
+probe = { targets = ["203.0.113.1", "2001:db8:ffff::1"] }
 `
 	sharedAndReserve = `
 [multipath]
@@ -43,6 +44,7 @@ probe = { targets = ["203.0.113.1"] }
 interface = "card1"
 addresses = ["198.51.100.10/24"]
 gateways = ["198.51.100.1"]
+probe = { targets = ["203.0.113.1"] }
 
 [uplink.c]
 interface = "card2"
@@ -62,6 +64,7 @@ probe = { targets = ["203.0.113.1"] }
 interface = "card1"
 dhcp = "ipv4"
 default-route = true
+probe = { targets = ["203.0.113.1"] }
 `
 )
 
@@ -100,7 +103,7 @@ func TestFailOver(t *testing.T) {
 		others(fib.TableMain, 100, apply.ProtocolStatic, "192.0.2.1", "card0"), others(10000, 0, apply.ProtocolStatic, "192.0.2.1", "card0"),
 		others(fib.TableMain, 200, apply.ProtocolStatic, "198.51.100.1", "card1"), others(10001, 0, apply.ProtocolStatic, "198.51.100.1", "card1"),
 	}
-	measured := strings.NewReplacer("[uplink.b]\n", "[uplink.b]\nmetric = 200\nmanage = \"policy\"\nprobe = { targets = [\"203.0.113.1\"] }\n",
+	measured := strings.NewReplacer("[uplink.b]\n", "[uplink.b]\nmetric = 200\nmanage = \"policy\"\n",
 		"[uplink.a]\n", "[uplink.a]\nmetric = 100\nmanage = \"policy\"\n").Replace(learning)
 	three := measured + "[uplink.c]\ninterface = \"card2\"\ndhcp = \"ipv4\"\ndefault-route = true\nmetric = 300\nmanage = \"policy\"\n"
 	expired := leased(1024, 1025)
@@ -118,7 +121,9 @@ func TestFailOver(t *testing.T) {
 		{name: "the second", spec: twoInMain, dead: "b4 b6"},
 		{name: "both", spec: twoInMain, dead: "a4 b4"},
 		{name: "the first, and no carrier for the second", spec: twoInMain, dead: "a4", down: "card1"},
-		{name: "no probe asks for it", spec: strings.Replace(twoInMain, "probe =", "# ", 1), dead: "a4"},
+		{name: "no probe asks for it", spec: strings.ReplaceAll(twoInMain, "probe =", "# "), dead: "a4"},
+		{name: "no probe asks for this one", spec: strings.Replace(twoInMain, "probe =", "# ", 1), dead: "a4"},
+		{name: "nor for its family", spec: strings.Replace(twoInMain, `"203.0.113.1", `, "", 1), dead: "a4"},
 		{name: "one of those that share", spec: sharedAndReserve, dead: "a4", want: "route add default via 198.51.100.1 dev card1 table failover proto 118\n" + rules4},
 		{name: "all of those that share", spec: sharedAndReserve, dead: "a4 b4", want: "route add default via 100.64.0.1 dev card2 table failover proto 118\n" + rules4},
 		{name: "the reserve", spec: sharedAndReserve, dead: "c4"},

@@ -38,7 +38,7 @@ type Applier struct {
 	Watching bool
 
 	// Dead are the uplinks that probes have found dead: what would leave by them through
-	// table main goes by another.
+	// table main goes by another. Those that the State has no probe of do not count.
 	Dead map[fib.Verdict]bool
 
 	// Spared is what somebody else is taking over at this moment: of it nothing is added, and
@@ -106,8 +106,20 @@ func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
 
 // scope has of the routes of others those that what is wanted depends on.
 func (a *Applier) scope(s fib.State) Scope {
-	failsOver := s.Failover.Table != 0 && len(a.Dead) > 0
+	failsOver := s.Failover.Table != 0 && len(a.dead(s)) > 0
 	return Scope{Learned: s.Learns() || failsOver, Defaults: failsOver}
+}
+
+// dead returns those uplinks of Dead that the State asks after: an uplink whose probe was taken
+// out of the spec is taken for alive, whatever was found before.
+func (a *Applier) dead(s fib.State) map[fib.Verdict]bool {
+	dead := map[fib.Verdict]bool{}
+	for i := range s.Probes {
+		if v := s.Probes[i].Verdict; a.Dead[v] {
+			dead[v] = true
+		}
+	}
+	return dead
 }
 
 // Resolve is the function Resolve, and what leads around dead uplinks; while a State is
@@ -137,7 +149,7 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	if len(a.Spared.Links) > 0 {
 		want.spare(resolve(a.Spared, have, a.Hardware))
 	}
-	want.failOver(s.Failover, have, a.Dead)
+	want.failOver(s.Failover, have, a.dead(s))
 	return want, nil
 }
 

@@ -89,3 +89,49 @@ func TestAnAddressIsReplaced(t *testing.T) {
 		t.Error("IPv6 is dead as well")
 	}
 }
+
+// TestAVerdictGoesWithItsProbe moves the probe from an uplink that is dead to the other one,
+// while nobody watches: without a probe it is taken for alive. After `down` nothing is known.
+func TestAVerdictGoesWithItsProbe(t *testing.T) {
+	t.Parallel()
+	require(t)
+	ctx, l, c := bootHost(t, provider1, provider2)
+	c.spec(probedUplinks)
+	c.ok("apply")
+	if err := l.Host.WaitSettled(ctx); err != nil {
+		t.Fatal(err)
+	}
+	d := startWatch(t, c.command("watch"))
+	d.says(ctx, ": alive (IPv", 2)
+	die(ctx, t, l, 1)
+	d.says(ctx, ": dead (IPv", 2)
+	d.says(ctx, "rule add priority 32765", 2)
+	d.stop()
+	revive(ctx, t, l, 1)
+	failedOver := func() bool {
+		t.Helper()
+		rules, err := l.Host.Run(ctx, "ip", "rule", "show", "priority", "32765")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rules != ""
+	}
+	c.ok("apply")
+	if !failedOver() {
+		t.Error("a verdict does not hold over a run")
+	}
+	i, j := strings.Index(probedUplinks, "[uplink.isp1.probe]"), strings.Index(probedUplinks, "[uplink.rt2]")
+	moved := probedUplinks[:i] + probedUplinks[j:] + strings.ReplaceAll(probedUplinks[i:j], "isp1", "rt2")
+	c.spec(moved)
+	c.ok("apply")
+	if failedOver() {
+		t.Error("an uplink without a probe is dead")
+	}
+	c.ok("diff")
+	c.ok("down")
+	c.spec(probedUplinks)
+	c.ok("apply")
+	if failedOver() {
+		t.Error("a verdict has survived `down`")
+	}
+}

@@ -85,7 +85,7 @@ func (h *Host) MarkDown() error {
 	if err != nil {
 		return err
 	}
-	return removeFile(name)
+	return errors.Join(removeFile(name), h.forgetHealth())
 }
 
 // Effective returns what is in effect; false where nothing is.

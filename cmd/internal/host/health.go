@@ -71,6 +71,19 @@ func (h *Host) writeHealth(judgements map[fib.Verdict]probe.Judgement) error {
 	return writeFile(name, data, 0o644)
 }
 
+// forgetHealth takes away what the probes have found, unless there is a watch: it writes what
+// holds from now on.
+func (h *Host) forgetHealth() error {
+	if h.isWatched() {
+		return nil
+	}
+	name, err := h.own(healthFile)
+	if err != nil {
+		return err
+	}
+	return removeFile(name)
+}
+
 // dead returns those that are.
 func dead(judgements map[fib.Verdict]probe.Judgement) map[fib.Verdict]bool {
 	set := map[fib.Verdict]bool{}

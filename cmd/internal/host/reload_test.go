@@ -157,6 +157,7 @@ func TestPoll(t *testing.T) {
 func TestTakeDown(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "run/uplink/in-effect.json", "{}")
+	put(t, root, "run/uplink/health.json", `[{"Uplink": "a", "Family": 2, "Dead": true}]`)
 	fake := kerneltest.NewFake("eth0")
 	h := &Host{Root: rootfs.At(root), Applier: apply.Applier{Kernel: fake}}
 	state := fib.State{
@@ -170,8 +171,12 @@ func TestTakeDown(t *testing.T) {
 		h.Kernel = &kerneltest.Faulty{Kernel: fake, At: 1, Fault: fault}
 		err := h.TakeDown(t.Context())
 		_, there, noteErr := h.Effective()
-		if refused := fault != kerneltest.None; (err != nil) != refused || there != refused || noteErr != nil {
+		refused := fault != kerneltest.None
+		if (err != nil) != refused || there != refused || noteErr != nil {
 			t.Errorf("refused: %t: %v; the note is there: %t %v", refused, err, there, noteErr)
+		}
+		if known, err := h.knownHealth(); err != nil || (len(known) > 0) != refused {
+			t.Errorf("refused: %t: what the probes have found: %v %v", refused, known, err)
 		}
 	}
 	put(t, root, "run/uplink/in-effect.json", "{")
