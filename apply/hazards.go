@@ -26,7 +26,7 @@ func (h Hazard) String() string {
 // hazards looks for all that is known to make a right state fail.
 func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour) []Hazard {
 	others, leads, first := othersRules(want, have), leading(want, have), firstRules(want)
-	return slices.Concat(lateLocal(have, first), earlierRules(others, first), jumps(want, have, others, first), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
+	return slices.Concat(lateLocal(have, first), earlierRules(others, first), jumps(want, have, others, first), strangers(want, have), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 
 // firstRules returns the priority of the first of our rules of each family.
@@ -61,8 +61,7 @@ func lateLocal(have Snapshot, first map[fib.Family]uint32) (list []Hazard) {
 		if local != nil {
 			what = fmt.Sprintf("table local is looked up behind the uplinks' rules (priority %d)", local.Priority)
 		}
-		ip := map[fib.Family]string{fib.Inet: "ip", fib.Inet6: "ip -6"}[f]
-		list = append(list, Hazard{Text: fmt.Sprintf("%s: what is for the host's own %s addresses leaves by an uplink; `%s rule add priority 0 lookup local`", what, f, ip)})
+		list = append(list, Hazard{Text: fmt.Sprintf("%s: what is for the host's own %s addresses leaves by an uplink; `ip%s rule add priority 0 lookup local`", what, f, dash6(f))})
 	}
 	return list
 }

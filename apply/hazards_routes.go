@@ -1,0 +1,141 @@
+package apply
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// strangers finds routes of others in the uplinks' own tables that take packets from the way
+// of the spec.
+func strangers(want Resolved, have Snapshot) (list []Hazard) {
+	type target struct {
+		table uint32
+		dst   netip.Prefix
+	}
+	wanted := map[target]*fib.Route{} // the one that the kernel takes
+	for _, routes := range [][]fib.Route{want.Routes, want.Later.Routes} {
+		for i := range routes {
+			r, at := &routes[i], target{routes[i].Table, routes[i].Dst}
+			if best := wanted[at]; best == nil || r.Metric < best.Metric {
+				wanted[at] = r
+			}
+		}
+	}
+	own, connected := ownTables(want), map[subnet]bool{}
+	for _, a := range have.Addresses {
+		connected[subnet{dst: a.Prefix.Masked(), link: a.Link}] = true
+	}
+	type owner struct {
+		table    uint32
+		protocol uint8
+	}
+	said := map[owner]int{}
+	passed := map[fib.RouteKey]bool{} // of what is wanted: the kernel lists first what it takes first
+	for i := range have.Routes {
+		h := &have.Routes[i]
+		t, w := own[h.Table], wanted[target{h.Table, h.Dst}]
+		if w != nil && h.Key() == w.Key() && (h.Ours() || h.MayBeNetworkds() && h.Same(w)) {
+			passed[h.Key()] = true
+			continue
+		}
+		behind := w != nil && (h.Metric > w.Metric || passed[h.Key()])
+		if t == nil || behind || h.Ours() || h.Protocol == ProtocolKernel || h.Expires < 0 {
+			continue
+		}
+		does := t.harm(h, w, connected)
+		at := owner{h.Table, h.Protocol}
+		if does != "" {
+			said[at]++
+		}
+		const few = 3 // a routing daemon may have filled the table
+		switch n := said[at]; {
+		case does == "" || n > few+1:
+		case n > few:
+			list = append(list, Hazard{Text: fmt.Sprintf("table %s has more such routes of %s: `ip%s route show table %d`", t.name, ProtocolName(h.Protocol), dash6(h.Family), h.Table)})
+		default:
+			list = append(list, Hazard{Text: fmt.Sprintf("table %s has a route of %s that is not of the uplinks: %s: packets of %s to there %s; remove it, or write it into the spec",
+				t.name, ProtocolName(h.Protocol), routeText(&h.Route), t.name, does)})
+		}
+	}
+	return list
+}
+
+// ownTable is the table of an uplink.
+type ownTable struct {
+	name   string
+	links  map[string]bool // by which its routes lead
+	learns bool
+}
+
+func ownTables(want Resolved) map[uint32]*ownTable {
+	own, byName := make(map[uint32]*ownTable, len(want.Tables)), make(map[string]*ownTable, len(want.Tables))
+	for _, t := range want.Tables {
+		if t.ID < fib.TableDefault || t.ID > fib.TableLocal {
+			o := &ownTable{name: t.Name, links: map[string]bool{}}
+			own[t.ID], byName[t.Name] = o, o
+		}
+	}
+	for _, l := range want.Links {
+		for _, u := range l.Uplinks {
+			if t := byName[u.Name]; t != nil {
+				t.links[l.Device.Name] = true
+			}
+		}
+		if t := own[l.Learn.Table]; t != nil {
+			t.links[l.Device.Name], t.learns = true, t.learns || l.Learn.Any()
+		}
+	}
+	for _, routes := range [][]fib.Route{want.Routes, want.Later.Routes} {
+		for i := range routes {
+			if t := own[routes[i].Table]; t != nil {
+				for _, n := range routes[i].Nexthops {
+					t.links[n.Link] = true
+				}
+			}
+		}
+	}
+	return own
+}
+
+// harm says what a route of another's in the table does with packets, where that is not what
+// the spec says; it comes before the wanted route of its destination, if there is one.
+func (t *ownTable) harm(h *Route, w *fib.Route, connected map[subnet]bool) string {
+	byOwn := !slices.ContainsFunc(h.Nexthops, func(n fib.Nexthop) bool { return !t.links[n.Link] })
+	sameWay := func(a, b fib.Nexthop) bool { return a.Link == b.Link && a.Via == b.Via }
+	switch {
+	case h.Type == fib.Throw:
+		return "go on to the next rule"
+	case !h.Type.HasDevice() && h.IsDefault() && w == nil:
+		return "" // it fails closed, as in a VRF's table
+	case !h.Type.HasDevice():
+		return "go nowhere"
+	case h.Type != fib.Unicast, byOwn && (w == nil || slices.EqualFunc(h.Nexthops, w.Nexthops, sameWay)):
+		return ""
+	case byOwn && t.learns && (h.Protocol == ProtocolDHCP || h.Protocol == ProtocolRA):
+		return "" // learned, and put there by networkd
+	case w == nil && len(h.Nexthops) == 1 && !h.Nexthops[0].Via.IsValid():
+		if n := h.Nexthops[0]; n.Link == "lo" || connected[subnet{dst: h.Dst, link: n.Link}] {
+			return "" // the hosts are there
+		}
+	}
+	return "go that way"
+}
+
+// routeText returns a route in the words of ip-route(8), without its table and owner.
+func routeText(r *fib.Route) string {
+	text := Op{Verb: RouteAdd, Route: r, Owner: fib.Some[uint8](ProtocolUnspec)}.Batch()
+	_, text, _ = strings.Cut(text, "route add ")
+	return strings.Replace(text, fmt.Sprintf(" table %d", r.Table), "", 1)
+}
+
+// dash6 is the option of ip(8) for IPv6.
+func dash6(f fib.Family) string {
+	if f == fib.Inet6 {
+		return " -6"
+	}
+	return ""
+}

@@ -1,0 +1,87 @@
+package rtnl_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
+)
+
+// twoCards is a host with a card at each of two providers.
+const twoCards = `
+[uplink.a]
+interface = "e0"
+addresses = ["192.0.2.1/24", "2001:db8:1::1/64"]
+gateways  = ["192.0.2.254", "2001:db8:1::ff"]
+default-route = true
+metric    = 100
+[uplink.b]
+interface = "e1"
+table     = 1
+addresses = ["198.51.100.1/24", "2001:db8:2::1/64"]
+gateways  = ["198.51.100.254", "2001:db8:2::ff"]
+`
+
+// hazardCase is what others do on a host, and all that verify has to say of it: nothing
+// where it does no harm.
+type hazardCase struct {
+	spec  string // twoCards where it is ""
+	lines []string
+	want  []string
+}
+
+func testHazards(t *testing.T, cases map[string]hazardCase) {
+	t.Parallel()
+	for name, tt := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := kerneltest.NewNamespace(t)
+			ns.Card("e0", "e1", "e2")
+			if tt.spec == "" {
+				tt.spec = twoCards
+			}
+			a, state := applied(t, ns, tt.spec)
+			ns.Settle()
+			if said := hazards(t, &a, state, ""); len(said) > 0 {
+				t.Errorf("before: %q", said)
+			}
+			ns.IP(tt.lines...)
+			if said := hazards(t, &a, state, ""); !slices.Equal(said, tt.want) {
+				t.Errorf("%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(tt.want, "\n"))
+			}
+		})
+	}
+}
+
+// TestStrangersInAnUplinksTable adds routes to the tables of uplinks.
+func TestStrangersInAnUplinksTable(t *testing.T) {
+	is := func(route, does string) string {
+		return "table b has a route of boot scripts (protocol boot) that is not of the uplinks: " + route + ": packets of b to there " + does + "; remove it, or write it into the spec"
+	}
+	testHazards(t, map[string]hazardCase{
+		"by the other card":               {lines: []string{"route add 203.0.113.0/25 via 192.0.2.254 dev e0 table 1"}, want: []string{is("203.0.113.0/25 via 192.0.2.254 dev e0", "go that way")}},
+		"by the other card, IPv6":         {lines: []string{"-6 route add 2001:db8:9::/48 via 2001:db8:1::ff dev e0 table 1"}, want: []string{is("2001:db8:9::/48 via 2001:db8:1::ff dev e0 metric 1024", "go that way")}},
+		"by both cards":                   {lines: []string{"route add 203.0.113.0/25 table 1 nexthop via 192.0.2.254 dev e0 nexthop via 198.51.100.7 dev e1"}, want: []string{is("203.0.113.0/25 nexthop via 192.0.2.254 dev e0 weight 1 nexthop via 198.51.100.7 dev e1 weight 1", "go that way")}},
+		"refusing":                        {lines: []string{"route add unreachable 203.0.113.0/25 table 1"}, want: []string{is("unreachable 203.0.113.0/25", "go nowhere")}},
+		"leaving the table":               {lines: []string{"route add throw 203.0.113.0/25 table 1"}, want: []string{is("throw 203.0.113.0/25", "go on to the next rule")}},
+		"another default before":          {lines: []string{"route prepend default via 198.51.100.7 dev e1 table 1"}, want: []string{is("default via 198.51.100.7 dev e1", "go that way")}},
+		"of another's number":             {lines: []string{"route add 203.0.113.0/25 dev e2 table 1 proto static"}, want: []string{strings.Replace(is("203.0.113.0/25 dev e2 scope link", "go that way"), "boot scripts (protocol boot)", "an administrator or systemd-networkd (protocol static)", 1)}},
+		"the subnet by another card":      {lines: []string{"route prepend 198.51.100.0/24 dev e2 table 1"}, want: []string{is("198.51.100.0/24 dev e2 scope link", "go that way")}},
+		"another default behind":          {lines: []string{"route append default via 192.0.2.254 dev e0 table 1", "route add default via 192.0.2.254 dev e0 table 1 metric 7", "-6 route add default via 2001:db8:1::ff dev e0 table 1 metric 2000"}},
+		"the same default before":         {lines: []string{"route prepend default via 198.51.100.254 dev e1 table 1 src 198.51.100.1"}},
+		"closed behind all others":        {lines: []string{"route add unreachable default table 1 metric 4278198272", "-6 route add unreachable default table 1 metric 4278198272"}},
+		"closed where there is no way":    {spec: strings.ReplaceAll(twoCards, ", \"2001:db8:2::ff\"", ""), lines: []string{"-6 route add unreachable default table 1 metric 4278198272"}},
+		"more specific by its own card":   {lines: []string{"route add 203.0.113.0/25 via 198.51.100.7 dev e1 table 1"}},
+		"the subnets of others":           {lines: []string{"route add 192.0.2.0/24 dev e0 table 1", "route add 127.0.0.0/8 dev lo table 1", "-6 route add 2001:db8:1::/64 dev e0 table 1"}},
+		"a table that is no uplink's":     {lines: []string{"route add 203.0.113.0/25 via 192.0.2.254 dev e0 table 7", "route add unreachable 203.0.113.0/24"}},
+		"the kernel's own, as in a VRF's": {lines: []string{"route add 203.0.113.0/25 dev e0 table 1 proto kernel"}},
+		"a whole daemon's": {
+			lines: []string{"route add 203.0.113.0/28 dev e0 table 1", "route add 203.0.113.16/28 dev e0 table 1", "route add 203.0.113.32/28 dev e0 table 1", "route add 203.0.113.48/28 dev e0 table 1", "route add 203.0.113.64/28 dev e0 table 1"},
+			want: []string{
+				is("203.0.113.0/28 dev e0 scope link", "go that way"), is("203.0.113.16/28 dev e0 scope link", "go that way"), is("203.0.113.32/28 dev e0 scope link", "go that way"),
+				"table b has more such routes of boot scripts (protocol boot): `ip route show table 1`",
+			},
+		},
+	})
+}
