@@ -97,15 +97,18 @@ func (h *lookupHost) rules(have []apply.Rule, want []fib.Rule) {
 	}
 }
 
+// routes does so with the routes. One of another's with the key of the spec's is not the spec's.
 func (h *lookupHost) routes(have []apply.Route, want []fib.Route) {
-	origins := make(map[fib.RouteKey]fib.Route, len(want))
-	for _, r := range want {
-		origins[r.Key()] = r
+	wanted := make(map[fib.RouteKey][]*fib.Route, len(want)) // several while one of its links waits
+	for i := range want {
+		wanted[want[i].Key()] = append(wanted[want[i].Key()], &want[i])
 	}
 	h.host.Routes = make([]fib.Route, len(have))
 	for i, r := range have {
-		if w, ok := origins[r.Key()]; ok && w.Type == r.Type {
-			r.Origin = w.Origin
+		for _, w := range wanted[r.Key()] {
+			if (r.Ours() || r.MayBeNetworkds()) && r.Same(w) {
+				r.Origin = w.Origin
+			}
 		}
 		h.host.Routes[i] = r.Route
 		h.owners[&h.host.Routes[i]] = r.Protocol
