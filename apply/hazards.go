@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -25,109 +24,8 @@ func (h Hazard) String() string {
 
 // hazards looks for all that is known to make a right state fail.
 func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour) []Hazard {
-	others, leads, first := othersRules(want, have), leading(want, have), firstRules(want)
-	return slices.Concat(lateLocal(have, first), earlierRules(others, first), jumps(want, have, others, first), strangers(want, have), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
-}
-
-// firstRules returns the priority of the first of our rules of each family.
-func firstRules(want Resolved) map[fib.Family]uint32 {
-	first := map[fib.Family]uint32{}
-	for _, rules := range [][]fib.Rule{want.Rules, want.Later.Rules} {
-		for _, r := range rules {
-			if p, ok := first[r.Family]; !ok || r.Priority < p {
-				first[r.Family] = r.Priority
-			}
-		}
-	}
-	return first
-}
-
-// lateLocal finds that table local is not looked up before our rules: then what is for the
-// host's own addresses goes where these lead.
-func lateLocal(have Snapshot, first map[fib.Family]uint32) (list []Hazard) {
-	for _, f := range fib.Families {
-		limit, ok := first[f]
-		var local *fib.Rule
-		for i := range have.Rules {
-			r := &have.Rules[i].Rule
-			if r.Family == f && r.Action == fib.Lookup && r.Table == fib.TableLocal && !r.Not && r.Key() == r.Bare() && (local == nil || r.Priority < local.Priority) {
-				local = r
-			}
-		}
-		if !ok || local != nil && local.Priority < limit {
-			continue
-		}
-		what := "no rule looks table local up"
-		if local != nil {
-			what = fmt.Sprintf("table local is looked up behind the uplinks' rules (priority %d)", local.Priority)
-		}
-		list = append(list, Hazard{Text: fmt.Sprintf("%s: what is for the host's own %s addresses leaves by an uplink; `ip%s rule add priority 0 lookup local`", what, f, dash6(f))})
-	}
-	return list
-}
-
-// earlierRules finds rules of others that are asked before ours.
-func earlierRules(others []Rule, first map[fib.Family]uint32) (list []Hazard) {
-	for _, r := range others {
-		// Table local is for the host's own addresses, wherever it is looked up, and the kernel's
-		// rule for VRFs (l3mdev) for links in one.
-		harmless := r.Action == fib.Lookup && r.Table == fib.TableLocal || r.L3MDev && r.Protocol == ProtocolKernel
-		if limit, ok := first[r.Family]; ok && r.Priority < limit && !harmless {
-			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s", ProtocolName(r.Protocol), ruleText(r))})
-		}
-	}
-	return list
-}
-
-// jumps finds rules of others that packets never come to, because some of ours send all of
-// them past, and those that lead packets past some of ours.
-func jumps(want Resolved, have Snapshot, others []Rule, first map[fib.Family]uint32) (list []Hazard) {
-	var around []fib.Rule
-	for _, w := range want.Rules {
-		if jumpsWithAll(&w) {
-			around = append(around, w)
-		}
-	}
-	for _, h := range others {
-		over := slices.IndexFunc(around, func(w fib.Rule) bool {
-			return w.Family == h.Family && w.Priority < h.Priority && h.Priority < w.Goto
-		})
-		if over >= 0 {
-			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is never asked, because the uplinks' rules are laid out around it (%d to %d): %s: give it a priority that is not among these",
-				ProtocolName(h.Protocol), around[over].Priority, around[over].Goto, ruleText(h))})
-			continue
-		}
-		// Those before all of ours are named already.
-		if h.Action != fib.Goto || h.Priority < first[h.Family] || !slices.ContainsFunc(have.Rules, func(r Rule) bool { return r.Family == h.Family && r.Priority == h.Goto }) {
-			continue
-		}
-		past := slices.IndexFunc(want.Rules, func(w fib.Rule) bool {
-			return w.Family == h.Family && h.Priority <= w.Priority && w.Priority < h.Goto
-		})
-		if past >= 0 {
-			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s leads packets past rules of the uplinks (priority %d and on): %s",
-				ProtocolName(h.Protocol), want.Rules[past].Priority, ruleText(h))})
-		}
-	}
-	return list
-}
-
-// othersRules returns the rules of a snapshot that are neither ours nor networkd's in our name.
-func othersRules(want Resolved, have Snapshot) (list []Rule) {
-	ours := sortedRules(slices.Concat(want.Rules, want.Later.Rules))
-	for _, r := range have.Rules {
-		if _, same := slices.BinarySearchFunc(ours, &r.Rule, (*fib.Rule).Compare); !same && !r.Ours() {
-			list = append(list, r)
-		}
-	}
-	return list
-}
-
-// ruleText returns a rule in the words of ip-rule(8).
-func ruleText(r Rule) string {
-	text := Op{Verb: RuleAdd, Rule: &r.Rule, Owner: fib.Some[uint8](ProtocolUnspec)}.Batch()
-	_, text, _ = strings.Cut(text, "rule add ")
-	return text
+	leads, first := leading(want, have), firstRules(want)
+	return slices.Concat(lateLocal(have, first), rulesOfOthers(want, have), strangers(want, have), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 
 // reversePath finds links whose packets are dropped when their answers would leave

@@ -26,9 +26,10 @@ gateways  = ["198.51.100.254", "2001:db8:2::ff"]
 // hazardCase is what others do on a host, and all that verify has to say of it: nothing
 // where it does no harm.
 type hazardCase struct {
-	spec  string // twoCards where it is ""
-	lines []string
-	want  []string
+	spec   string   // twoCards where it is ""
+	before []string // ours
+	lines  []string
+	want   []string
 }
 
 func testHazards(t *testing.T, cases map[string]hazardCase) {
@@ -41,9 +42,10 @@ func testHazards(t *testing.T, cases map[string]hazardCase) {
 			if tt.spec == "" {
 				tt.spec = twoCards
 			}
+			ns.IP(tt.before...)
 			a, state := applied(t, ns, tt.spec)
 			ns.Settle()
-			if said := hazards(t, &a, state, ""); len(said) > 0 {
+			if said := hazards(t, &a, state, ""); len(said) > 0 && tt.before == nil {
 				t.Errorf("before: %q", said)
 			}
 			ns.IP(tt.lines...)
@@ -83,5 +85,28 @@ func TestStrangersInAnUplinksTable(t *testing.T) {
 				"table b has more such routes of boot scripts (protocol boot): `ip route show table 1`",
 			},
 		},
+	})
+}
+
+// TestRulesOfOthersAmongOurs adds rules before, among and behind those of the uplinks.
+func TestRulesOfOthersAmongOurs(t *testing.T) {
+	is := func(when, rule string) []string {
+		return []string{"a rule of boot scripts (protocol boot) is asked before " + when + "the uplinks': " + rule}
+	}
+	const some = "some of "
+	first := "main-routes-first = true\n" + twoCards
+	marked := twoCards + "fwmark = 7\npriority = 10002\n"
+	testHazards(t, map[string]hazardCase{
+		"of one number, before all":   {before: []string{"rule add priority 10000 to 203.0.113.0/25 lookup main proto boot"}, want: is("", "priority 10000 from all to 203.0.113.0/25 lookup main")},
+		"of one number, among ours":   {lines: []string{"rule add priority 10000 to 203.0.113.0/25 lookup main proto boot"}, want: is(some, "priority 10000 from all to 203.0.113.0/25 lookup main")},
+		"of one number, behind all":   {lines: []string{"rule add priority 10001 to 203.0.113.0/25 lookup main"}},
+		"between the bands":           {spec: first, lines: []string{"rule add priority 20000 to 203.0.113.0/25 lookup 77 proto boot"}, want: is(some, "priority 20000 from all to 203.0.113.0/25 lookup 77")},
+		"between the bands, IPv6":     {spec: first, lines: []string{"-6 rule add priority 20000 from 2001:db8:2::/64 lookup 77 proto boot"}, want: is(some, "priority 20000 from 2001:db8:2::/64 lookup 77")},
+		"for others, between":         {spec: first, lines: []string{"rule add priority 20000 from 172.17.0.0/16 lookup 77", "rule add priority 20000 iif e2 lookup 77", "-6 rule add priority 20000 from 2001:db8:3::/64 lookup 77"}},
+		"inverted, between":           {spec: first, lines: []string{"rule add priority 20000 not from 172.17.0.0/16 lookup 77 proto boot"}, want: is(some, "priority 20000 not from 172.17.0.0/16 lookup 77")},
+		"for whom ours have been":     {lines: []string{"rule add priority 10000 from 192.0.2.0/24 lookup 77"}},
+		"before a mark's":             {spec: marked, lines: []string{"rule add priority 10001 from 172.17.0.0/16 lookup 77 proto boot"}, want: is(some, "priority 10001 from 172.17.0.0/16 lookup 77")},
+		"behind all":                  {spec: first, lines: []string{"rule add priority 27000 lookup 77", "-6 rule add priority 32000 lookup 77"}},
+		"table local and VRFs, among": {spec: first, lines: []string{"rule add priority 20000 lookup local", "rule add priority 20001 l3mdev proto kernel"}},
 	})
 }

@@ -1,0 +1,187 @@
+package apply
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+)
+
+// firstRules returns the priority of the first of our rules of each family.
+func firstRules(want Resolved) map[fib.Family]uint32 {
+	first := map[fib.Family]uint32{}
+	for _, rules := range [][]fib.Rule{want.Rules, want.Later.Rules} {
+		for _, r := range rules {
+			if p, ok := first[r.Family]; !ok || r.Priority < p {
+				first[r.Family] = r.Priority
+			}
+		}
+	}
+	return first
+}
+
+// lateLocal finds that table local is not looked up before our rules: then what is for the
+// host's own addresses goes where these lead.
+func lateLocal(have Snapshot, first map[fib.Family]uint32) (list []Hazard) {
+	for _, f := range fib.Families {
+		limit, ok := first[f]
+		var local *fib.Rule
+		for i := range have.Rules {
+			r := &have.Rules[i].Rule
+			if r.Family == f && r.Action == fib.Lookup && r.Table == fib.TableLocal && !r.Not && r.Key() == r.Bare() && (local == nil || r.Priority < local.Priority) {
+				local = r
+			}
+		}
+		if !ok || local != nil && local.Priority < limit {
+			continue
+		}
+		what := "no rule looks table local up"
+		if local != nil {
+			what = fmt.Sprintf("table local is looked up behind the uplinks' rules (priority %d)", local.Priority)
+		}
+		list = append(list, Hazard{Text: fmt.Sprintf("%s: what is for the host's own %s addresses leaves by an uplink; `ip%s rule add priority 0 lookup local`", what, f, dash6(f))})
+	}
+	return list
+}
+
+// rulesOfOthers finds those that packets never come to, because some of ours send all of them
+// past, those that are asked before ours, and those that lead packets past some of ours.
+func rulesOfOthers(want Resolved, have Snapshot) (list []Hazard) {
+	var around []fib.Rule
+	for _, w := range want.Rules {
+		if jumpsWithAll(&w) {
+			around = append(around, w)
+		}
+	}
+	others, turns := takeTurns(want, have)
+	for _, h := range others {
+		owner, text := ProtocolName(h.rule.Protocol), ruleText(h.rule)
+		over := slices.IndexFunc(around, func(w fib.Rule) bool {
+			return w.Family == h.rule.Family && w.Priority < h.rule.Priority && h.rule.Priority < w.Goto
+		})
+		switch t := turns[h.rule.Family]; {
+		case over >= 0:
+			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is never asked, because the uplinks' rules are laid out around it (%d to %d): %s: give it a priority that is not among these",
+				owner, around[over].Priority, around[over].Goto, text)})
+		case t == nil || harmless(h.rule):
+		case h.turn.before(t.first):
+			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s", owner, text)})
+		case h.rule.Action == fib.Goto:
+			past := slices.IndexFunc(want.Rules, func(w fib.Rule) bool {
+				return w.Family == h.rule.Family && h.rule.Priority <= w.Priority && w.Priority < h.rule.Goto
+			})
+			if past >= 0 && slices.ContainsFunc(have.Rules, func(r Rule) bool { return r.Family == h.rule.Family && r.Priority == h.rule.Goto }) {
+				list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s leads packets past rules of the uplinks (priority %d and on): %s", owner, want.Rules[past].Priority, text)})
+			}
+		case t.takes(h.rule, h.turn):
+			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before some of the uplinks': %s", owner, text)})
+		}
+	}
+	return list
+}
+
+// harmless says whether a rule of others takes nothing from ours wherever it is. Table local is
+// for the host's own addresses, and the kernel's rule for VRFs (l3mdev) for links in one.
+func harmless(r *Rule) bool {
+	return r.Action == fib.Lookup && r.Table == fib.TableLocal || r.L3MDev && r.Protocol == ProtocolKernel
+}
+
+// turn is when the kernel asks a rule: of those with one priority, in the order of its list.
+type turn struct {
+	priority uint32
+	at       int
+}
+
+func (t turn) before(o turn) bool {
+	return t.priority < o.priority || t.priority == o.priority && t.at < o.at
+}
+
+// turns are those of our rules of one family.
+type turns struct {
+	first turn
+	// The last that select by a single source, and the last that select by a mark, or by
+	// sources of which it is not worth finding out which of another's fit.
+	from map[netip.Addr]turn
+	wide turn
+	// sources are the keys of from, sorted.
+	sources []netip.Addr
+}
+
+// takes says whether a rule of others can take packets from ours that come behind it.
+func (t *turns) takes(r *Rule, at turn) bool {
+	switch {
+	case at.before(t.wide):
+		return true
+	case r.IIF != "" && r.IIF != "lo":
+		return false // what comes in has no source of the host's
+	}
+	all := r.Not || r.From.Bits() <= 0
+	i := 0
+	if !all {
+		i, _ = slices.BinarySearchFunc(t.sources, r.From.Addr(), netip.Addr.Compare)
+	}
+	for ; i < len(t.sources) && (all || r.From.Contains(t.sources[i])); i++ {
+		if at.before(t.from[t.sources[i]]) {
+			return true
+		}
+	}
+	return false
+}
+
+// othersRule is a rule that is neither ours nor networkd's in our name.
+type othersRule struct {
+	rule *Rule
+	turn turn
+}
+
+// takeTurns returns the rules of others, and by family when ours are asked. One of ours that is
+// not there yet will come behind those of its priority.
+func takeTurns(want Resolved, have Snapshot) (others []othersRule, by map[fib.Family]*turns) {
+	ours := sortedRules(slices.Concat(want.Rules, want.Later.Rules))
+	place := make([]int, len(ours))
+	for i := range place {
+		place[i] = len(have.Rules)
+	}
+	for at := range have.Rules {
+		r := &have.Rules[at]
+		if i, same := slices.BinarySearchFunc(ours, &r.Rule, (*fib.Rule).Compare); same {
+			place[i] = at
+		} else if !r.Ours() {
+			others = append(others, othersRule{r, turn{r.Priority, at}})
+		}
+	}
+	by = map[fib.Family]*turns{}
+	for i, r := range ours {
+		t, now := by[r.Family], turn{r.Priority, place[i]}
+		if t == nil {
+			t = &turns{first: now, from: map[netip.Addr]turn{}}
+			by[r.Family] = t
+		}
+		if now.before(t.first) {
+			t.first = now
+		}
+		switch a := r.From.Addr(); {
+		case r.Action != fib.Lookup || r.From.Bits() <= 0 && r.Mask == 0:
+		case r.Mask != 0 || r.Not || !r.From.IsSingleIP():
+			if t.wide.before(now) {
+				t.wide = now
+			}
+		case t.from[a].before(now):
+			t.from[a] = now
+		}
+	}
+	for _, t := range by {
+		t.sources = slices.SortedFunc(maps.Keys(t.from), netip.Addr.Compare)
+	}
+	return others, by
+}
+
+// ruleText returns a rule in the words of ip-rule(8).
+func ruleText(r *Rule) string {
+	text := Op{Verb: RuleAdd, Rule: &r.Rule, Owner: fib.Some[uint8](ProtocolUnspec)}.Batch()
+	_, text, _ = strings.Cut(text, "rule add ")
+	return text
+}
