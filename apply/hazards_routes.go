@@ -125,6 +125,81 @@ func (t *ownTable) harm(h *Route, w *fib.Route, connected map[subnet]bool) strin
 	return "go that way"
 }
 
+// mainDefaults finds default routes of others in table main that come before those of the
+// spec, and lead elsewhere. What a link has learned is the spec's where it says default-route.
+func mainDefaults(want Resolved, have Snapshot) (list []Hazard) {
+	uplink, learns := map[string]string{}, map[string]fib.Learn{}
+	for _, l := range want.Links {
+		uplink[l.Device.Name] = l.Name
+		if l.Learn.DefaultRoute {
+			learns[l.Device.Name] = l.Learn
+		}
+	}
+	isDefault := func(r *fib.Route) bool { return r.Table == fib.TableMain && r.IsDefault() }
+	wanted, best := map[fib.RouteKey]*fib.Route{}, map[fib.Family]*fib.Route{}
+	better := func(r *fib.Route) {
+		if b := best[r.Family]; b == nil || r.Metric < b.Metric {
+			best[r.Family] = r
+		}
+	}
+	for i := range want.Routes {
+		if r := &want.Routes[i]; isDefault(r) {
+			wanted[r.Key()] = r
+			better(r)
+		}
+	}
+	var others []*Route
+	passed := map[*Route]*fib.Route{} // of others, the last of the spec's that is listed before
+	last := map[fib.Family]*fib.Route{}
+	for i := range have.Routes {
+		h := &have.Routes[i]
+		if !isDefault(&h.Route) || h.Expires < 0 {
+			continue
+		}
+		w := wanted[h.Key()]
+		switch {
+		case h.Ours() || w != nil && h.MayBeNetworkds() && h.Same(w):
+			last[h.Family] = w
+		case len(h.Nexthops) == 1 && mayBeLearned(*h) && learns[h.Nexthops[0].Link].Learns(h.Family):
+			better(&h.Route)
+			last[h.Family] = &h.Route
+		default:
+			others = append(others, h)
+			passed[h] = last[h.Family]
+		}
+	}
+	for _, h := range others {
+		b := best[h.Family]
+		if b == nil || h.Metric > b.Metric || h.Metric == b.Metric && passed[h] == b || slices.Equal(linksOf(&h.Route), linksOf(b)) {
+			continue
+		}
+		delete(best, h.Family) // the first is the one that is taken
+		way, what := "is refused", routeText(&h.Route)
+		if h.Type.HasDevice() {
+			way = "leaves by " + strings.Join(linksOf(&h.Route), " and ")
+		}
+		if h.Metric == 0 {
+			what += " metric 0"
+		}
+		names := linksOf(b)
+		for i := range names {
+			names[i] = uplink[names[i]]
+		}
+		list = append(list, Hazard{Text: fmt.Sprintf("what asks for no source of its own %s: %s of %s comes before the metric %d of %s; remove it, or give it a higher metric",
+			way, what, ProtocolName(h.Protocol), b.Metric, strings.Join(names, " and "))})
+	}
+	return list
+}
+
+// linksOf returns the links by which a route leads, sorted.
+func linksOf(r *fib.Route) (links []string) {
+	for _, n := range r.Nexthops {
+		links = append(links, n.Link)
+	}
+	slices.Sort(links)
+	return slices.Compact(links)
+}
+
 // routeText returns a route in the words of ip-route(8), without its table and owner.
 func routeText(r *fib.Route) string {
 	text := Op{Verb: RouteAdd, Route: r, Owner: fib.Some[uint8](ProtocolUnspec)}.Batch()

@@ -110,3 +110,32 @@ func TestRulesOfOthersAmongOurs(t *testing.T) {
 		"table local and VRFs, among": {spec: first, lines: []string{"rule add priority 20000 lookup local", "rule add priority 20001 l3mdev proto kernel"}},
 	})
 }
+
+// TestDefaultRoutesOfOthersInMain adds default routes beside that of an uplink with
+// default-route.
+func TestDefaultRoutesOfOthersInMain(t *testing.T) {
+	is := func(leaves, route, metric string) []string {
+		return []string{"what asks for no source of its own " + leaves + ": " + route + " of boot scripts (protocol boot) comes before the metric " + metric + "; remove it, or give it a higher metric"}
+	}
+	const learned = "[uplink.a]\ninterface = \"e0\"\nmanage = \"policy\"\ndhcp = \"ipv4\"\ndefault-route = true\n[uplink.b]\ninterface = \"e1\"\ntable = 1\nmanage = \"policy\"\ndhcp = \"ipv4\"\n"
+	leases := []string{"address add 192.0.2.1/24 dev e0", "address add 198.51.100.1/24 dev e1", "route add default via 192.0.2.254 dev e0 metric 100 proto dhcp"}
+	shared := twoCards[:strings.Index(twoCards, "default-route")] + twoCards[strings.Index(twoCards, "[uplink.b]"):] + "[multipath]\nuplinks = { a = 1, b = 1 }\n"
+	testHazards(t, map[string]hazardCase{
+		"by another card":               {lines: []string{"route add default via 198.51.100.254 dev e1"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 0", "100 of a")},
+		"by another card, IPv6":         {lines: []string{"-6 route add default via 2001:db8:2::ff dev e1 metric 50"}, want: is("leaves by e1", "default via 2001:db8:2::ff dev e1 metric 50", "100 of a")},
+		"of the same metric, before":    {lines: []string{"route prepend default via 198.51.100.254 dev e1 metric 100"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 100", "100 of a")},
+		"of the same metric, behind":    {lines: []string{"route append default via 198.51.100.254 dev e1 metric 100"}},
+		"refusing":                      {lines: []string{"route add unreachable default metric 5"}, want: is("is refused", "unreachable default metric 5", "100 of a")},
+		"behind":                        {lines: []string{"route add default via 198.51.100.254 dev e1 metric 200", "-6 route add default via 2001:db8:2::ff dev e1"}},
+		"by the same card":              {lines: []string{"route add default via 192.0.2.7 dev e0"}},
+		"between two of the spec":       {spec: twoCards + "default-route = true\nmetric = 200\n", lines: []string{"route add default via 198.51.100.254 dev e1 metric 150"}},
+		"before all":                    {spec: twoCards + "default-route = true\nmetric = 200\n", lines: []string{"route add default via 198.51.100.254 dev e1"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 0", "100 of a")},
+		"in place of several":           {spec: shared, lines: []string{"route add default via 198.51.100.254 dev e1"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 0", "1 of a and b")},
+		"behind several":                {spec: shared, lines: []string{"route add default via 198.51.100.254 dev e1 metric 7"}},
+		"none in the spec":              {spec: strings.ReplaceAll(strings.ReplaceAll(twoCards, "default-route = true", ""), "metric    = 100", ""), lines: []string{"route add default via 198.51.100.254 dev e1"}},
+		"while the best is not there":   {spec: learned, lines: append(leases[1:2:2], "route add default via 198.51.100.254 dev e1 proto dhcp")},
+		"before what is learned":        {spec: learned, before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 50"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 50", "100 of a")},
+		"behind what is learned":        {spec: learned, before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 200 proto dhcp"}},
+		"learned twice, in both orders": {spec: learned + "default-route = true\n", before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 50"}},
+	})
+}
