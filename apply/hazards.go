@@ -23,9 +23,9 @@ func (h Hazard) String() string {
 }
 
 // hazards looks for all that is known to make a right state fail.
-func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour) []Hazard {
+func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour, checks []Check) []Hazard {
 	leads, first := leading(want, have), firstRules(want)
-	return slices.Concat(lateLocal(have, first), rulesOfOthers(want, have), strangers(want, have), mainDefaults(want, have), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
+	return slices.Concat(lateLocal(have, first), rulesOfOthers(want, have), strangers(want, have), mainDefaults(want, have), aheadInMain(want, have, checks), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 
 // reversePath finds links whose packets are dropped when their answers would leave

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -187,6 +188,80 @@ func mainDefaults(want Resolved, have Snapshot) (list []Hazard) {
 		}
 		list = append(list, Hazard{Text: fmt.Sprintf("what asks for no source of its own %s: %s of %s comes before the metric %d of %s; remove it, or give it a higher metric",
 			way, what, ProtocolName(h.Protocol), b.Metric, strings.Join(names, " and "))})
+	}
+	return list
+}
+
+// aheadInMain finds routes of others in main that main-routes-first puts before the uplinks'
+// defaults, where one leads what is for outside away from an uplink, as a VPN's two halves of
+// everything do. That is right by the spec; few who have set it think of it.
+func aheadInMain(want Resolved, have Snapshot, checks []Check) (list []Hazard) {
+	first, wanted, own := map[fib.Family]bool{}, map[fib.RouteKey]*fib.Route{}, map[string]*ownTable{}
+	for i := range want.Rules {
+		if r := &want.Rules[i]; r.Action == fib.Lookup && r.Table == fib.TableMain && r.SuppressPrefixLength.Set {
+			first[r.Family] = true
+		}
+	}
+	for i := range want.Routes {
+		wanted[want.Routes[i].Key()] = &want.Routes[i]
+	}
+	for _, t := range ownTables(want) {
+		own[t.name] = t
+	}
+	ahead := func(to netip.Addr, device string) (best *Route) {
+		for i := range have.Routes {
+			h := &have.Routes[i]
+			if h.Table == fib.TableMain && h.Dst.Contains(to) && !h.IsDefault() && (best == nil || h.Dst.Bits() > best.Dst.Bits()) && slices.Contains(linksOf(&h.Route), device) {
+				best = h
+			}
+		}
+		if best == nil {
+			return nil
+		}
+		if w := wanted[best.Key()]; best.Ours() || best.MayBeNetworkds() && w != nil && best.Same(w) {
+			return nil
+		}
+		return best
+	}
+	type way struct {
+		to     netip.Addr
+		device string
+	}
+	type note struct {
+		check Check // the first
+		last  string
+		more  int // uplinks
+	}
+	found, notes := map[way]*Route{}, map[*Route]*note{}
+	var order []*Route
+	for _, c := range checks {
+		t, f := own[c.Uplink], fib.FamilyOf(c.Packet.To)
+		if !first[f] || t == nil || !c.OK() || c.Have.Table != fib.TableMain || c.Have.Type != fib.Unicast || t.links[c.Have.Device] || !slices.Contains(outside[f], c.Packet.To) {
+			continue
+		}
+		at := way{c.Packet.To, c.Have.Device}
+		r, known := found[at]
+		if !known {
+			r = ahead(at.to, at.device)
+			found[at] = r
+		}
+		switch n := notes[r]; {
+		case r == nil:
+		case n == nil:
+			notes[r] = &note{c, c.Uplink, 0}
+			order = append(order, r)
+		case n.last != c.Uplink:
+			n.last, n.more = c.Uplink, n.more+1
+		}
+	}
+	for _, r := range order {
+		n := notes[r]
+		who := n.check.Uplink
+		if n.more > 0 {
+			who += fmt.Sprintf(" (and %d more)", n.more)
+		}
+		list = append(list, Hazard{Text: fmt.Sprintf("what %s sends to %s leaves by %s, not by %s: %s of %s in main comes first (main-routes-first)",
+			who, n.check.Packet.To, n.check.Have.Device, strings.Join(slices.Sorted(maps.Keys(own[n.check.Uplink].links)), " or "), routeText(&r.Route), ProtocolName(r.Protocol))})
 	}
 	return list
 }

@@ -139,3 +139,25 @@ func TestDefaultRoutesOfOthersInMain(t *testing.T) {
 		"learned twice, in both orders": {spec: learned + "default-route = true\n", before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 50"}},
 	})
 }
+
+// TestRoutesAheadInMain adds what a VPN adds to main, which main-routes-first puts before the
+// uplinks' default routes.
+func TestRoutesAheadInMain(t *testing.T) {
+	halves := []string{"route add 0.0.0.0/1 dev e2", "route add 128.0.0.0/1 dev e2", "-6 route add 2000::/4 dev e2"}
+	is := func(who, to, by, route string) string {
+		return "what " + who + " sends to " + to + " leaves by e2, not by " + by + ": " + route + " of boot scripts (protocol boot) in main comes first (main-routes-first)"
+	}
+	first := "main-routes-first = true\n" + twoCards
+	testHazards(t, map[string]hazardCase{
+		"a VPN": {spec: first, lines: halves, want: []string{
+			is("a (and 1 more)", "203.0.113.254", "e0", "128.0.0.0/1 dev e2 scope link"),
+			is("a (and 1 more)", "8.8.8.8", "e0", "0.0.0.0/1 dev e2 scope link"),
+			is("a (and 1 more)", "2001:db8:fffe::1", "e0", "2000::/4 dev e2 metric 1024"),
+		}},
+		"by one of the cards":  {spec: first, lines: []string{"route add 8.8.8.0/24 dev e1"}, want: []string{strings.Replace(is("a", "8.8.8.8", "e0", "8.8.8.0/24 dev e1 scope link"), "by e2", "by e1", 1)}},
+		"of the spec":          {spec: first + "[[uplink.b.route]]\nto = \"8.8.8.0/24\"\ntable = \"main\"\n"},
+		"containers and a VPN": {spec: first, lines: []string{"route add 172.17.0.0/16 dev e2", "route add 10.8.0.0/16 dev e2", "-6 route add fd00::/8 dev e2"}},
+		"without the setting":  {lines: halves},
+		"a rule for main":      {spec: twoCards + "[[uplink.b.rule]]\nto = \"8.8.8.8\"\ntable = \"main\"\npriority = 5\n", lines: halves},
+	})
+}
