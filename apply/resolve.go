@@ -72,6 +72,10 @@ type Waiting struct {
 	Device string // "" while there is none
 	Why    string
 
+	// Lacks is an address of the State that the link, which is ready but for that, does not
+	// have, and that is not ours to add; invalid (zero) for none.
+	Lacks netip.Addr
+
 	// Inet6 says that only its IPv6 part waits, because IPv6 is switched off there.
 	// Nobody waits for that.
 	Inet6 bool
@@ -171,15 +175,19 @@ func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 		}
 		device[l.Name] = found[0].Name
 		why := cmp.Or(several, notReady(found[0], l.PolicyOnly))
+		var lack netip.Addr
 		if a, lacksOne := lacks[l.Name]; lacksOne && why == "" {
 			why = "does not have the address " + a.String()
+			if !l.Learn.Takes(a) {
+				lack = a
+			}
 		}
 		if l.Networkd {
 			if why == "" {
 				ready.all[l.Name] = true
 			}
 		} else if why != "" {
-			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Device: found[0].Name, Why: found[0].Name + " " + why})
+			r.Later.Links = append(r.Later.Links, Waiting{Link: l, Device: found[0].Name, Why: found[0].Name + " " + why, Lacks: lack})
 		} else {
 			ready.all[l.Name] = true
 			if inet6[l.Name] && hw.Sysctl("ipv6", found[0].Name, "disable_ipv6") == "1" {

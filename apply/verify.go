@@ -114,6 +114,7 @@ type Missing struct {
 	Uplink, Device string
 	Address        netip.Prefix
 	Duplicate      bool // it is there, but another host has it (RFC 4862, section 5.4)
+	Others         bool // it is not ours to add: apply waits for it
 }
 
 // String returns "eth1 does not have 192.0.2.10/24".
@@ -121,10 +122,14 @@ func (m Missing) String() string {
 	if m.Duplicate {
 		return fmt.Sprintf("%s cannot use %s: another host has this address (duplicate address detection has failed)", m.Device, m.Address)
 	}
+	if m.Others {
+		return fmt.Sprintf("%s does not have %s: who has the link (netplan, NetworkManager, ifupdown …) has to bring it", m.Device, m.Address.Addr())
+	}
 	return fmt.Sprintf("%s does not have %s", m.Device, m.Address)
 }
 
-// addresses finds what is missing, and who has yet to learn an address.
+// addresses finds what is missing, which links are not ready, and who has yet to learn an
+// address.
 func (v *Verification) addresses(want Resolved, have Snapshot) {
 	type place struct {
 		device string
@@ -143,7 +148,14 @@ func (v *Verification) addresses(want Resolved, have Snapshot) {
 		at := place{w.Link, w.Prefix.Addr()}
 		named[at] = true
 		if a := there[at]; a == nil || a.Duplicate {
-			v.Missing = append(v.Missing, Missing{uplink[w.Link], w.Link, w.Prefix, a != nil})
+			v.Missing = append(v.Missing, Missing{Uplink: uplink[w.Link], Device: w.Link, Address: w.Prefix, Duplicate: a != nil})
+		}
+	}
+	for _, w := range want.Later.Links {
+		if a := w.Lacks; a.IsValid() {
+			v.Missing = append(v.Missing, Missing{Uplink: w.Name, Device: w.Device, Address: netip.PrefixFrom(a, a.BitLen()), Others: true})
+		} else {
+			v.Waiting = append(v.Waiting, w)
 		}
 	}
 	for _, l := range want.Links {
@@ -176,7 +188,7 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	if err != nil {
 		return Verification{}, err
 	}
-	v := Verification{Waiting: slices.Clone(want.Later.Links)}
+	var v Verification
 	v.addresses(want, have)
 	tables := map[uint32][]fib.Route{}
 	for _, r := range want.Routes {

@@ -113,6 +113,64 @@ func TestMissingAddresses(t *testing.T) {
 	}
 }
 
+// TestAddressThatOthersHaveToBring takes it away from a link that is theirs: apply waits, and
+// verify counts it, but not while the link itself is not ready.
+func TestAddressThatOthersHaveToBring(t *testing.T) {
+	policy := strings.ReplaceAll(recipe, "table ", "manage = \"policy\"\ntable ")
+	six := strings.ReplaceAll(policy, "\"198.51.100.10/24\"", "\"198.51.100.10/24\", \"2001:db8:2::10/64\"")
+	for name, tt := range map[string]struct {
+		spec             string
+		alter            func(*kerneltest.Fake)
+		missing, waiting string
+	}{
+		"all is there": {spec: policy},
+		"it is gone":   {spec: policy, alter: without("198.51.100.10"), missing: "rt2: card1 does not have 198.51.100.10: who has the link (netplan, NetworkManager, ifupdown …) has to bring it"},
+		"the link is down": {spec: policy, waiting: "uplink rt2: card1 is down", alter: func(k *kerneltest.Fake) {
+			without("198.51.100.10")(k)
+			k.Links[2].Up, k.Links[2].Carrier = false, false
+		}},
+		"no carrier": {spec: policy, waiting: "uplink rt2: card1 has no carrier", alter: func(k *kerneltest.Fake) {
+			without("198.51.100.10")(k)
+			k.Links[2].Carrier = false
+		}},
+		"an IPv6 one is tentative": {spec: six, alter: func(k *kerneltest.Fake) {
+			k.Addresses = append(k.Addresses, apply.Address{Address: fib.Address{Link: "card1", Prefix: netip.MustParsePrefix("2001:db8:2::10/64")}, Tentative: true})
+		}},
+		"an IPv6 one is gone": {spec: six, missing: "rt2: card1 does not have 2001:db8:2::10: who has the link (netplan, NetworkManager, ifupdown …) has to bring it"},
+	} {
+		k := kerneltest.NewFake(kerneltest.Links...)
+		a := on(k)
+		bring(t, a, recipe)
+		if tt.alter != nil {
+			tt.alter(k)
+		}
+		v, err := a.Verify(state(t, tt.spec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var missing, waiting []string
+		for _, m := range v.Missing {
+			missing = append(missing, m.Uplink+": "+m.String())
+		}
+		for _, w := range v.Waiting {
+			waiting = append(waiting, w.String())
+		}
+		if got := strings.Join(missing, "\n"); got != tt.missing {
+			t.Errorf("%s: missing: %q, want %q", name, got, tt.missing)
+		}
+		if got := strings.Join(waiting, "\n"); got != tt.waiting {
+			t.Errorf("%s: waiting: %q, want %q", name, got, tt.waiting)
+		}
+	}
+}
+
+// without takes an address away.
+func without(addr string) func(*kerneltest.Fake) {
+	return func(k *kerneltest.Fake) {
+		k.Addresses = slices.DeleteFunc(k.Addresses, func(a apply.Address) bool { return a.Prefix.Addr().String() == addr })
+	}
+}
+
 // TestHazards wants what defeats a right state to be named, and nothing else.
 func TestHazards(t *testing.T) {
 	k := kerneltest.NewFake(kerneltest.Links...)

@@ -148,6 +148,28 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestVerifyOfAnAddressThatItsOwnerLost takes an address from a link of which only the policy
+// is the uplink's: apply and reload wait for it, verify and status say that it is missing.
+func TestVerifyOfAnAddressThatItsOwnerLost(t *testing.T) {
+	t.Parallel()
+	require(t)
+	ctx, l, c := bootHost(t, provider1, provider2)
+	ip(ctx, t, l.Host, "link set eth1 up", "address add 198.51.100.10/24 dev eth1", "address add 2001:db8:2::10/64 dev eth1")
+	c.spec(twoUplinks + "manage = \"policy\"\n")
+	c.ok("apply")
+	c.run("verify").expect(t, "verify", 0, "^ok ", "^$")
+	ip(ctx, t, l.Host, "address del 198.51.100.10/24 dev eth1")
+	const says = "eth1 does not have 198.51.100.10: who has the link .netplan, NetworkManager, ifupdown …. has to bring it"
+	c.run("verify").expect(t, "verify of a lost address", 1, "\nWRONG  rt2   "+says+"\n", "^uplinkctl: addresses of uplinks are missing: see `uplinkctl status`\n$")
+	c.run("verify", "--json").expect(t, "verify --json of a lost address", 1, `"ok": false,.*"uplink rt2: `+says, "^uplinkctl: addresses of uplinks are missing")
+	c.run("status").expect(t, "status of a lost address", 1, "rt2: waits for its address .*\n  waits +eth1 does not have the address 198.51.100.10\n", "")
+	const waits = "^uplinkctl: uplink rt2: eth1 does not have the address 198.51.100.10: it waits\n$"
+	c.run("apply").expect(t, "apply", 0, "", waits)
+	c.run("reload", "--wait", "1").expect(t, "reload", 0, "", waits)
+	ip(ctx, t, l.Host, "link set eth1 down")
+	c.run("verify").expect(t, "verify of a link that is down", 0, "\nwaits  uplink rt2: eth1 is down\n", "^$")
+}
+
 // TestVerifyNamesHazards sets a host up to defeat a right state.
 func TestVerifyNamesHazards(t *testing.T) {
 	t.Parallel()

@@ -191,7 +191,7 @@ func TestExplainAsksTheKernel(t *testing.T) {
 		if evaluated := out.Reason != string(lookup.NotADirectWay); evaluated != (out.Agrees != nil && *out.Agrees) || evaluated != (len(out.Steps) > 0) {
 			t.Errorf("%s --json: %v\n%s", c.args, err, stdout)
 		}
-	}	// One of another's comes before the spec's, with the same key.
+	} // One of another's comes before the spec's, with the same key.
 	n.IP("route prepend default via 192.0.2.1 dev eth0 table 1")
 	err = n.Do(func() error {
 		_, stdout, _ := explain("rt2", "8.8.8.8", "--root", root)

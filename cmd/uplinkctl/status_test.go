@@ -174,6 +174,18 @@ func TestStatusFitsTheScreen(t *testing.T) {
 	}
 }
 
+// TestStatusOfAnAddressThatIsLost has a link that is ready but for an address of others'.
+func TestStatusOfAnAddressThatIsLost(t *testing.T) {
+	s := aStatus()
+	u := &s.Uplinks[1]
+	u.Device.Carrier = true
+	u.Waiting = []apply.Waiting{{Why: "eth1 does not have the address 198.51.100.10", Lacks: netip.MustParseAddr("198.51.100.10")}}
+	var b bytes.Buffer
+	if err := printStatus(&b, s, false); err != nil || !strings.Contains(b.String(), "\nrt2: waits for its address (not brought about yet)\n") {
+		t.Errorf("%v:\n%s", err, &b)
+	}
+}
+
 // terminal opens a new one, whose other end is read to the end by the function that is
 // returned (pts(4)).
 func terminal(t *testing.T, columns uint16) (tty *os.File, shown func() string) {

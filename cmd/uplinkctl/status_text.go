@@ -117,6 +117,9 @@ func (s *screen) uplink(u *host.UplinkStatus, table func(uint32) string, fold bo
 	if u.Unlearned != "" && u.State() == host.Waits {
 		state.text = "waits for an address"
 	}
+	if state == stateWords[host.Waits] && u.LacksAddress() {
+		state.text = "waits for its address"
+	}
 	if summary(u) == dead {
 		state = item{state.text + ", but dead", red}
 	}

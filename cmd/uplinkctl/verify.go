@@ -77,6 +77,8 @@ func verifyCommand() *command {
 				err = fmt.Errorf("%w: see `uplinkctl explain SRC DST`", err)
 			case err == nil && broken != nil:
 				err = errSaid
+			case errors.Is(err, apply.ErrMissing) && !slices.ContainsFunc(v.Missing, func(m apply.Missing) bool { return !m.Others && !m.Duplicate }):
+				err = fmt.Errorf("%w: see `uplinkctl status`", err)
 			case errors.Is(err, apply.ErrMissing):
 				err = fmt.Errorf("%w: see `uplinkctl status`; `uplinkctl reload` brings about what is missing", err)
 			}

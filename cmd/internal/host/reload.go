@@ -313,7 +313,10 @@ func (r *reload) verify(ctx context.Context) error {
 	var v apply.Verification
 	var refused error
 	_, err := poll(ctx, r.wait, func() (_ bool, err error) {
-		if v, err = r.Verify(r.state); err != nil || v.OK() || !r.state.Learns() {
+		v, err = r.Verify(r.state)
+		// What others have to bring is waited for, which is said already.
+		v.Missing = slices.DeleteFunc(v.Missing, func(m apply.Missing) bool { return m.Others })
+		if err != nil || v.OK() || !r.state.Learns() {
 			return true, err
 		}
 		if refused = r.applyRest(ctx); r.mayPass(refused) {

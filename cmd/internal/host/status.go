@@ -152,6 +152,11 @@ type Drift struct {
 	Have string // what is there instead, of something different
 }
 
+// LacksAddress says whether all that it waits for is an address that others have to bring.
+func (u *UplinkStatus) LacksAddress() bool {
+	return u.waits(false) && !slices.ContainsFunc(u.Waiting, func(w apply.Waiting) bool { return !w.Inet6 && !w.Lacks.IsValid() })
+}
+
 // LeftOut says whether what it has of a family is not waited for: IPv6 that is switched off
 // on its link.
 func (u *UplinkStatus) LeftOut(f fib.Family) bool {
