@@ -24,44 +24,11 @@ func (h Hazard) String() string {
 
 // hazards looks for all that is known to make a right state fail.
 func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour, checks []Check) []Hazard {
-	leads, first := leading(want, have), firstRules(want)
-	return slices.Concat(lateLocal(have, first), rulesOfOthers(want, have), strangers(want, have), mainDefaults(want, have), aheadInMain(want, have, checks), reversePath(want, hw), sharedSubnet(want, hw), deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
-}
-
-// reversePath finds links whose packets are dropped when their answers would leave
-// another way (RFC 3704; ip-sysctl, rp_filter: the higher of "all" and the link's counts).
-func reversePath(want Resolved, hw Hardware) (list []Hazard) {
-	for _, l := range want.Links {
-		if linkSetting(hw, l.Device.Name, "rp_filter") == "1" {
-			list = append(list, Hazard{l.Device.Name, "rp_filter is strict: what comes in here is dropped where its answer has another way; set " + sysctlName("ipv4", l.Device.Name, "rp_filter") + "=2"})
-		}
-	}
-	return list
-}
-
-// sharedSubnet finds two links on one subnet that answer ARP for each other's
-// addresses, so that packets come in on the wrong card (ip-sysctl, arp_ignore).
-func sharedSubnet(want Resolved, hw Hardware) (list []Hazard) {
-	on := map[netip.Prefix]string{}
-	said := map[string]bool{}
-	for _, r := range want.Routes {
-		if r.Family != fib.Inet || !r.Src.IsValid() || len(r.Nexthops) != 1 || r.Nexthops[0].Via.IsValid() {
-			continue
-		}
-		link := r.Nexthops[0].Link
-		other, shared := on[r.Dst]
-		on[r.Dst] = link
-		if !shared || other == link {
-			continue
-		}
-		for _, dev := range []string{other, link} {
-			if linkSetting(hw, dev, "arp_ignore") == "0" && !said[dev] {
-				said[dev] = true
-				list = append(list, Hazard{dev, fmt.Sprintf("%s is on %s and %s: both answer ARP for either's addresses; set %s=1 and arp_announce=2", r.Dst, other, link, sysctlName("ipv4", dev, "arp_ignore"))})
-			}
-		}
-	}
-	return list
+	leads := leading(want, have)
+	return slices.Concat(lateLocal(have, firstRules(want)), rulesOfOthers(want, have),
+		strangers(want, have), mainDefaults(want, have), aheadInMain(want, have, checks),
+		reversePath(want, hw), sharedSubnets(want, have, hw), sameAddresses(want, have),
+		deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 
 // deadGateways finds gateways that were asked for and did not answer.

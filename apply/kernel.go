@@ -101,6 +101,10 @@ type Link struct {
 	Up       bool // set up by an administrator (IFF_UP)
 	Carrier  bool // has a carrier (IFF_LOWER_UP)
 	Loopback bool
+	NoARP    bool // it asks for nobody, and answers nobody (IFF_NOARP)
+
+	Master int    // Index of the link that it is a port of, or of the VRF that it is in; 0 for none
+	PortOf string // the kind of that: "bridge", "bond", "vrf", …
 }
 
 // Address is an address on a link.

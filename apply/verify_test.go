@@ -164,6 +164,50 @@ func TestAddressThatOthersHaveToBring(t *testing.T) {
 	}
 }
 
+// TestMembersOfOtherLinks wants a card of a bond to be named, and one of a VRF to be a card like
+// any other, but that nobody answers in it for an address of another VRF's.
+func TestMembersOfOtherLinks(t *testing.T) {
+	extra := apply.Address{Address: fib.Address{Link: "card2", Prefix: netip.MustParsePrefix("192.0.2.10/24")}}
+	const both = "192.0.2.0/24 is on card0 and card2: both answer ARP"
+	for name, tt := range map[string]struct {
+		master [3]int // of card0, card1, card2
+		kind   string
+		want   []string
+	}{
+		"none":                      {want: []string{both, both, "192.0.2.10, which is card0's, is here as well"}},
+		"a VRF":                     {master: [3]int{9, 9, 9}, kind: "vrf", want: []string{both, both, "192.0.2.10, which is card0's, is here as well"}},
+		"the uplinks' are in a VRF": {master: [3]int{9, 9, 0}, kind: "vrf"},
+		"another is in a VRF":       {master: [3]int{0, 0, 9}, kind: "vrf"},
+		"a bond":                    {master: [3]int{0, 9, 0}, kind: "bond", want: []string{both, both, "192.0.2.10, which is card0's, is here as well"}},
+	} {
+		k := kerneltest.NewFake("card0", "card1", "card2")
+		a := on(k)
+		bring(t, a, recipe)
+		a.Hardware = settings{"arp_ignore": "0"}
+		k.Links = append(k.Links, apply.Link{Index: 9, Name: "m0", Up: true, Carrier: true, Kind: tt.kind})
+		for i, master := range tt.master {
+			if l := &k.Links[1+i]; master != 0 {
+				l.Master, l.PortOf = master, tt.kind
+			}
+		}
+		k.Addresses = append(k.Addresses, extra)
+		v, err := a.Verify(state(t, recipe))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.EqualFunc(v.Hazards, tt.want, func(h apply.Hazard, want string) bool { return strings.HasPrefix(h.Text, want) }) {
+			t.Errorf("%s: %q, want %q", name, v.Hazards, tt.want)
+		}
+	}
+}
+
+// settings are a host's, for all links.
+type settings map[string]string
+
+func (settings) Driver(apply.Link) string          { return "" }
+func (settings) Path(apply.Link) string            { return "" }
+func (s settings) Sysctl(_, _, name string) string { return s[name] }
+
 // without takes an address away.
 func without(addr string) func(*kerneltest.Fake) {
 	return func(k *kerneltest.Fake) {

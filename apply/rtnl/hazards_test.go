@@ -29,6 +29,7 @@ type hazardCase struct {
 	spec   string   // twoCards where it is ""
 	before []string // ours
 	lines  []string
+	sysctl []string // that are set to 1
 	want   []string
 }
 
@@ -49,6 +50,9 @@ func testHazards(t *testing.T, cases map[string]hazardCase) {
 				t.Errorf("before: %q", said)
 			}
 			ns.IP(tt.lines...)
+			for _, key := range tt.sysctl {
+				ns.Sysctl(key, "1")
+			}
 			if said := hazards(t, &a, state, ""); !slices.Equal(said, tt.want) {
 				t.Errorf("%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(tt.want, "\n"))
 			}
@@ -159,5 +163,41 @@ func TestRoutesAheadInMain(t *testing.T) {
 		"containers and a VPN": {spec: first, lines: []string{"route add 172.17.0.0/16 dev e2", "route add 10.8.0.0/16 dev e2", "-6 route add fd00::/8 dev e2"}},
 		"without the setting":  {lines: halves},
 		"a rule for main":      {spec: twoCards + "[[uplink.b.rule]]\nto = \"8.8.8.8\"\ntable = \"main\"\npriority = 5\n", lines: halves},
+	})
+}
+
+// TestTwoLinksOnOneSubnet gives others' links addresses in the uplinks' subnets, and their own.
+func TestTwoLinksOnOneSubnet(t *testing.T) {
+	is := func(what string, devs ...string) (list []string) {
+		for _, dev := range devs {
+			list = append(list, what+": both answer ARP for either's addresses; set net.ipv4.conf."+dev+".arp_ignore=1 and arp_announce=2")
+		}
+		return list
+	}
+	same := strings.NewReplacer("198.51.100.1/24", "192.0.2.3/24", "198.51.100.254", "192.0.2.254").Replace(twoCards)
+	both := is("192.0.2.0/24 is on e1 and e0", "e1", "e0")
+	const filter = "net/ipv4/conf/all/arp_filter"
+	testHazards(t, map[string]hazardCase{
+		"of two uplinks":               {spec: same, before: []string{"link set e2 up"}, want: both},
+		"with arp_ignore":              {spec: same, before: []string{"link set e2 up"}, sysctl: []string{"net/ipv4/conf/e0/arp_ignore"}, want: both[:1]},
+		"with arp_filter and rules":    {spec: same, before: []string{"link set e2 up"}, sysctl: []string{filter}},
+		"with arp_filter on one":       {spec: same, before: []string{"link set e2 up"}, sysctl: []string{"net/ipv4/conf/e0/arp_filter"}, want: both[:1]},
+		"with arp_filter and no rules": {spec: same, before: []string{"link set e2 up"}, sysctl: []string{filter}, lines: []string{"rule del from 192.0.2.3 lookup 1"}, want: both[1:]},
+		"one is no uplink's":           {lines: []string{"address add 198.51.100.9/24 dev e2"}, want: is("198.51.100.0/24 is on e1 and e2", "e1", "e2")},
+		"arp_filter, no uplink's":      {lines: []string{"address add 198.51.100.9/24 dev e2"}, sysctl: []string{filter}, want: is("198.51.100.0/24 is on e1 and e2", "e1")},
+		"a part of it":                 {lines: []string{"address add 198.51.100.9/25 dev e2"}, want: is("198.51.100.0/25 is on e2, and 198.51.100.0/24 on e1", "e2", "e1")},
+		"more than it":                 {lines: []string{"address add 198.51.200.9/16 dev e2"}, want: is("198.51.100.0/24 is on e1, and 198.51.0.0/16 on e2", "e1", "e2")},
+		"a single address in it":       {lines: []string{"address add 198.51.100.9/32 dev e2", "address add 198.51.100.8/32 dev lo"}},
+		"another part":                 {lines: []string{"address add 198.51.101.9/24 dev e2", "address add 198.51.100.77/25 dev e1"}},
+		"others among themselves":      {lines: []string{"address add 10.0.0.1/24 dev e2", "address add 10.0.0.2/24 dev e2.peer"}},
+		"a link that is down":          {lines: []string{"address add 198.51.100.9/24 dev e2", "link set e2 down"}},
+		"a tunnel":                     {lines: []string{"tuntap add d0 mode tun", "link set d0 up", "address add 198.51.100.9/24 dev d0", "address add 198.51.100.1/32 dev d0"}},
+		"the same address": {
+			lines: []string{"address add 198.51.100.1/32 dev e2", "-6 address add 2001:db8:2::1/128 dev e2", "address add 198.51.100.1/32 dev lo"},
+			want: []string{
+				"198.51.100.1, which is e1's, is here as well: both answer for it; remove it here (`ip address del 198.51.100.1/32 dev e2`)",
+				"2001:db8:2::1, which is e1's, is here as well: both answer for it; remove it here (`ip address del 2001:db8:2::1/128 dev e2`)",
+			},
+		},
 	})
 }

@@ -23,6 +23,7 @@ func decodeLink(b []byte) (apply.Link, error) {
 	l.Index = int(int32(native.Uint32(b[4:])))
 	flags := native.Uint32(b[8:])
 	l.Up, l.Carrier, l.Loopback = flags&unix.IFF_UP != 0, flags&unix.IFF_LOWER_UP != 0, flags&unix.IFF_LOOPBACK != 0
+	l.NoARP = flags&unix.IFF_NOARP != 0
 	var err error
 	a := attributes{rest: b[unix.SizeofIfInfomsg:]}
 	for err == nil && a.next() {
@@ -35,11 +36,18 @@ func decodeLink(b []byte) (apply.Link, error) {
 			l.Group, err = get32(a.value)
 		case unix.IFLA_ADDRESS:
 			l.MAC = net.HardwareAddr(a.value).String()
+		case unix.IFLA_MASTER:
+			var master uint32
+			master, err = get32(a.value)
+			l.Master = int(int32(master))
 		case unix.IFLA_LINKINFO:
 			info := attributes{rest: a.value}
 			for info.next() {
-				if info.typ == unix.IFLA_INFO_KIND {
+				switch info.typ {
+				case unix.IFLA_INFO_KIND:
 					l.Kind = getString(info.value)
+				case unix.IFLA_INFO_SLAVE_KIND:
+					l.PortOf = getString(info.value)
 				}
 			}
 			err = info.err
