@@ -25,7 +25,7 @@ func (h Hazard) String() string {
 // hazards looks for all that is known to make a right state fail.
 func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour, checks []Check) []Hazard {
 	leads := leading(want, have)
-	return slices.Concat(lateLocal(have, firstRules(want)), rulesOfOthers(want, have),
+	return slices.Concat(downs(want), ports(want, have), lateLocal(have, firstRules(want)), rulesOfOthers(want, have),
 		strangers(want, have), mainDefaults(want, have), aheadInMain(want, have, checks),
 		reversePath(want, hw), sharedSubnets(want, have, hw), sameAddresses(want, have),
 		deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))

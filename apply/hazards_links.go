@@ -8,6 +8,31 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
+// downs finds links that have been set down: that is why all that is asked of them is wrong.
+// One that is not ours to set up is not ready, which is said.
+func downs(want Resolved) (list []Hazard) {
+	for _, l := range want.Links {
+		if dev := l.Device.Name; !l.Device.Up && !l.PolicyOnly {
+			list = append(list, Hazard{Text: fmt.Sprintf("%s is down: set it up (`ip link set %s up`), or `uplinkctl reload`", dev, dev)})
+		}
+	}
+	return list
+}
+
+// ports finds links whose packets another link gets. Those of a VRF are the host's own.
+func ports(want Resolved, have Snapshot) (list []Hazard) {
+	byIndex := make(map[int]string, len(have.Links))
+	for _, l := range have.Links {
+		byIndex[l.Index] = l.Name
+	}
+	for _, l := range want.Links {
+		if master := byIndex[l.Device.Master]; master != "" && slices.Contains([]string{"bridge", "bond", "team", "openvswitch"}, l.Device.PortOf) {
+			list = append(list, Hazard{Text: fmt.Sprintf("%s is a port of %s: the host itself gets no packets by it; the uplink's link and address should be %s", l.Device.Name, master, master)})
+		}
+	}
+	return list
+}
+
 // reversePath finds links whose packets are dropped when their answers would leave
 // another way (RFC 3704; ip-sysctl, rp_filter: the higher of "all" and the link's counts).
 func reversePath(want Resolved, hw Hardware) (list []Hazard) {

@@ -178,7 +178,7 @@ func TestMembersOfOtherLinks(t *testing.T) {
 		"a VRF":                     {master: [3]int{9, 9, 9}, kind: "vrf", want: []string{both, both, "192.0.2.10, which is card0's, is here as well"}},
 		"the uplinks' are in a VRF": {master: [3]int{9, 9, 0}, kind: "vrf"},
 		"another is in a VRF":       {master: [3]int{0, 0, 9}, kind: "vrf"},
-		"a bond":                    {master: [3]int{0, 9, 0}, kind: "bond", want: []string{both, both, "192.0.2.10, which is card0's, is here as well"}},
+		"a bond":                    {master: [3]int{0, 9, 0}, kind: "bond", want: []string{"card1 is a port of m0: the host itself gets no packets by it", both, both, "192.0.2.10, which is card0's, is here as well"}},
 	} {
 		k := kerneltest.NewFake("card0", "card1", "card2")
 		a := on(k)

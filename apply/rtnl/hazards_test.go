@@ -201,3 +201,13 @@ func TestTwoLinksOnOneSubnet(t *testing.T) {
 		},
 	})
 }
+
+// TestLinksThatGetNothing sets one down, and makes one a bridge's.
+func TestLinksThatGetNothing(t *testing.T) {
+	testHazards(t, map[string]hazardCase{
+		"set down":                {lines: []string{"link set e1 down"}, want: []string{"e1 is down: set it up (`ip link set e1 up`), or `uplinkctl reload`"}},
+		"set down, no uplink's":   {lines: []string{"link set e2 down"}},
+		"a bridge's":              {lines: []string{"link add br0 type bridge", "link set br0 up", "link set e1 master br0"}, want: []string{"e1 is a port of br0: the host itself gets no packets by it; the uplink's link and address should be br0"}},
+		"a bridge's, no uplink's": {lines: []string{"link add br0 type bridge", "link set br0 up", "link set e2 master br0"}},
+	})
+}
