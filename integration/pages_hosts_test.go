@@ -26,6 +26,17 @@ var pageHosts = map[string]pageFault{
 	}},
 	"a foreign rule":                  {defeated: "198.51.100.10", start: foreignRule},
 	"a foreign rule that has to stay": {defeated: "198.51.100.10", start: foreignRule},
+	"a foreign route in the uplink's table": {defeated: "198.51.100.10", start: func(h *pageHost) {
+		h.withoutNetworkd(map[string]string{hostSpec: recipeSpec(h.t)})
+		h.inEffect()
+		ip(h.ctx, h.t, h.Host, "route add 203.0.113.0/25 via 192.0.2.1 dev eth0 table 1")
+	}},
+	"an address that its owner lost": {defeated: "198.51.100.10", start: func(h *pageHost) {
+		ip(h.ctx, h.t, h.Host, "link set eth1 up", "address add 198.51.100.10/24 dev eth1")
+		h.withoutNetworkd(map[string]string{hostSpec: recipeSpec(h.t) + "manage = \"policy\"\n"})
+		h.inEffect()
+		ip(h.ctx, h.t, h.Host, "address del 198.51.100.10/24 dev eth1")
+	}},
 	"strict rp_filter": {defeated: "192.0.2.10", start: func(h *pageHost) {
 		h.withoutNetworkd(map[string]string{hostSpec: recipeSpec(h.t)})
 		h.inEffect()
