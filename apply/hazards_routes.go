@@ -119,7 +119,7 @@ func (t *ownTable) harm(h *Route, w *fib.Route, connected map[subnet]bool) strin
 	case byOwn && t.learns && (h.Protocol == ProtocolDHCP || h.Protocol == ProtocolRA):
 		return "" // learned, and put there by networkd
 	case w == nil && len(h.Nexthops) == 1 && !h.Nexthops[0].Via.IsValid():
-		if n := h.Nexthops[0]; n.Link == "lo" || connected[subnet{dst: h.Dst, link: n.Link}] {
+		if connected[subnet{dst: h.Dst, link: h.Nexthops[0].Link}] {
 			return "" // the hosts are there
 		}
 	}

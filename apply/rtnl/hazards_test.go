@@ -23,6 +23,11 @@ addresses = ["198.51.100.1/24", "2001:db8:2::1/64"]
 gateways  = ["198.51.100.254", "2001:db8:2::ff"]
 `
 
+// leased is a host that learns what leases are.
+const leased = "[uplink.a]\ninterface = \"e0\"\nmanage = \"policy\"\ndhcp = \"ipv4\"\ndefault-route = true\n[uplink.b]\ninterface = \"e1\"\ntable = 1\nmanage = \"policy\"\ndhcp = \"ipv4\"\n"
+
+var leases = []string{"address add 192.0.2.1/24 dev e0", "address add 198.51.100.1/24 dev e1", "route add default via 192.0.2.254 dev e0 metric 100 proto dhcp"}
+
 // hazardCase is what others do on a host, and all that verify has to say of it: nothing
 // where it does no harm.
 type hazardCase struct {
@@ -82,6 +87,7 @@ func TestStrangersInAnUplinksTable(t *testing.T) {
 		"the subnets of others":           {lines: []string{"route add 192.0.2.0/24 dev e0 table 1", "route add 127.0.0.0/8 dev lo table 1", "-6 route add 2001:db8:1::/64 dev e0 table 1"}},
 		"a table that is no uplink's":     {lines: []string{"route add 203.0.113.0/25 via 192.0.2.254 dev e0 table 7", "route add unreachable 203.0.113.0/24"}},
 		"the kernel's own, as in a VRF's": {lines: []string{"route add 203.0.113.0/25 dev e0 table 1 proto kernel"}},
+		"learned, before what is copied":  {spec: leased, before: append(leases[:3:3], "route add default via 198.51.100.254 dev e1 metric 200 proto dhcp"), lines: []string{"route add default via 192.0.2.7 dev e0 table 10000 metric 50 proto dhcp"}},
 		"a whole daemon's": {
 			lines: []string{"route add 203.0.113.0/28 dev e0 table 1", "route add 203.0.113.16/28 dev e0 table 1", "route add 203.0.113.32/28 dev e0 table 1", "route add 203.0.113.48/28 dev e0 table 1", "route add 203.0.113.64/28 dev e0 table 1"},
 			want: []string{
@@ -121,8 +127,6 @@ func TestDefaultRoutesOfOthersInMain(t *testing.T) {
 	is := func(leaves, route, metric string) []string {
 		return []string{"what asks for no source of its own " + leaves + ": " + route + " of boot scripts (protocol boot) comes before the metric " + metric + "; remove it, or give it a higher metric"}
 	}
-	const learned = "[uplink.a]\ninterface = \"e0\"\nmanage = \"policy\"\ndhcp = \"ipv4\"\ndefault-route = true\n[uplink.b]\ninterface = \"e1\"\ntable = 1\nmanage = \"policy\"\ndhcp = \"ipv4\"\n"
-	leases := []string{"address add 192.0.2.1/24 dev e0", "address add 198.51.100.1/24 dev e1", "route add default via 192.0.2.254 dev e0 metric 100 proto dhcp"}
 	shared := twoCards[:strings.Index(twoCards, "default-route")] + twoCards[strings.Index(twoCards, "[uplink.b]"):] + "[multipath]\nuplinks = { a = 1, b = 1 }\n"
 	testHazards(t, map[string]hazardCase{
 		"by another card":               {lines: []string{"route add default via 198.51.100.254 dev e1"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 0", "100 of a")},
@@ -137,10 +141,10 @@ func TestDefaultRoutesOfOthersInMain(t *testing.T) {
 		"in place of several":           {spec: shared, lines: []string{"route add default via 198.51.100.254 dev e1"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 0", "1 of a and b")},
 		"behind several":                {spec: shared, lines: []string{"route add default via 198.51.100.254 dev e1 metric 7"}},
 		"none in the spec":              {spec: strings.ReplaceAll(strings.ReplaceAll(twoCards, "default-route = true", ""), "metric    = 100", ""), lines: []string{"route add default via 198.51.100.254 dev e1"}},
-		"while the best is not there":   {spec: learned, lines: append(leases[1:2:2], "route add default via 198.51.100.254 dev e1 proto dhcp")},
-		"before what is learned":        {spec: learned, before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 50"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 50", "100 of a")},
-		"behind what is learned":        {spec: learned, before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 200 proto dhcp"}},
-		"learned twice, in both orders": {spec: learned + "default-route = true\n", before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 50"}},
+		"while the best is not there":   {spec: leased, lines: append(leases[1:2:2], "route add default via 198.51.100.254 dev e1 proto dhcp")},
+		"before what is learned":        {spec: leased, before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 50"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 50", "100 of a")},
+		"behind what is learned":        {spec: leased, before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 200 proto dhcp"}},
+		"learned twice, in both orders": {spec: leased + "default-route = true\n", before: leases, lines: []string{"route add default via 198.51.100.254 dev e1 metric 50"}},
 	})
 }
 
