@@ -133,7 +133,7 @@ func TestTryThatCannotGoBack(t *testing.T) {
 	}
 	r.end().expect(t, "it cannot go back", 1, inEffect, "^uplinkctl: not all is as it was before: .*message bus, which does not answer.*extra: ip .*and \\d+ more\nuplinkctl: `uplinkctl try --cancel` tries again\n$")
 	for _, args := range [][]string{{"reload"}, {"try"}} {
-		h.run(args...).expect(t, args[0], 1, "", "^uplinkctl: a try goes back, or has failed to .see the journal.: `uplinkctl try --cancel` tries again\n$")
+		h.run(args...).expect(t, args[0], 1, "", "^uplinkctl: a try goes back, or has failed to .see the journal.: `uplinkctl try --cancel` tries again, and gives up what fails once more\n$")
 	}
 	h.run("try", "--confirm").expect(t, "--confirm", 1, "", "^uplinkctl: it is too late")
 	if err := os.Rename(socket+".away", socket); err != nil {

@@ -81,7 +81,8 @@ func tryCommand() *command {
 				case confirm:
 					return say(stdout, host.Kept, host.ConfirmTry(context.Background(), root, stderr))
 				case cancel:
-					return say(stdout, host.WentBack, host.CancelTry(root, stderr))
+					text, err := host.CancelTry(root, stderr)
+					return say(stdout, text, err)
 				case goBack:
 					return deadMan(root, stderr)
 				}
@@ -107,15 +108,18 @@ var errLogged = fmt.Errorf("not all is as it was before: %w", errDiffers)
 // the journal and the kernel's log take it (sd-daemon(3)).
 func deadMan(root string, log io.Writer) error {
 	const failed, notice = "<3>", "<5>"
-	back, err := host.GoBack(root, log)
+	text, err := host.GoBack(root, log)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintf(log, "%suplinkctl: %s\n", failed, strings.TrimSuffix(line, "\n"))
 		}
 		return errLogged
 	}
-	if back {
-		fmt.Fprintf(log, "%suplinkctl: nobody has kept what was tried: %s\n", notice, host.WentBack)
+	if text != "" {
+		text = "nobody has kept what was tried: " + text
+	}
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(log, "%suplinkctl: %s\n", notice, strings.TrimSuffix(line, "\n"))
 	}
 	return nil
 }

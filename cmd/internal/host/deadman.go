@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -115,33 +117,74 @@ const (
 )
 
 // GoBack is what the dead-man runs: it waits until the time of the try below root is
-// over, and then brings everything back. It returns false where the try was decided
-// before.
-func GoBack(root string, stderr io.Writer) (bool, error) {
+// over, and then brings everything back. What it returns says so; it is empty where the try
+// was decided before. Where somebody else has failed to before that, it is tried again when
+// the time is over, and not at once.
+func GoBack(root string, stderr io.Writer) (string, error) {
 	signal.Ignore(syscall.SIGHUP)
 	for {
 		at, p, err := readTry(rootfs.At(root))
+		left := p.left()
+		if at == goingBack {
+			left = untilAgain(rootfs.At(root))
+		}
 		switch {
 		case err != nil:
-			return false, err
+			return "", err
 		case at == noTry:
-			return false, nil
-		case at == pending && p.left() > 0:
-			time.Sleep(min(p.left(), lookInterval))
+			return "", nil
+		case left > 0:
+			time.Sleep(min(left, lookInterval))
 			continue
 		}
 		h, err := openFrom(root, p)
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		at, p, err = readTry(h.Root)
-		if err == nil && (at == goingBack || at == pending && p.left() <= 0) {
-			err = h.goBack(stderr)
+		if err == nil && (at == goingBack && untilAgain(h.Root) <= 0 || at == pending && p.left() <= 0) {
+			left, err := h.goBack(stderr, false)
 			h.Close()
-			return true, err
+			if err != nil {
+				return "", err
+			}
+			return wentBack(left), nil
 		}
 		h.Close()
 	}
+}
+
+// hasFailed says whether somebody has tried to go back, and has not been able to.
+func hasFailed(root rootfs.Root) bool {
+	back, err := root.Path(tryBackDir)
+	if err != nil {
+		return false
+	}
+	data, err := os.ReadFile(filepath.Join(back, outcomeFile))
+	return err == nil && strings.HasPrefix(string(data), string(outcomeFailed)+"\n")
+}
+
+// untilAgain is how long it is until the dead-man goes back where somebody has failed to; 0
+// where somebody was ended while he did.
+func untilAgain(root rootfs.Root) time.Duration {
+	var p progress
+	back, err := root.Path(tryBackDir)
+	if err == nil {
+		err = readJSON(filepath.Join(back, progressFile), &p)
+	}
+	if err != nil || !hasFailed(root) {
+		return 0
+	}
+	return time.Duration(p.Deadline - monotonic())
+}
+
+// goBackAgainIn sets that time.
+func goBackAgainIn(root rootfs.Root, left time.Duration) error {
+	back, err := root.Path(tryBackDir)
+	if err != nil {
+		return err
+	}
+	return writeProgress(back, left, false)
 }
 
 // openFrom is Open with the lock, even where the process has it that brings the try about,
@@ -168,35 +211,37 @@ func openFrom(root string, p progress) (*Host, error) {
 // errNoTry says that there is nothing to decide.
 var errNoTry = errors.New("no try is pending")
 
-// CancelTry goes back at once, or tries once more where that has failed.
-func CancelTry(root string, stderr io.Writer) error {
+// CancelTry goes back at once, or tries once more where that has failed: what it cannot
+// bring back then it gives up. It returns what there is to say of it.
+func CancelTry(root string, stderr io.Writer) (string, error) {
 	return cancelTry(root, stderr, func() bool { return false })
 }
 
 // cancelTry is CancelTry for somebody who knows better once nobody else is at work.
-func cancelTry(root string, stderr io.Writer, decided func() bool) error {
+func cancelTry(root string, stderr io.Writer, decided func() bool) (string, error) {
 	at, p, err := readTry(rootfs.At(root))
-	if err != nil {
-		return err
+	if err != nil && (at == noTry || errors.As(err, new(*PendingError))) {
+		return "", err
 	}
 	if at == noTry {
-		return errNoTry
+		return "", errNoTry
 	}
 	h, err := openFrom(root, p)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if at, _, err = readTry(h.Root); err == nil && (at == noTry || decided()) {
-		err = errNoTry
-	}
-	if err == nil {
-		err = h.goBack(stderr)
+	var left []string
+	// A record that cannot be read is to keep nobody out for good.
+	if at, _, err = readTry(h.Root); at == noTry || decided() {
+		err = cmp.Or(err, errNoTry)
+	} else {
+		left, err = h.goBack(stderr, at == goingBack && hasFailed(h.Root))
 	}
 	h.Close()
-	if err == nil {
+	if !errors.Is(err, errNoTry) && h.NotTrying() == nil {
 		sayDisarmed(h.Root, stderr)
 	}
-	return err
+	return wentBack(left), err
 }
 
 func sayDisarmed(root rootfs.Root, stderr io.Writer) {

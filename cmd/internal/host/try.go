@@ -111,10 +111,15 @@ func (h *Host) try(ctx context.Context, root string, o TryOptions, said io.Write
 	if err == nil {
 		return t, false, nil
 	}
-	if back := h.goBack(said); back != nil {
-		return t, false, errors.Join(err, back, fmt.Errorf("by itself it is tried again in %d seconds", Seconds(o.Timeout)))
+	left, back := h.goBack(said, false)
+	if back != nil {
+		return t, false, errors.Join(err, back, fmt.Errorf("by itself it is tried again in %d seconds", Seconds(o.Timeout)), goBackAgainIn(h.Root, o.Timeout))
 	}
-	return t, true, errors.Join(err, errors.New("all is as it was before"))
+	text := "all is as it was before"
+	if len(left) > 0 {
+		text = strings.Join(left, "\n") + "\nall else is as it was before"
+	}
+	return t, true, errors.Join(err, errors.New(text))
 }
 
 // isInEffect says whether there is nothing to change: the files are those of the spec, and
@@ -219,9 +224,9 @@ func (t *Trial) Keep(ctx context.Context) error {
 
 // Back ends the try: all is as it was before, which is said as an error.
 func (t *Trial) Back() error {
-	err := cancelTry(t.root, t.stderr, func() bool { done, _ := t.Decided(); return done })
+	text, err := cancelTry(t.root, t.stderr, func() bool { done, _ := t.Decided(); return done })
 	if err == nil {
-		return errors.New(WentBack)
+		return errors.New(text)
 	}
 	return t.orDecided(err)
 }

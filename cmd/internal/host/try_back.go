@@ -38,45 +38,68 @@ const (
 // What is said of a try that has ended.
 const (
 	Kept     = "kept"
-	WentBack = "all is as it was before; the spec still says the new: change it before the next reboot or reload"
+	WentBack = "all is " + asBefore
+
+	asBefore = "as it was before; the spec still says the new: change it before the next reboot or reload"
 )
 
-// goBack brings back what the record says, under the lock. From here on the try cannot be
-// kept any more. What fails leaves the record where it is, for the next who goes back.
-func (h *Host) goBack(stderr io.Writer) error {
+// wentBack says that a try has gone back but for what is left out.
+func wentBack(left []string) string {
+	if len(left) == 0 {
+		return WentBack
+	}
+	return strings.Join(left, "\n") + "\nall else is " + asBefore
+}
+
+// goBack brings back what the record says, under the lock, and returns what it leaves out
+// because the kernel cannot hold it any more. From here on the try cannot be kept. What fails leaves the record where it is, for the next who goes back; but
+// the last one takes it away, or nothing could be brought about before a reboot.
+func (h *Host) goBack(stderr io.Writer, last bool) (left []string, err error) {
 	back, err := h.Root.Path(tryBackDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if path, err := h.Root.Path(tryDir); err != nil {
-		return err
+		return nil, err
 	} else if err := os.Rename(path, back); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+		return nil, err
 	}
+	left, err = h.bringBack(back, stderr)
+	if err == nil {
+		return left, errors.Join(decide(back, outcomeBack, wentBack(left)), os.RemoveAll(back))
+	}
+	err = fmt.Errorf("not all is as it was before: %w", err)
+	if last {
+		err = fmt.Errorf("%w\nthat is given up: change the spec to what is wanted, and `uplinkctl reload` brings it about", err)
+		return nil, errors.Join(err, decide(back, outcomeFailed, err.Error()), os.RemoveAll(back))
+	}
+	err = fmt.Errorf("%w\n`uplinkctl try --cancel` tries again", err)
+	return nil, errors.Join(err, decide(back, outcomeFailed, err.Error()))
+}
+
+// bringBack is goBack with the record in a directory.
+func (h *Host) bringBack(back string, stderr io.Writer) ([]string, error) {
 	w := wayBack{reload: h.newReload(io.Discard, stderr)}
 	w.wait, w.backend = backTime, spec.Networkd
 	if err := readJSON(filepath.Join(back, recordFile), &w.was); err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkVersion(back, w.was.Version); err != nil {
-		return err
+		return nil, err
 	}
 	// The note is the try's still.
 	if err := w.noteOld(); err != nil {
-		return err
+		return nil, err
 	}
 	for pause := backPause; ; pause *= 2 {
 		w.attempts++
-		if err = w.attempt(); err == nil || w.attempts == backAttempts {
-			break
+		err := w.attempt()
+		// What networkd is still to bring may be what the rest is refused for.
+		if w.attempts == backAttempts || err == nil && (len(w.refused) == 0 || !w.told) {
+			return notBack(slices.Concat(w.left, w.refused)), err
 		}
 		time.Sleep(pause)
 	}
-	if err != nil {
-		err = fmt.Errorf("not all is as it was before: %w\n`uplinkctl try --cancel` tries again", err)
-		return errors.Join(err, decide(back, outcomeFailed, err.Error()))
-	}
-	return errors.Join(decide(back, outcomeBack, WentBack), os.RemoveAll(back))
 }
 
 // wayBack is one going back.
@@ -85,6 +108,10 @@ type wayBack struct {
 	was      record
 	attempts int
 	told     bool // networkd has read the old files
+
+	target  apply.Snapshot // what of ours can be there now
+	left    []leftOut      // what cannot
+	refused []leftOut      // of the target, by the kernel
 }
 
 // attempt does all that there is to do, whatever of it is refused.
@@ -170,6 +197,7 @@ func networkdPart(held apply.Snapshot) (s fib.State) {
 func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 	start, moved := time.Now(), time.Now()
 	was, again := -1, false
+	theirs := func(l line) bool { return l.theirs }
 	var missing, extra []line
 	var restored error
 	var same time.Time // since when
@@ -189,13 +217,12 @@ func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 		if n != was {
 			was, moved = n, time.Now()
 		}
-		theirs := func(l line) bool { return l.theirs }
 		if !w.networkd || !slices.ContainsFunc(missing, theirs) || time.Since(start) > handOverTime {
-			restored = w.Restore(w.was.Held)
+			restored = w.restoreOurs()
 		}
 		still := time.Since(moved)
 		switch {
-		case !w.networkd:
+		case !w.networkd || !w.told && !slices.ContainsFunc(slices.Concat(missing, extra), theirs):
 			// Nothing else changes anything: a second time is for what took others along.
 			return time.Since(start) > time.Second, nil
 		case still > leftTime && slices.ContainsFunc(extra, theirs):
@@ -215,7 +242,8 @@ func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 	if err != nil {
 		return errors.Join(restored, err)
 	}
-	if len(missing)+len(extra) == 0 {
+	if w.refused = nil; len(extra) == 0 && !slices.ContainsFunc(missing, theirs) {
+		w.refused = refusedOf(missing, restored)
 		return nil
 	}
 	var text []string
@@ -260,8 +288,12 @@ func (w *wayBack) differences() (missing, extra []line, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	missing = lacks(lines(w.was.still(now)), lines(w.was.own(now)))
-	extra = lacks(lines(w.was.theTrys(now)), lines(w.was.mayHold(now)))
+	old := w.asOfNow(now)
+	w.target, w.left = w.was.still(now, old)
+	missing = lacks(lines(w.target), lines(w.was.own(now)))
+	more := beside(old, w.target)
+	w.target = join(w.target, more)
+	extra = lacks(lines(w.was.theTrys(now)), lines(join(w.was.mayHold(now), more)))
 	mtus := make(map[string]uint32, len(now.Links))
 	for _, l := range now.Links {
 		mtus[l.Name] = l.MTU

@@ -61,45 +61,6 @@ func (w *record) mayHold(now apply.Snapshot) apply.Snapshot {
 	return s
 }
 
-// still leaves of the record what can be there now: what belongs to a link that is gone
-// cannot, nor what networkd takes away with a carrier.
-func (w *record) still(now apply.Snapshot) apply.Snapshot {
-	old := w.asks().files
-	there, carrier := map[string]bool{"": true}, map[string]bool{"": true}
-	for _, l := range now.Links {
-		there[l.Name], carrier[l.Name] = true, l.Carrier
-	}
-	for _, l := range w.Held.Links {
-		carrier[l.Name] = carrier[l.Name] || there[l.Name] && !l.Carrier
-	}
-	can := func(link string, ours bool) bool { return there[link] && (ours || carrier[link]) }
-	// A rule goes with the links of its file.
-	serves := map[string]bool{}
-	note := func(file string, link string) { serves[file] = serves[file] || can(link, false) }
-	for _, a := range w.Held.Addresses {
-		if file, ok := old.Address(a.Address); ok && !a.Ours {
-			note(file, a.Link)
-		}
-	}
-	for _, r := range w.Held.Routes {
-		if file, ok := old.Route(r.Route); ok && hasRoute(old, r) {
-			for _, n := range r.Nexthops {
-				note(file, n.Link)
-			}
-		}
-	}
-	return pick(w.Held,
-		func(a apply.Address) bool { return can(a.Link, a.Ours) },
-		func(r apply.Route) bool {
-			return !slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !can(n.Link, r.Ours()) })
-		},
-		func(r apply.Rule) bool {
-			file, ok := old.Rule(r.Rule)
-			serving, known := serves[file]
-			return r.Ours() || !ok || !known || serving
-		})
-}
-
 // linkKey tells a link from one that has its name later.
 func linkKey(l apply.Link) string { return fmt.Sprint(l.Index, " ", l.Name) }
 

@@ -53,7 +53,8 @@ type record struct {
 	Marks   map[string][]byte `json:"marks"` // those of marks that were there
 	Held    apply.Snapshot    `json:"held"`  // of ours, and of networkd what old and new files ask for
 
-	asked *asked // of networkd by Files and Tried; see asks
+	asked     *asked     // of networkd by Files and Tried; see asks
+	effective *Effective // that was, see inEffect
 }
 
 // marks are the files beside the rendered ones that a reload writes.
@@ -206,7 +207,7 @@ func (e *PendingError) Error() string {
 	case e.Unread:
 		return "a try is pending: root may keep it with `uplinkctl try --confirm`, or go back with `uplinkctl try --cancel`"
 	case e.Failed:
-		return "a try goes back, or has failed to (see the journal): `uplinkctl try --cancel` tries again"
+		return "a try goes back, or has failed to (see the journal): `uplinkctl try --cancel` tries again, and gives up what fails once more"
 	case e.Left <= 0:
 		return "a try is pending, and its time is over: `uplinkctl try --cancel` goes back"
 	}
@@ -262,30 +263,34 @@ type line struct {
 // lines returns what there is in a snapshot, as often as it is there.
 func lines(s apply.Snapshot) map[line]int {
 	count := map[line]int{}
-	add := func(o apply.Op, protocol uint8) {
-		if o.Address == nil {
-			o.Owner = fib.Some(protocol)
-		}
-		count[line{o.Batch(), deviceOf(o), protocol != fib.Protocol}]++
+	for _, a := range s.Addresses {
+		count[addressLine(a)]++
 	}
-	for i := range s.Addresses {
-		protocol := uint8(0)
-		if s.Addresses[i].Ours {
-			protocol = fib.Protocol
-		}
-		add(apply.Op{Verb: apply.AddressAdd, Address: &s.Addresses[i].Address}, protocol)
+	for _, r := range s.Routes {
+		count[routeLine(r)]++
 	}
-	for i := range s.Routes {
-		r := s.Routes[i].Route
-		if len(r.Nexthops) > 0 {
-			r.Link = r.Nexthops[0].Link
-		}
-		add(apply.Op{Verb: apply.RouteAdd, Route: &r}, s.Routes[i].Protocol)
-	}
-	for i := range s.Rules {
-		add(apply.Op{Verb: apply.RuleAdd, Rule: &s.Rules[i].Rule}, s.Rules[i].Protocol)
+	for _, r := range s.Rules {
+		count[ruleLine(r)]++
 	}
 	return count
+}
+
+func addressLine(a apply.Address) line {
+	o := apply.Op{Verb: apply.AddressAdd, Address: &a.Address}
+	return line{o.Batch(), deviceOf(o), !a.Ours}
+}
+
+func routeLine(r apply.Route) line {
+	if len(r.Nexthops) > 0 {
+		r.Link = r.Nexthops[0].Link
+	}
+	o := apply.Op{Verb: apply.RouteAdd, Route: &r.Route, Owner: fib.Some(r.Protocol)}
+	return line{o.Batch(), deviceOf(o), !r.Ours()}
+}
+
+func ruleLine(r apply.Rule) line {
+	o := apply.Op{Verb: apply.RuleAdd, Rule: &r.Rule, Owner: fib.Some(r.Protocol)}
+	return line{o.Batch(), deviceOf(o), !r.Ours()}
 }
 
 // lacks returns what is in a and not, or less often, in b.
