@@ -21,6 +21,8 @@ type Applier struct {
 	Wait time.Duration
 	// WaitFor is the only interface that is waited for; "" for all.
 	WaitFor string
+	// Awaited says that links have been waited for already, see LinkWait.
+	Awaited bool
 
 	// Adopt makes Plan compare with what systemd-networkd holds as if it were ours.
 	// It is for looking only.
@@ -290,56 +292,6 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 // rounds is how often Apply tries before it takes what is missing for somebody else's
 // doing.
 const rounds = 3
-
-// carrierTime is the least that a link which was down has to find its carrier.
-const carrierTime = 3 * time.Second
-
-// mayWait says whether there is a link to set up, or one to wait for.
-func (a *Applier) mayWait(want Resolved) bool {
-	return a.Wait > 0 && slices.ContainsFunc(want.Later.Links, a.waitsFor) ||
-		slices.ContainsFunc(want.Links, func(l ResolvedLink) bool { return !l.PolicyOnly && !l.Device.Up })
-}
-
-func (a *Applier) waitsFor(w Waiting) bool {
-	return w.waits() && (a.WaitFor == "" || a.WaitFor == w.Device)
-}
-
-// WaitForLinks sets links up and waits until all are ready, or wait is over: that
-// some are not ready then is no error.
-func (a *Applier) WaitForLinks(ctx context.Context, s fib.State, wait time.Duration) error {
-	start, tried := time.Now(), map[string]bool{}
-	for {
-		have, err := a.Kernel.Observe(Scope{})
-		if err != nil {
-			return err
-		}
-		want, err := Resolve(s, have, a.Hardware)
-		if err != nil {
-			return err
-		}
-		since := time.Since(start)
-		waiting := slices.ContainsFunc(want.Later.Links, func(w Waiting) bool {
-			return a.waitsFor(w) && (since < wait || tried[w.Device] && since < carrierTime)
-		})
-		for _, l := range want.Links {
-			if !l.PolicyOnly && !l.Device.Up && !tried[l.Device.Name] {
-				tried[l.Device.Name], waiting = true, true
-				op := Op{Verb: LinkUp, Link: l.Device.Name}
-				if err := errors.Join(a.Kernel.Execute([]Op{op})...); err != nil {
-					return err
-				}
-			}
-		}
-		if !waiting {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return interrupted(ctx)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
 
 // Down takes away all that is ours. Links stay up.
 func (a *Applier) Down(ctx context.Context) (Result, error) {

@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"path"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
-	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
@@ -97,83 +92,24 @@ func applyCommand() *command {
 			f.BoolVar(&ifNeeded, "if-needed", false, "")
 		},
 		run: noArguments(applyUsage, func(stdout, stderr io.Writer) error {
-			h, err := host.Open(context.Background(), root, wait, !dryRun)
+			o := host.ApplyOptions{Wait: wait, Force: force, IfNeeded: ifNeeded, Stderr: stderr}
+			if link != "" {
+				o.Link = path.Base(link)
+			}
+			if !dryRun {
+				ctx, stop := interruptible()
+				defer stop()
+				return host.Apply(ctx, root, o)
+			}
+			h, err := host.Open(context.Background(), root, 0, false)
 			if err != nil {
 				return err
 			}
 			defer h.Close()
-			if !dryRun && !ifNeeded {
-				if err := h.NotTrying(); err != nil {
-					return err
-				}
-			}
-			state, backend, err := h.State(stderr)
-			if err != nil {
-				return err
-			}
-			if len(state.Links) == 0 {
-				host.SayTakenAway(stderr, host.ErrNoUplink)
-			}
-			whole := host.Effective{Backend: backend, State: state.Clone()}
-			if force {
-				whole.Backend = spec.Netlink // else the watch leaves networkd's links to networkd
-			}
-			var note host.Draft
-			if !dryRun {
-				run.WarnOfExposure(stderr, "uplinkctl", h.Root)
-				if note, err = h.DraftInEffect(whole); err != nil {
-					return err
-				}
-				defer note.Discard()
-				// Of all links: one that networkd has now may come back as another's.
-				if err := h.MarkMatches(state, backend); err != nil {
-					fmt.Fprintf(stderr, "uplinkctl: links that are plugged in later are not served: %v\n", err)
-				}
-			}
-			if link != "" {
-				h.WaitFor = path.Base(link)
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			if !dryRun && ifNeeded && backend != spec.Networkd {
-				if err := h.ApplyReady(ctx, state); err != nil {
-					return err
-				}
-			}
-			switch {
-			case force || ifNeeded && backend == spec.Netlink:
-			case ifNeeded:
-				if state, err = h.WithoutTaken(ctx, whole, dryRun); err != nil {
-					return err
-				}
-			default:
-				managed, err := h.Managed(state)
-				if err != nil {
-					return err
-				}
-				if len(managed) > 0 {
-					return fmt.Errorf("systemd-networkd manages %s: it has the state from the files of `uplinkctl render`; with --force it is applied all the same, and networkd may take it away again", strings.Join(slices.Sorted(maps.Values(managed)), ", "))
-				}
-			}
-			if dryRun {
-				_, err := printPlan(&h.Applier, state, stdout, stderr)
-				return err
-			}
-			if err := h.WriteTables(state); err != nil {
-				fmt.Fprintf(stderr, "uplinkctl: the tables' names are not registered for ip(8): %v\n", err)
-			}
-			// Before: a networkd that starts now is to leave it alone.
-			if err := h.MarkApplied(state); err != nil {
-				return err
-			}
-			result, err := h.Apply(ctx, state)
-			if ifNeeded && errors.Is(err, apply.ErrForeign) {
-				result, err = h.ApplyBesideNetworkd(ctx, whole, err)
-			}
+			state, err := h.WouldApply(o)
 			if err == nil {
-				err = note.Commit()
+				_, err = printPlan(&h.Applier, state, stdout, stderr)
 			}
-			host.SayWaiting(stderr, result.Waiting)
 			return err
 		}),
 	}

@@ -39,8 +39,8 @@ func (h *Host) BequeathTaken(whole, rest fib.State, dryRun bool) error {
 
 // WithoutTaken is WithoutManaged, and bequeaths what networkd has taken over of what is in
 // effect.
-func (h *Host) WithoutTaken(ctx context.Context, whole Effective, dryRun bool) (fib.State, error) {
-	rest, err := h.WithoutManaged(ctx, whole.State.Clone())
+func (h *Host) WithoutTaken(whole Effective, dryRun bool) (fib.State, error) {
+	rest, err := h.WithoutManaged(whole.State.Clone())
 	if err != nil {
 		return rest, err
 	}
@@ -61,7 +61,7 @@ func (h *Host) ApplyBesideNetworkd(ctx context.Context, whole Effective, inTheWa
 	var result apply.Result
 	err := inTheWay
 	_, stopped := poll(ctx, patience, func() (bool, error) {
-		rest, failed := h.WithoutTaken(ctx, whole, false)
+		rest, failed := h.WithoutTaken(whole, false)
 		if failed == nil {
 			failed = h.MarkApplied(rest)
 		}

@@ -76,15 +76,19 @@ func open(ctx context.Context, root string, lock bool) (*Host, error) {
 		return nil, err
 	}
 	h.Kernel, h.Hardware = h.kernel, rtnl.Hardware{}
-	// What watch has brought about because of it is to stay. Where it cannot be read, watch
-	// will say so.
-	known, _ := h.knownHealth()
-	h.Dead = dead(known)
+	h.learnDead()
 	if units.NetworkdRuns() {
 		version, _ := units.DetectVersion(h.Root)
 		h.AwaitsLinks, h.WholeWays = version.AwaitsLinks(), true
 	}
 	return h, nil
+}
+
+// learnDead reads which uplinks are dead: what watch has brought about because of it is to
+// stay. Where it cannot be read, watch will say so.
+func (h *Host) learnDead() {
+	known, _ := h.knownHealth()
+	h.Dead = dead(known)
 }
 
 // openJournal has the Applier know which addresses are ours where the kernel does not.
@@ -190,36 +194,13 @@ func (h *Host) links(state fib.State) ([]apply.ResolvedLink, error) {
 	return want.Links, err
 }
 
-// WithoutManaged takes the links that networkd has out of a state. Links that are
-// not ready are waited for first: networkd may be about to take them. What is left of
-// the time is what Wait is afterwards.
-func (h *Host) WithoutManaged(ctx context.Context, state fib.State) (fib.State, error) {
-	deadline := time.Now().Add(h.Wait)
-	defer func() { h.Wait = max(0, time.Until(deadline)) }()
-	for range 2 {
-		managed, err := h.Managed(state)
-		if err != nil {
-			return state, err
-		}
+// WithoutManaged takes the links that networkd has out of a state.
+func (h *Host) WithoutManaged(state fib.State) (fib.State, error) {
+	managed, err := h.Managed(state)
+	if err == nil {
 		state.LeaveToNetworkd(func(link string) bool { return managed[link] != "" })
-		if err := h.WaitForLinks(ctx, state, max(0, time.Until(deadline))); err != nil {
-			return state, err
-		}
 	}
-	return state, nil
-}
-
-// ApplyReady applies what needs no waiting, where there is no networkd that could be
-// about to take a link: a card that is absent must not hold up the others.
-func (h *Host) ApplyReady(ctx context.Context, state fib.State) error {
-	if h.Wait == 0 || units.NetworkdRuns() {
-		return nil
-	}
-	wait := h.Wait
-	h.Wait = 0
-	_, err := h.Apply(ctx, state)
-	h.Wait = wait
-	return err
+	return state, err
 }
 
 // WriteTables registers the names of the tables for iproute2.

@@ -1,0 +1,241 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uplink-generator/uplink-generator/apply"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/spec"
+	"github.com/uplink-generator/uplink-generator/units"
+)
+
+// ApplyOptions says how a spec is applied through netlink.
+type ApplyOptions struct {
+	// Wait bounds how long links are waited for, and Link is the only one that is; "" for all.
+	Wait time.Duration
+	Link string
+	// Force applies it even where networkd has the links; IfNeeded leaves these out.
+	Force, IfNeeded bool
+	// Stderr is told what people should know.
+	Stderr io.Writer
+
+	dry bool // only to look
+}
+
+// Apply brings the spec below root about through netlink. Nobody is kept out while it waits
+// for links: what is applied after that is what counts then.
+func Apply(ctx context.Context, root string, o ApplyOptions) error {
+	h, err := Open(ctx, root, o.Wait, true)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	h.WaitFor = o.Link
+	s, err := h.readSpec(o)
+	if err != nil {
+		return err
+	}
+	run.WarnOfExposure(o.Stderr, "uplinkctl", h.Root)
+	// Where the disk is full, no link is set up either.
+	note, err := h.DraftInEffect(s.Effective)
+	if err != nil {
+		return err
+	}
+	note.Discard()
+	// A card that is absent must not hold up the others. Where networkd runs, it may be about
+	// to take a link.
+	wait := h.NewLinkWait(o.Wait)
+	h.Awaited = true
+	if o.IfNeeded && s.Backend != spec.Networkd && o.Wait > 0 && !units.NetworkdRuns() {
+		if _, err := wait.SetUp(s.State); err != nil {
+			return err
+		}
+		if _, err := h.applySpec(ctx, s, o); err != nil {
+			return err
+		}
+	}
+	s, err = h.awaitLinks(ctx, wait, s, o)
+	if err != nil {
+		return err
+	}
+	if s.none {
+		fmt.Fprintln(o.Stderr, "uplinkctl: nothing is done: all has been taken away meanwhile")
+		return nil
+	}
+	if len(s.State.Links) == 0 {
+		SayTakenAway(o.Stderr, ErrNoUplink)
+	}
+	result, err := h.applySpec(ctx, s, o)
+	SayWaiting(o.Stderr, result.Waiting)
+	return err
+}
+
+// WouldApply returns what Apply would bring about.
+func (h *Host) WouldApply(o ApplyOptions) (fib.State, error) {
+	o.dry = true
+	s, err := h.readSpec(o)
+	if err != nil {
+		return fib.State{}, err
+	}
+	if len(s.State.Links) == 0 {
+		SayTakenAway(o.Stderr, ErrNoUplink)
+	}
+	return h.part(s, o)
+}
+
+// toApply is what is to be in effect, and the back end that the spec has.
+type toApply struct {
+	Effective
+	backend spec.Backend
+	none    bool // all has been taken away
+}
+
+// readSpec reads the spec, where it may be applied.
+func (h *Host) readSpec(o ApplyOptions) (s toApply, err error) {
+	if !o.IfNeeded && !o.dry {
+		if err := h.NotTrying(); err != nil {
+			return s, err
+		}
+	}
+	s.State, s.backend, err = h.State(o.Stderr)
+	if s.Backend = s.backend; o.Force {
+		s.Backend = spec.Netlink // else the watch leaves networkd's links to networkd
+	}
+	if err != nil || o.Force || o.IfNeeded {
+		return s, err
+	}
+	managed, err := h.Managed(s.State)
+	if len(managed) > 0 {
+		return s, fmt.Errorf("systemd-networkd manages %s: it has the state from the files of `uplinkctl render`; with --force it is applied all the same, and networkd may take it away again", strings.Join(slices.Sorted(maps.Values(managed)), ", "))
+	}
+	return s, err
+}
+
+// part returns what of a spec is for netlink.
+func (h *Host) part(s toApply, o ApplyOptions) (fib.State, error) {
+	if o.IfNeeded && s.Backend != spec.Netlink {
+		return h.WithoutTaken(s.Effective, o.dry)
+	}
+	return s.State, nil
+}
+
+// applySpec has the kernel hold a spec, as far as links are ready, and notes that it is in
+// effect.
+func (h *Host) applySpec(ctx context.Context, s toApply, o ApplyOptions) (apply.Result, error) {
+	note, err := h.DraftInEffect(s.Effective)
+	if err != nil {
+		return apply.Result{}, err
+	}
+	defer note.Discard()
+	// Of all links: one that networkd has now may come back as another's.
+	if err := h.MarkMatches(s.State, s.backend); err != nil {
+		fmt.Fprintf(o.Stderr, "uplinkctl: links that are plugged in later are not served: %v\n", err)
+	}
+	state, err := h.part(s, o)
+	if err != nil {
+		return apply.Result{}, err
+	}
+	if err := h.WriteTables(state); err != nil {
+		fmt.Fprintf(o.Stderr, "uplinkctl: the tables' names are not registered for ip(8): %v\n", err)
+	}
+	// Before: a networkd that starts now is to leave it alone.
+	if err := h.MarkApplied(state); err != nil {
+		return apply.Result{}, err
+	}
+	result, err := h.Apply(ctx, state)
+	if o.IfNeeded && errors.Is(err, apply.ErrForeign) {
+		result, err = h.ApplyBesideNetworkd(ctx, s.Effective, err)
+	}
+	if err == nil {
+		err = note.Commit()
+	}
+	return result, err
+}
+
+// awaitLinks sets the links of a spec up and waits for them: those that networkd has are
+// left out, and it may take one meanwhile. The lock is free as long as it waits: then
+// others bring about what they have to, and go back. What it returns is the spec as it is
+// then; where somebody has brought something about, that, which may be another spec than
+// the one that is there: one that did not prove itself in a try.
+func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, o ApplyOptions) (toApply, error) {
+	defer func() { h.Wait = wait.Left() }()
+	for {
+		state := s.State.Clone()
+		if o.IfNeeded && s.Backend != spec.Netlink {
+			var err error
+			if state, err = h.WithoutManaged(state); err != nil {
+				return s, err
+			}
+		}
+		if waiting, err := wait.SetUp(state); err != nil || !waiting || s.none {
+			return s, err
+		}
+		before, err := h.noted()
+		if err != nil {
+			return s, err
+		}
+		h.unlock()
+		h.unlock = func() {}
+		if err := wait.Wait(ctx, state); err != nil {
+			return s, err
+		}
+		if h.unlock, err = h.lock(ctx); err != nil {
+			h.unlock = func() {}
+			return s, err
+		}
+		h.learnDead()
+		after, err := h.noted()
+		if err != nil {
+			return s, err
+		}
+		again := o
+		again.Stderr = io.Discard // it has been said
+		if s, err = h.readAgain(again, isSame(before, after)); err != nil {
+			return s, err
+		}
+	}
+}
+
+// readAgain reads the spec anew, or what somebody has brought about meanwhile.
+func (h *Host) readAgain(o ApplyOptions, same bool) (toApply, error) {
+	if same {
+		return h.readSpec(o)
+	}
+	if !o.IfNeeded {
+		if err := h.NotTrying(); err != nil {
+			return toApply{}, err
+		}
+	}
+	e, there, err := h.Effective()
+	return toApply{Effective: e, backend: e.Backend, none: !there}, err
+}
+
+// noted identifies the note of what is in effect; nil where there is none.
+func (h *Host) noted() (os.FileInfo, error) {
+	name, err := h.Root.Path(inEffectFile)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return info, err
+}
+
+// isSame says whether a note is the one that was there.
+func isSame(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
+}
