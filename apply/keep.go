@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -12,8 +13,10 @@ import (
 // Keep is Apply for a State that is in effect and is to stay: one link must not hold up
 // the others. Where the kernel refuses something of a link, or a route of somebody else's
 // is in its place, nothing of that link is added, all else is done, and the errors are in
-// Result.Refused. The next Keep tries again, after all that went well before.
+// Result.Refused. The next Keep tries again, after all that went well before. What somebody
+// else takes away again and again is left alone for a while.
 func (a *Applier) Keep(ctx context.Context, s fib.State) (Result, error) {
+	a.past.awake(time.Now())
 	before := a.refused
 	result, refused, err := a.without(ctx, s, before)
 	if err == nil && len(before) > 0 {
@@ -25,6 +28,9 @@ func (a *Applier) Keep(ctx context.Context, s fib.State) (Result, error) {
 	a.refused = refused
 	for _, link := range slices.Sorted(maps.Keys(refused)) {
 		result.Refused = append(result.Refused, refused[link])
+	}
+	if err == nil {
+		a.remember(&result)
 	}
 	return result, err
 }

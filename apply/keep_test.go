@@ -253,47 +253,6 @@ func TestWatcherCoalesces(t *testing.T) {
 	}
 }
 
-// TestWatcherDoesNotStruggle has somebody take a rule away whenever it comes back: it is
-// said, and then it comes back seldom, whatever there is to look for.
-func TestWatcherDoesNotStruggle(t *testing.T) {
-	rule := state(t, recipe).Rules[0]
-	for name, c := range map[string]struct {
-		tell  bool
-		until time.Duration
-	}{
-		"the kernel tells":        {tell: true},
-		"what is learned is over": {until: time.Millisecond},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			looks := 0
-			kernel, log, stop := watcher(t, func(int) (apply.Result, error) {
-				looks++
-				return apply.Result{Done: []apply.Op{{Verb: apply.RuleAdd, Rule: &rule}}, Until: c.until}, nil
-			})
-			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-				if !c.tell {
-					continue
-				}
-				select {
-				case kernel <- struct{}{}:
-				default:
-				}
-			}
-			stop()
-			told := 0
-			for _, line := range log() {
-				if strings.HasPrefix(line, "something else keeps taking away: ip rule add ") {
-					told++
-				}
-			}
-			if looks != 9 || told != 1 {
-				t.Errorf("%d looks, said %d times", looks, told)
-			}
-		})
-	}
-}
-
 // TestWatcherGoesDeaf closes what tells of changes.
 func TestWatcherGoesDeaf(t *testing.T) {
 	kernel := make(chan struct{})

@@ -105,6 +105,8 @@ type Link struct {
 
 	Master int    // Index of the link that it is a port of, or of the VRF that it is in; 0 for none
 	PortOf string // the kind of that: "bridge", "bond", "vrf", …
+
+	CarrierChanges uint32 // how often it has got or lost its carrier, as when it is set up or down
 }
 
 // Address is an address on a link.

@@ -52,6 +52,7 @@ type Applier struct {
 
 	putOff  map[string]error // links of which nothing is added now, see Keep
 	refused map[string]error // links of which something was refused last time
+	past    past             // of Keep
 }
 
 // Result is what Apply did.
@@ -60,6 +61,8 @@ type Result struct {
 	Waiting []Waiting     // links that were not ready; their part is not done
 	Until   time.Duration // after which something learned is over, without a word; 0 for never
 	Refused []error       // while watching: what is wrong with links whose part is not done
+
+	Struggles []string // while watching: what is left alone from now on, and why, for people
 }
 
 // settleTime is the least that duplicate address detection is waited for: it takes
@@ -80,6 +83,9 @@ func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
 	have, err := a.observe(scope)
 	if err != nil {
 		return Plan{}, have, Resolved{}, err
+	}
+	if a.Watching {
+		a.past.see(have.Links)
 	}
 	want, err := a.Resolve(s, have)
 	if err != nil {
@@ -141,6 +147,7 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	if a.Watching {
 		want.postponeSources(have)
 		want.postpone(a.putOff)
+		want.leaveAlone(&a.past)
 	}
 	if a.Adopt && a.AwaitsLinks {
 		want.awaitLinks(have)

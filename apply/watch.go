@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"time"
 )
 
@@ -23,8 +22,6 @@ type Watcher struct {
 	// Alive is called at the end of each look and, where Every is not 0, that often.
 	Alive func()
 	Every time.Duration
-
-	past past
 }
 
 const (
@@ -75,7 +72,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 		}
 		if err == nil {
 			w.tell(result.Done)
-			rest = max(rest, w.past.add(time.Now(), result.Done, w.Log))
+			for _, text := range result.Struggles {
+				w.Log(text)
+			}
 		}
 		if err := w.wait(ctx, time.Now().Add(rest), next, tick); err != nil || ctx.Err() != nil {
 			return err
@@ -145,64 +144,4 @@ func (w *Watcher) tell(done []Op) {
 		}
 		w.Log("ip " + o.String())
 	}
-}
-
-// past remembers what the watcher has brought about, to tell when somebody else takes it
-// away again and again: then it does not join the struggle.
-type past struct {
-	seed maphash.Seed
-	held map[uint64]*recent // what was added and not taken away since; nil while it has not come back
-}
-
-type recent struct {
-	times []time.Time // when it came back
-	said  bool
-}
-
-const (
-	struggleTime  = 10 * time.Second
-	struggleTimes = 8
-	struggleRest  = 5 * time.Second
-)
-
-// add notes operations, and returns for how long nothing is to be done.
-func (p *past) add(now time.Time, done []Op, log func(string)) (rest time.Duration) {
-	if p.held == nil {
-		p.seed, p.held = maphash.MakeSeed(), map[uint64]*recent{}
-	}
-	for _, o := range done {
-		added, isDel := map[Verb]Verb{RuleDel: RuleAdd, RouteDel: RouteAdd, AddressDel: AddressAdd}[o.Verb]
-		if isDel {
-			o.Verb = added
-			delete(p.held, maphash.String(p.seed, o.String()))
-			continue
-		}
-		if o.Verb != RuleAdd && o.Verb != RouteAdd && o.Verb != AddressAdd {
-			continue
-		}
-		text := o.String()
-		key := maphash.String(p.seed, text)
-		r, again := p.held[key]
-		if !again {
-			p.held[key] = nil
-			continue
-		}
-		if r == nil {
-			r = &recent{}
-			p.held[key] = r
-		}
-		if r.times = append(r.times, now); len(r.times) > struggleTimes {
-			r.times = r.times[1:]
-		}
-		if len(r.times) < struggleTimes || now.Sub(r.times[0]) > struggleTime {
-			r.said = r.said && now.Sub(r.times[0]) <= 10*struggleTime
-			continue
-		}
-		rest = struggleRest
-		if !r.said {
-			r.said = true
-			log(fmt.Sprintf("something else keeps taking away: ip %s; it comes back at most every %v", text, struggleRest))
-		}
-	}
-	return rest
 }

@@ -34,6 +34,8 @@ func decodeLink(b []byte) (apply.Link, error) {
 			l.MTU, err = get32(a.value)
 		case unix.IFLA_GROUP:
 			l.Group, err = get32(a.value)
+		case unix.IFLA_CARRIER_CHANGES:
+			l.CarrierChanges, err = get32(a.value)
 		case unix.IFLA_ADDRESS:
 			l.MAC = net.HardwareAddr(a.value).String()
 		case unix.IFLA_MASTER:
