@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -25,9 +27,19 @@ import (
 // between two looks, so each look reads it again.
 type Journal struct {
 	path    string
-	entries map[string]bool // "LINK ADDRESS/LENGTH"
-	file    string          // what it holds
+	entries map[entry]int  // and the index of the link; 0 where it is not known
+	indexes map[string]int // of the links, as they were seen last
+	file    string         // what it holds
 }
+
+// entry is an address on a link. The index tells where the link is that has another name
+// now, and that another one has its name: a boot changes it, but then the file is gone.
+type entry struct {
+	link   string
+	prefix netip.Prefix
+}
+
+func entryOf(a fib.Address) entry { return entry{a.Link, a.Prefix} }
 
 // OpenJournal reads the journal at path; one that is not there is empty.
 func OpenJournal(path string) (*Journal, error) {
@@ -43,16 +55,25 @@ func (j *Journal) read() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	j.file, j.entries = string(data), map[string]bool{}
+	j.file, j.entries = string(data), map[entry]int{}
 	for line := range strings.Lines(j.file) {
-		if e := strings.TrimSuffix(line, "\n"); e != "" {
-			j.entries[e] = true
+		// "LINK ADDRESS/LENGTH INDEX"; earlier versions wrote no index.
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
 		}
+		prefix, err := netip.ParsePrefix(fields[1])
+		if err != nil {
+			continue // which no version has written
+		}
+		index := 0
+		if len(fields) > 2 {
+			index, _ = strconv.Atoi(fields[2])
+		}
+		j.entries[entry{fields[0], prefix}] = index
 	}
 	return nil
 }
-
-func entry(link string, p netip.Prefix) string { return link + " " + p.String() }
 
 // mark sets Ours on the addresses of a snapshot that are in the journal, and forgets
 // those that are gone: one that comes back is somebody else's. That is for whoever has the
@@ -61,11 +82,30 @@ func (j *Journal) mark(s *Snapshot) error {
 	if err := j.read(); err != nil {
 		return err
 	}
-	there := make(map[string]bool, len(j.entries))
+	if len(s.Links) > 0 {
+		j.indexes = make(map[string]int, len(s.Links))
+		for _, l := range s.Links {
+			j.indexes[l.Name] = l.Index
+		}
+	}
+	type place struct {
+		index  int
+		prefix netip.Prefix
+	}
+	known := make(map[place]bool, len(j.entries))
+	for e, index := range j.entries {
+		if index != 0 {
+			known[place{index, e.prefix}] = true
+		}
+	}
+	there := make(map[entry]int, len(j.entries))
 	for i := range s.Addresses {
 		a := &s.Addresses[i]
-		if e := entry(a.Link, a.Prefix); j.entries[e] {
-			a.Ours, there[e] = true, true
+		e := entryOf(a.Address)
+		index := j.indexes[a.Link]
+		was, named := j.entries[e]
+		if known[place{index, a.Prefix}] || named && (was == 0 || index == 0) {
+			a.Ours, there[e] = true, cmp.Or(index, was)
 		}
 	}
 	j.entries = there
@@ -76,7 +116,7 @@ func (j *Journal) mark(s *Snapshot) error {
 func (j *Journal) before(ops []Op) error {
 	for _, o := range ops {
 		if o.Verb == AddressAdd {
-			j.entries[entry(o.Address.Link, o.Address.Prefix)] = true
+			j.entries[entryOf(*o.Address)] = j.indexes[o.Address.Link]
 		}
 	}
 	return j.save()
@@ -86,7 +126,7 @@ func (j *Journal) before(ops []Op) error {
 func (j *Journal) after(p Plan) error {
 	for _, o := range p.Ops() {
 		if o.Verb == AddressDel {
-			delete(j.entries, entry(o.Address.Link, o.Address.Prefix))
+			delete(j.entries, entryOf(*o.Address))
 		}
 	}
 	return j.save()
@@ -98,7 +138,10 @@ func (j *Journal) Forget(addresses []fib.Address) error {
 		return err
 	}
 	for _, a := range addresses {
-		delete(j.entries, entry(a.Link, a.Prefix))
+		at := j.indexes[a.Link]
+		maps.DeleteFunc(j.entries, func(e entry, index int) bool {
+			return e == entryOf(a) || e.prefix == a.Prefix && index == at && at != 0
+		})
 	}
 	return j.save()
 }
@@ -106,11 +149,12 @@ func (j *Journal) Forget(addresses []fib.Address) error {
 // save writes the file if it holds something else. Whoever looks may read it, whatever the
 // umask.
 func (j *Journal) save() error {
-	var b strings.Builder
-	for _, e := range slices.Sorted(maps.Keys(j.entries)) {
-		b.WriteString(e + "\n")
+	lines := make([]string, 0, len(j.entries))
+	for e, index := range j.entries {
+		lines = append(lines, fmt.Sprintf("%s %s %d\n", e.link, e.prefix, index))
 	}
-	text := b.String()
+	slices.Sort(lines)
+	text := strings.Join(lines, "")
 	if text == j.file {
 		return nil
 	}

@@ -92,7 +92,7 @@ func TestJournal(t *testing.T) {
 	bring(t, process(), sourced)
 	bring(t, process(), resized(sourced))
 	data, err := os.ReadFile(file)
-	if want := "card1 2001:db8:2::10/48\n"; err != nil || !strings.HasSuffix(string(data), want) || strings.Contains(string(data), "2001:db8:2::10/64") {
+	if want := "card1 2001:db8:2::10/48 3\n"; err != nil || !strings.HasSuffix(string(data), want) || strings.Contains(string(data), "2001:db8:2::10/64") {
 		t.Errorf("%v, the journal is\n%s", err, data)
 	}
 
@@ -162,6 +162,48 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	has("down after a kill", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24")
+}
+
+// TestJournalOfARenamedLink renames a link that bears an address of ours, and gives its name to
+// another, in a journal of this version and in one of those that had no index.
+func TestJournalOfARenamedLink(t *testing.T) {
+	for name, old := range map[string]bool{"by index": false, "from an old journal": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := kerneltest.NewNamespace(t)
+			n.Card("card0", "card1")
+			kernel, file := unmarked{n.Kernel()}, filepath.Join(t.TempDir(), "addresses")
+			process := func() *apply.Applier {
+				j, err := apply.OpenJournal(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return &apply.Applier{Kernel: kernel, Hardware: noHardware{}, Journal: j}
+			}
+			uplink := func(link string) string {
+				return "[uplink.a]\ninterface = \"" + link + "\"\naddresses = [\"192.0.2.10/24\"]\n"
+			}
+			bring(t, process(), uplink("card1"))
+			if old {
+				if err := os.WriteFile(file, []byte("card1 192.0.2.10/24\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				bring(t, process(), uplink("card1")) // it learns the index
+			}
+			n.IP("link set card1 down", "link set card1 name wan1", "link set wan1 up", "link set card0 down", "link set card0 name card1", "link set card1 up")
+			n.IP("address add 192.0.2.10/24 dev card1") // somebody else's, on the other card
+			bring(t, process(), uplink("wan1"))
+			data, err := os.ReadFile(file)
+			if err != nil || !strings.HasPrefix(string(data), "wan1 192.0.2.10/24 ") || strings.Count(string(data), "\n") != 1 {
+				t.Errorf("%v, the journal is\n%s", err, data)
+			}
+			bring(t, process(), "")
+			out, err := n.Run("", "ip", "-4", "-o", "address")
+			if err != nil || strings.Contains(out, "wan1") || !strings.Contains(out, "card1") {
+				t.Errorf("%v: the addresses are\n%s", err, out)
+			}
+		})
+	}
 }
 
 // TestLock wants one holder at a time, the lock to be free after the first, and nobody to
