@@ -175,7 +175,16 @@ func (d *Networkd) Remove(paths ...string) error {
 // networkd answers before the links are configured anew, while they still
 // count as configured: poll for rules and routes afterwards.
 func (d *Networkd) Reload(ctx context.Context) error {
-	_, err := d.Run(ctx, "networkctl", "reload")
+	// Until it has its name on the bus, which is some time after its start, the bus tries to
+	// start it, and cannot.
+	err := Poll(ctx, func() (bool, string) {
+		const bus = "org.freedesktop.DBus"
+		out, err := d.Run(ctx, "busctl", "call", bus, "/org/freedesktop/DBus", bus, "NameHasOwner", "s", "org.freedesktop.network1")
+		return strings.Contains(out, "true"), fmt.Sprintf("it has no name on the bus: %s %v", out, err)
+	})
+	if err == nil {
+		_, err = d.Run(ctx, "networkctl", "reload")
+	}
 	return err
 }
 
