@@ -112,14 +112,14 @@ func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 			if err != nil {
 				return s, fmt.Errorf("read the %s rules: %w", f, err)
 			}
-			s.Rules = append(s.Rules, rules...)
+			s.Rules = join(s.Rules, rules)
 		}
 		if scope.Has(apply.Routes) {
 			routes, err := k.routes(f, scope)
 			if err != nil && !isNoFamily(err) {
 				return s, fmt.Errorf("read the %s routes: %w", f, err)
 			}
-			s.Routes = append(s.Routes, routes...)
+			s.Routes = join(s.Routes, routes)
 		}
 	}
 	return s, nil

@@ -299,11 +299,7 @@ func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err
 	header[0] = uint8(f)
 	read := func(header []byte, want func(b []byte) bool) error {
 		routes, err := k.dumpRoutes(header, want)
-		if all == nil {
-			all = routes // there may be many
-		} else {
-			all = append(all, routes...)
-		}
+		all = join(all, routes)
 		return err
 	}
 	if scope.Foreign {

@@ -200,6 +200,14 @@ func push[T any](list []T, v T) []T {
 	return append(list, v)
 }
 
+// join is append for lists that are often the only one, and long.
+func join[T any](list, more []T) []T {
+	if len(list) == 0 {
+		return more
+	}
+	return append(list, more...)
+}
+
 // get sends a request that has one answer, and calls f with its payload.
 func (s *socket) get(typ uint16, body []byte, f func(payload []byte) error) error {
 	seq := s.next()
