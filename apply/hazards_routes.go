@@ -171,10 +171,13 @@ func mainDefaults(want Resolved, have Snapshot) (list []Hazard) {
 	}
 	for _, h := range others {
 		b := best[h.Family]
-		if b == nil || h.Metric > b.Metric || h.Metric == b.Metric && passed[h] == b || slices.Equal(linksOf(&h.Route), linksOf(b)) {
+		if b == nil || h.Metric > b.Metric || h.Metric == b.Metric && passed[h] == b {
 			continue
 		}
 		delete(best, h.Family) // the first is the one that is taken
+		if slices.Equal(linksOf(&h.Route), linksOf(b)) {
+			continue
+		}
 		way, what := "is refused", routeText(&h.Route)
 		if h.Type.HasDevice() {
 			way = "leaves by " + strings.Join(linksOf(&h.Route), " and ")

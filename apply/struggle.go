@@ -169,7 +169,8 @@ func (p *past) awake(now time.Time) {
 // nothing.
 func (p *past) until(now time.Time) (next time.Duration) {
 	for _, until := range p.rests {
-		if d := until.Sub(now); next == 0 || d < next {
+		// What is over already is looked at again at once.
+		if d := max(until.Sub(now), time.Millisecond); next == 0 || d < next {
 			next = d
 		}
 	}

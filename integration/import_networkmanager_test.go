@@ -11,13 +11,14 @@ import (
 )
 
 // profiles are of NetworkManager, by link: hosts that real NetworkManager configures. All
-// have metrics: where there is none it chooses 100 for tables too, where it means nothing.
+// in tables have metrics: where there is none it chooses 100 there too, where it means nothing.
 var profiles = map[string]map[string]string{
 	"routes and rules": {
 		"eth0": `
 [ipv4]
 address1=192.0.2.10/24,192.0.2.1
 method=manual
+route1=198.18.7.0/24,192.0.2.1
 [ipv6]
 address1=2001:db8:1::10/64
 gateway=2001:db8:1::1

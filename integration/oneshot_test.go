@@ -35,10 +35,10 @@ func TestOneshot(t *testing.T) {
 
 	c.run("apply").expect(t, "no spec", 1, "", "^uplinkctl: ")
 	c.spec("[uplink.a]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\"]\ngateway = \"192.0.2.1\"\n")
-	for command, said := range map[string]string{"apply": "; nothing was changed", "diff": "", "verify": "; nothing is in effect that could be verified"} {
+	for command, said := range map[string]string{"apply": "; nothing was changed", "diff": "", "verify": "; what is in effect is not known, and cannot be verified"} {
 		c.run(command).expect(t, "a bad spec, "+command, 1, "", `uplink\.toml:4:1: .*did you mean .gateways.*1 error`+said+"\n$")
 	}
-	c.run("status").expect(t, "a bad spec, status", 1, "^rules of the host.*from all lookup main", `uplink\.toml:4:1: .*1 error; no spec is in effect, and only the rules are shown\n$`)
+	c.run("status").expect(t, "a bad spec, status", 1, "^rules of the host.*from all lookup main", `uplink\.toml:4:1: .*1 error; what is in effect is not known, and only the rules are shown\n$`)
 	c.run("explain", "-", "127.0.0.1").expect(t, "a bad spec, explain", 1, "is for this host", `uplink\.toml:4:1: .*1 error; no spec is in effect, and what follows is what the host has\n$`)
 	for _, args := range [][]string{{"apply", "--nonsense"}, {"apply", "x"}, {"diff", "x"}, {"down", "x"}, {"verify", "x"}, {"apply", "--wait", "-1"}} {
 		c.run(args[0], args[1:]...).expect(t, strings.Join(args, " "), 2, "", "Usage: uplinkctl "+args[0])

@@ -50,7 +50,7 @@ func verifyCommand() *command {
 			defer h.Close()
 			state, _, broken := h.State(stderr)
 			if broken != nil {
-				e, ok, err := host.Standing(h.Root, broken, "nothing is in effect that could be verified", stderr)
+				e, ok, err := host.Standing(h.Root, broken, "what is in effect is not known, and cannot be verified", stderr)
 				if err != nil || !ok {
 					return cmp.Or(err, errSaid)
 				}

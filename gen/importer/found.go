@@ -37,6 +37,7 @@ type Link struct {
 	Learn fib.Learn // Table is 0 for main
 	// DefaultRA says that router advertisements are accepted because nothing is said of them.
 	DefaultRA bool
+	NoDefault bool   // what it learns makes no default route in main
 	MTU       uint32 // bytes; 0 leaves it alone
 	MTUSet    Left   // the command that sets it, which is none of the link's own configuration
 	DNS       []netip.Addr

@@ -75,6 +75,7 @@ func Ifcfg(root rootfs.Root, names Names, files ...string) (*Found, error) {
 			r.iface(path.Dir(file), name)
 		}
 	}
+	r.hostGateways()
 	return f, nil
 }
 
@@ -193,7 +194,8 @@ var meaningless = []string{
 func (r *ifcfgReader) rest(l *Link, c *ifcfg) {
 	var list []string
 	for v := range c.value {
-		if !c.used[v] && !slices.Contains(meaningless, v) {
+		ignores := strings.HasSuffix(v, "PEERROUTES") && isFalse(c.value[v])
+		if !c.used[v] && (ignores || !slices.Contains(meaningless, v)) {
 			list = append(list, v)
 		}
 	}
@@ -224,6 +226,7 @@ func (r *ifcfgReader) ipv4(l *Link, c *ifcfg) {
 		if table != fib.TableMain {
 			l.Learn.Table = table
 		}
+		l.learnsDefault(fib.Inet, c.setting("DEFROUTE"), isFalse(c.get("DEFROUTE")))
 	case "", "none", "static":
 	default:
 		l.Own = append(l.Own, Left{c.setting("BOOTPROTO").at, "BOOTPROTO=" + proto, "no spec has it"})
@@ -248,21 +251,56 @@ func (r *ifcfgReader) ipv4(l *Link, c *ifcfg) {
 	for _, v := range c.numbered("GATEWAY") {
 		r.gateway(l, c, v, c.get(v), table, uint32(metric), isFalse(c.value["DEFROUTE"]))
 	}
-	if gw := r.global.value["GATEWAY"]; gw != "" && r.global.value["GATEWAYDEV"] == l.Name {
-		r.gateway(l, &r.global, "GATEWAY", gw, table, uint32(metric), false)
+}
+
+// hostGateways takes the gateways of the host as a whole: without a device they are those of
+// the link whose subnet has them.
+func (r *ifcfgReader) hostGateways() {
+	for _, v := range [][2]string{{"GATEWAY", "GATEWAYDEV"}, {"IPV6_DEFAULTGW", "IPV6_DEFAULTDEV"}} {
+		gw, dev, _ := strings.Cut(r.global.value[v[0]], "%")
+		x := r.global.setting(v[0])
+		if dev = cmp.Or(dev, r.global.value[v[1]]); dev == "" {
+			if a, err := netip.ParseAddr(gw); err == nil {
+				dev = r.f.linkOf(a)
+			}
+		}
+		switch {
+		case gw == "" && dev != "":
+			r.f.left(r.global.setting(v[1]).at, r.global.setting(v[1]).value, "a default route without a gateway")
+		case gw == "":
+		case dev == "":
+			r.f.left(x.at, x.value, "no address here reaches the gateway")
+		default:
+			r.gateway(r.f.link(dev, x.at), &r.global, v[0], gw, fib.TableMain, 0, false)
+		}
+	}
+	for _, v := range []string{"IPV6_AUTOCONF", "IPV6FORWARDING"} {
+		if r.global.value[v] != "" {
+			r.f.left(r.global.setting(v).at, r.global.setting(v).value, "it is said for all links: no spec has it")
+		}
 	}
 }
 
 func (r *ifcfgReader) ipv6(l *Link, c *ifcfg) {
 	table := r.table(c, "IPV6_ROUTE_TABLE")
 	metric, _ := strconv.ParseUint(c.get("IPV6_ROUTE_METRIC"), 10, 32)
-	l.Learn.DHCP6 = isTrue(c.get("DHCPV6C"))
-	auto := c.get("IPV6_AUTOCONF")
-	l.Learn.RA = l.Learn.DHCP6 || isTrue(auto)
-	l.DefaultRA = !l.Learn.RA && auto == "" && isTrue(c.value["IPV6INIT"])
-	if l.Learn.RA && table != fib.TableMain {
-		l.Learn.Table = table
+	dhcp, auto := isTrue(c.get("DHCPV6C")), c.get("IPV6_AUTOCONF")
+	if isFalse(c.value["IPV6INIT"]) {
+		for _, v := range []string{"IPV6ADDR", "IPV6_DEFAULTGW"} {
+			if c.get(v) != "" {
+				r.f.left(c.setting(v).at, c.setting(v).value, "IPV6INIT=%s", c.value["IPV6INIT"])
+			}
+		}
+		return
 	}
+	if dhcp || isTrue(auto) { // an alias, which has a file of its own, says nothing of it
+		l.Learn.DHCP6, l.Learn.RA = dhcp, true
+		if table != fib.TableMain {
+			l.Learn.Table = table
+		}
+		l.learnsDefault(fib.Inet6, c.setting("IPV6_DEFROUTE"), isFalse(c.get("IPV6_DEFROUTE")))
+	}
+	l.DefaultRA = !l.Learn.RA && (l.DefaultRA || auto == "" && isTrue(c.value["IPV6INIT"]))
 	for _, v := range []string{"IPV6ADDR", "IPV6ADDR_SECONDARIES"} {
 		for _, s := range strings.FieldsFunc(c.get(v), isListSeparator) {
 			p, ok := parsePrefix(s)

@@ -15,17 +15,34 @@ import (
 
 // keyfilePath is where NetworkManager has its profiles, the first that counts first
 // (nm-settings-keyfile(5), FILES).
-var keyfilePath = []string{"/etc/NetworkManager/system-connections", "/run/NetworkManager/system-connections", "/usr/lib/NetworkManager/system-connections"}
+var keyfilePath = []string{"/run/NetworkManager/system-connections", "/etc/NetworkManager/system-connections", "/usr/lib/NetworkManager/system-connections"}
 
-const keyfileSuffix = ".nmconnection"
+const (
+	keyfileSuffix   = ".nmconnection"
+	tombstoneSuffix = ".nmmeta" // UUID.nmmeta leads to /dev/null where that profile has been deleted
+)
+
+// tombstones returns the UUIDs of profiles that are masked.
+func tombstones(root rootfs.Root) map[string]bool {
+	gone := map[string]bool{}
+	for _, dir := range keyfilePath {
+		names, _ := root.ReadDir(dir)
+		for _, n := range names {
+			if uuid, ok := strings.CutSuffix(n, tombstoneSuffix); ok && root.IsMasked(path.Join(dir, n)) {
+				gone[uuid] = true
+			}
+		}
+	}
+	return gone
+}
 
 // keyfiles returns NetworkManager's profiles. In /etc they may lack the suffix, as those of
 // long ago do (nm_keyfile_utils_ignore_filename).
 func keyfiles(root rootfs.Root) (files []string) {
-	for i, dir := range keyfilePath {
+	for _, dir := range keyfilePath {
 		names, _ := root.ReadDir(dir)
 		for _, n := range names {
-			if !isBackup(n) && (i == 0 || strings.HasSuffix(n, keyfileSuffix)) {
+			if !isBackup(n) && path.Ext(n) != tombstoneSuffix && (strings.HasPrefix(dir, "/etc/") || strings.HasSuffix(n, keyfileSuffix)) {
 				files = append(files, path.Join(dir, n))
 			}
 		}
@@ -49,7 +66,7 @@ func Keyfiles(root rootfs.Root, names Names, files ...string) (*Found, error) {
 		files = keyfiles(root)
 	}
 	var profiles []*profile
-	uuids := map[string]bool{}
+	uuids := tombstones(root)
 	for _, name := range files {
 		data, err := root.ReadFile(name, maxSize)
 		if err != nil {
@@ -157,6 +174,19 @@ func (k *keyfileReader) profile(p *profile) {
 	*k.f.link(l.Name, l.Origin) = l
 }
 
+// learnsDefault says whether what the link learns of a family is never to be a default
+// route. A spec says so of both families at once.
+func (l *Link) learnsDefault(f fib.Family, x setting, never bool) {
+	other := l.Learn.DHCP4
+	if f == fib.Inet {
+		other = l.Learn.RA || l.Learn.DHCP6
+	}
+	if other && never != l.NoDefault {
+		l.Own = append(l.Own, Left{cmp.Or(x.at, l.Origin), oneLine(x.key), "a spec has default routes of both families or of none"})
+	}
+	l.NoDefault = l.NoDefault || never
+}
+
 func (l *Link) own(x setting) { l.Own = append(l.Own, Left{x.at, oneLine(x.text()), "no spec has it"}) }
 
 // match finds what a spec can select the link by.
@@ -197,7 +227,7 @@ func listed(x setting) string { return strings.TrimSuffix(x.value, ";") }
 
 // family takes [ipv4] or [ipv6].
 func (k *keyfileReader) family(p *profile, l *Link, s section) {
-	r := &ipSection{k, p, l, fib.Inet, s.name, uint32(fib.TableMain), 0}
+	r := &ipSection{k, p, l, fib.Inet, s.name, uint32(fib.TableMain), 0, false}
 	if s.name == "ipv6" {
 		r.family = fib.Inet6
 	}
@@ -209,7 +239,7 @@ func (k *keyfileReader) family(p *profile, l *Link, s section) {
 		r.table = uint32(n)
 	}
 	if n, err := strconv.ParseUint(p.get(s.name, "route-metric").value, 10, 32); err == nil {
-		r.metric = uint32(n)
+		r.metric, r.given = uint32(n), true
 	}
 	method, gateway := p.get(s.name, "method"), setting{}
 	r.method(method)
@@ -252,7 +282,8 @@ type ipSection struct {
 	family fib.Family
 	name   string
 	table  uint32 // route-table=
-	metric uint32 // route-metric=; 0 where NetworkManager chooses
+	metric uint32 // route-metric=
+	given  bool   // else NetworkManager chooses one
 }
 
 // option has ip(8) take the family.
@@ -285,9 +316,7 @@ func (r *ipSection) method(x setting) {
 		r.l.own(x)
 		return
 	}
-	if isTrue(r.p.get(r.name, "never-default").value) {
-		r.l.own(r.p.get(r.name, "never-default"))
-	}
+	r.l.learnsDefault(r.family, r.p.get(r.name, "never-default"), isTrue(r.p.get(r.name, "never-default").value))
 	if r.table != fib.TableMain {
 		learn.Table = r.table
 	}
@@ -327,11 +356,16 @@ func (r *ipSection) gateway(x setting) {
 		r.f.left(x.at, x.text(), "%q is not a gateway", x.value)
 		return
 	}
-	metric := r.metric
-	if metric == 0 && r.table == fib.TableMain {
-		metric = uint32(cmp.Or(defaultMetrics[r.p.get("connection", "type").value], 550))
+	r.defaults.add(r.f, r.l.Name, gw, r.table, r.metricIn(r.table), x.at, x.text())
+}
+
+// metricIn is the metric of routes that have none themselves: in main that of the kind of
+// link, where the profile has none; in a table of its own none matters.
+func (r *ipSection) metricIn(table uint32) uint32 {
+	if r.given || table != fib.TableMain {
+		return r.metric
 	}
-	r.defaults.add(r.f, r.l.Name, gw, r.table, metric, x.at, x.text())
+	return uint32(cmp.Or(defaultMetrics[r.p.get("connection", "type").value], 550))
 }
 
 // defaultRoutes are those in main that NetworkManager has added so far.
@@ -367,8 +401,6 @@ func (r *ipSection) route(x setting) {
 	}
 	if len(w) > 2 {
 		args = append(args, "metric", strings.TrimSpace(w[2]))
-	} else if r.metric != 0 {
-		args = append(args, "metric", fmt.Sprint(r.metric))
 	}
 	table, typ, device := r.table, "", true
 	options := r.p.get(r.name, x.key+"_options")
@@ -402,6 +434,9 @@ func (r *ipSection) route(x setting) {
 	}
 	if typ != "" {
 		args = slices.Insert(args, 0, typ)
+	}
+	if metric := r.metricIn(table); len(w) < 3 && metric != 0 {
+		args = append(args, "metric", fmt.Sprint(metric))
 	}
 	args = append([]string{r.option(), "route", "add"}, args...)
 	if device {

@@ -18,6 +18,12 @@ func imported(t *testing.T, read func(rootfs.Root, Names, ...string) (*Found, er
 	for part := range strings.SplitSeq(strings.TrimPrefix(files, "-- "), "\n-- ") {
 		name, text, _ := strings.Cut(part, "\n")
 		name = filepath.Join(dir, name)
+		if filepath.Ext(name) == tombstoneSuffix {
+			if err := os.Symlink("/dev/null", name); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -58,6 +64,13 @@ func TestKeyfiles(t *testing.T) {
 				"[uplink.eth0]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\ndefault-route = true\nmetric = 100\nfrom = []\nto = []\n"},
 		"DHCP into a table": {dir + "a.nmconnection\n[connection]\ntype=ethernet\ninterface-name=eth0\n[ipv4]\nmethod=auto\nroute-table=7\nroute-metric=50\n[ipv6]\nmethod=ignore\n",
 			"[uplink.eth0]\ninterface = \"eth0\"\ntable = 7\ndhcp = \"ipv4\"\n"},
+		"DHCP that is never the default, and one that is deleted": {dir + "a.nmconnection\n[connection]\ntype=ethernet\nuuid=1-a\ninterface-name=eth0\n[ipv4]\nmethod=auto\nnever-default=true\nrouting-rule1=priority 5 iif eth0 table 7\nroute1=0.0.0.0/0,192.0.2.1\nroute1_options=table=7\n" +
+			dir + "b.nmconnection\n[connection]\ntype=ethernet\nuuid=2-b\ninterface-name=eth1\n[ipv4]\nmethod=auto\n" +
+			dir + "2-b.nmmeta\n" +
+			"-- run/NetworkManager/system-connections/c.nmconnection\n[connection]\ntype=ethernet\nuuid=3-c\ninterface-name=eth2\n[ipv4]\naddress1=192.0.2.99/24,192.0.2.1\n" +
+			dir + "c.nmconnection\n[connection]\ntype=ethernet\nuuid=3-c\ninterface-name=eth2\n[ipv4]\naddress1=192.0.2.10/24,192.0.2.1\n",
+			"[uplink.eth0]\ninterface = \"eth0\"\ntable = 7\ndhcp = \"ipv4\"\n[[uplink.eth0.route]]\nto = \"default\"\nvia = \"192.0.2.1\"\n[[uplink.eth0.rule]]\npriority = 5\nfamily = \"ipv4\"\niif = \"eth0\"\n" +
+				"[uplink.eth2]\ninterface = \"eth2\"\naddresses = [\"192.0.2.99/24\"]\ngateways = [\"192.0.2.1\"]\ndefault-route = true\nmetric = 100\nfrom = []\nto = []\n"},
 		"profiles that are not used": {dir + "a.nmconnection\n[connection]\ntype=ethernet\ninterface-name=eth0\nautoconnect-priority=-5\n[ipv4]\naddress1=192.0.2.11/24,192.0.2.1\n" +
 			dir + "b.nmconnection\n[connection]\ntype=ethernet\ninterface-name=eth0\n[ipv4]\naddress1=192.0.2.10/24,192.0.2.1\n" +
 			dir + "c.nmconnection\n[connection]\ntype=ethernet\ninterface-name=eth2\nautoconnect=false\n[ipv4]\naddress1=192.0.2.12/24,192.0.2.1\n" +
@@ -71,7 +84,7 @@ func TestKeyfiles(t *testing.T) {
 		"what no spec has": {dir + "a.nmconnection\n[connection]\ntype=vlan\ninterface-name=eth0.5\n[vlan]\nid=5\n[ipv4]\nmethod=manual\naddress1=192.0.2.10;24;192.0.2.1;\ndhcp-timeout=5\n" +
 			"route1=203.0.113.0/24,192.0.2.7\nroute1_options=quickack=true\nroute2=203.0.113.0/25,192.0.2.7\nroute2_options=tos=4\nroute3=nonsense\nrouting-rule1=from nowhere table 5\n",
 			"[uplink.\"eth0.5\"]\ninterface = \"eth0.5\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\ndefault-route = true\nmetric = 400\nfrom = []\nto = []\n" +
-				"[[uplink.\"eth0.5\".route]]\nto = \"203.0.113.0/24\"\nvia = \"192.0.2.7\"\ntable = \"main\"\n" +
+				"[[uplink.\"eth0.5\".route]]\nto = \"203.0.113.0/24\"\nvia = \"192.0.2.7\"\nmetric = 400\ntable = \"main\"\n" +
 				"# not carried over: /etc/NetworkManager/system-connections/a.nmconnection:11: quickack=true: no route of a spec has it\n" +
 				"# not carried over: /etc/NetworkManager/system-connections/a.nmconnection:13: route2=203.0.113.0/25,192.0.2.7: no route of a spec has `tos`\n" +
 				"# not carried over: /etc/NetworkManager/system-connections/a.nmconnection:14: route3=nonsense: \"nonsense\" is not understood\n" +
@@ -108,6 +121,14 @@ func TestIfcfg(t *testing.T) {
 			"-- etc/sysconfig/network\nNETWORKING=yes\n",
 			"[uplink.eth0]\ninterface = \"eth0\"\ntable = 7\ndefault-route = true\nmetric = 50\ndhcp = \"ipv4\"\n" +
 				"[[uplink.eth0.route]]\nto = \"default\"\nvia = \"192.0.2.1\"\n[[uplink.eth0.rule]]\npriority = 32765\nfamily = \"ipv4\"\niif = \"eth0\"\n"},
+		"the host's gateways, DHCP that is never the default, an alias": {"-- etc/sysconfig/network\nGATEWAY=192.0.2.1\nIPV6_DEFAULTGW=fe80::1%eth0\n" +
+			dir + "ifcfg-eth0\nIPADDR=192.0.2.10\nPREFIX=24\nIPV6INIT=yes\nIPV6_AUTOCONF=yes\n" + dir + "ifcfg-eth0:0\nIPADDR=192.0.2.11\nPREFIX=24\n" +
+			dir + "ifcfg-eth1\nBOOTPROTO=dhcp\nDEFROUTE=no\nPEERROUTES=no\n" + dir + "rule-eth1\niif eth1 table 7\n" + dir + "route-eth1\ndefault via 198.51.100.1 table 7\n",
+			"[uplink.eth0]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\", \"192.0.2.11/24\"]\ngateways = [\"192.0.2.1\"]\ndefault-route = true\nmetric = 100\naccept-ra = \"ipv6\"\nfrom = []\nto = []\n" +
+				"[[uplink.eth0.route]]\nto = \"default\"\nvia = \"fe80::1\"\nmetric = 100\ntable = \"main\"\n" +
+				"[uplink.eth1]\ninterface = \"eth1\"\ntable = 7\ndhcp = \"ipv4\"\n[[uplink.eth1.route]]\nto = \"default\"\nvia = \"198.51.100.1\"\n" +
+				"[[uplink.eth1.rule]]\npriority = 32765\nfamily = \"ipv4\"\niif = \"eth1\"\n" +
+				"# not carried over: /etc/sysconfig/network-scripts/ifcfg-eth1:3: PEERROUTES=no: no spec has it\n"},
 		"not brought up, ports, and what no spec has": {dir + "ifcfg-eth0\nONBOOT=no\nIPADDR=192.0.2.10\nPREFIX=24\nGATEWAY=192.0.2.1\n" +
 			dir + "ifcfg-eth1\nBRIDGE=br0\n" +
 			dir + "ifcfg-br0\nTYPE=Bridge\nIPADDR=198.51.100.10\nGATEWAY=198.51.100.1\nSTP=off\nIPADDR1=$(hostname -i)\n" +

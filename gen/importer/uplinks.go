@@ -330,6 +330,6 @@ func (g *guess) assignLearned() {
 			}
 		}
 		u.learn = l.Learn
-		u.learn.DefaultRoute = u.learn.DefaultRoute || l.Learn.Table == 0
+		u.learn.DefaultRoute = u.learn.DefaultRoute || l.Learn.Table == 0 && !l.NoDefault
 	}
 }

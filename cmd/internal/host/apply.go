@@ -168,6 +168,7 @@ func (h *Host) applySpec(ctx context.Context, s toApply, o ApplyOptions) (apply.
 // the one that is there: one that did not prove itself in a try.
 func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, o ApplyOptions) (toApply, error) {
 	defer func() { h.Wait = wait.Left() }()
+	said := false
 	for {
 		state := s.State.Clone()
 		if o.IfNeeded && s.Backend != spec.Netlink {
@@ -199,7 +200,16 @@ func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, 
 		}
 		again := o
 		again.Stderr = io.Discard // it has been said
-		if s, err = h.readAgain(again, isSame(before, after)); err != nil {
+		now, err := h.readAgain(again, isSame(before, after))
+		if wrong := (spec.Errors)(nil); errors.As(err, &wrong) {
+			// It has been broken meanwhile: cards that come late are served all the same.
+			if !said {
+				said = true
+				run.ReportOf(o.Stderr, "uplinkctl", err, "what is applied is the spec as it was before")
+			}
+			continue
+		}
+		if s = now; err != nil {
 			return s, err
 		}
 	}

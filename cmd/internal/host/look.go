@@ -27,7 +27,7 @@ func ReadStatus(root string, stderr io.Writer) (*Status, error) {
 	known := broken == nil
 	if broken != nil && unread == "" {
 		var err error
-		if was, known, err = Standing(rootfs.At(root), broken, "no spec is in effect, and only the rules are shown", stderr); err != nil {
+		if was, known, err = Standing(rootfs.At(root), broken, "what is in effect is not known, and only the rules are shown", stderr); err != nil {
 			return nil, err
 		}
 	}
