@@ -26,7 +26,8 @@ func TestApplyWaitsWithoutTheLock(t *testing.T) {
 				t.Error(a)
 			}
 		}, changedUplink},
-		"a plain one": {nil, func(_ *testing.T, _ *lab.Lab, c *cli) { c.spec(changedUplink) }, changedUplink},
+		"a plain one":                     {nil, func(_ *testing.T, _ *lab.Lab, c *cli) { c.spec(changedUplink) }, changedUplink},
+		"a spec that is broken meanwhile": {[]string{"--if-needed"}, func(_ *testing.T, _ *lab.Lab, c *cli) { c.spec("bogus = 1\n" + twoUplinks) }, twoUplinks},
 		"watch": {[]string{"--if-needed"}, func(t *testing.T, l *lab.Lab, c *cli) {
 			w := &watched{cli: c, Lab: l}
 			w.start()

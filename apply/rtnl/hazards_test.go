@@ -136,6 +136,7 @@ func TestDefaultRoutesOfOthersInMain(t *testing.T) {
 		"refusing":                      {lines: []string{"route add unreachable default metric 5"}, want: is("is refused", "unreachable default metric 5", "100 of a")},
 		"behind":                        {lines: []string{"route add default via 198.51.100.254 dev e1 metric 200", "-6 route add default via 2001:db8:2::ff dev e1"}},
 		"by the same card":              {lines: []string{"route add default via 192.0.2.7 dev e0"}},
+		"by both, in the spec's order":  {lines: []string{"route add default via 192.0.2.7 dev e0 metric 50", "route add default via 198.51.100.254 dev e1 metric 60"}},
 		"between two of the spec":       {spec: twoCards + "default-route = true\nmetric = 200\n", lines: []string{"route add default via 198.51.100.254 dev e1 metric 150"}},
 		"before all":                    {spec: twoCards + "default-route = true\nmetric = 200\n", lines: []string{"route add default via 198.51.100.254 dev e1"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 0", "100 of a")},
 		"in place of several":           {spec: shared, lines: []string{"route add default via 198.51.100.254 dev e1"}, want: is("leaves by e1", "default via 198.51.100.254 dev e1 metric 0", "1 of a and b")},
