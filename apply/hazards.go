@@ -24,10 +24,12 @@ func (h Hazard) String() string {
 
 // hazards looks for all that is known to make a right state fail.
 func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour, checks []Check) []Hazard {
-	leads := leading(want, have)
-	return slices.Concat(downs(want), ports(want, have), lateLocal(have, firstRules(want)), rulesOfOthers(want, have),
-		strangers(want, have), mainDefaults(want, have), aheadInMain(want, have, checks),
-		reversePath(want, hw), sharedSubnets(want, have, hw), sameAddresses(want, have),
+	leads, own := leading(want, have), ownTables(want)
+	others, turns := takeTurns(want, have)
+	subnets, in := wantedSubnets(want), domains(have)
+	return slices.Concat(downs(want), ports(want, have), lateLocal(have, turns), rulesOfOthers(want, have, others, turns),
+		strangers(want, have, own), mainDefaults(want, have), aheadInMain(want, have, own, checks),
+		reversePath(want, hw), sharedSubnets(have, hw, subnets, in), sameAddresses(want, have, subnets, in),
 		deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 

@@ -72,16 +72,15 @@ func wantedSubnets(want Resolved) (list []fib.Address) {
 
 // sharedSubnets finds a link that is on the subnet of an uplink's, or on a part of it: both answer
 // ARP for each other's addresses, so that packets come in on the wrong card (ip-sysctl, arp_ignore).
-func sharedSubnets(want Resolved, have Snapshot, hw Hardware) (list []Hazard) {
-	in := domains(have)
+func sharedSubnets(have Snapshot, hw Hardware, subnets []fib.Address, in map[string]int) (list []Hazard) {
 	type segment struct {
 		subnet netip.Prefix
 		domain int
 	}
 	on := map[segment][]fib.Address{} // of two links at most: whichever link asks, one is another
 	var lengths [33]bool
-	subnets := wantedSubnets(want)
 	wanted := len(subnets)
+	subnets = slices.Clone(subnets)
 	for _, a := range have.Addresses {
 		if _, up := in[a.Link]; up && a.Family() == fib.Inet && !a.Prefix.IsSingleIP() && !a.Peer.IsValid() {
 			subnets = append(subnets, a.Address)
@@ -133,9 +132,9 @@ func sharedSubnets(want Resolved, have Snapshot, hw Hardware) (list []Hazard) {
 }
 
 // sameAddresses finds addresses of uplinks that another link has as well: it answers for them too.
-func sameAddresses(want Resolved, have Snapshot) (list []Hazard) {
-	in, of := domains(have), map[netip.Addr]string{}
-	for _, a := range slices.Concat(wantedSubnets(want), want.Addresses) {
+func sameAddresses(want Resolved, have Snapshot, subnets []fib.Address, in map[string]int) (list []Hazard) {
+	of := map[netip.Addr]string{}
+	for _, a := range slices.Concat(subnets, want.Addresses) {
 		of[a.Prefix.Addr()] = a.Link
 	}
 	for _, a := range have.Addresses {

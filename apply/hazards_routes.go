@@ -12,7 +12,7 @@ import (
 
 // strangers finds routes of others in the uplinks' own tables that take packets from the way
 // of the spec.
-func strangers(want Resolved, have Snapshot) (list []Hazard) {
+func strangers(want Resolved, have Snapshot, own map[uint32]*ownTable) (list []Hazard) {
 	type target struct {
 		table uint32
 		dst   netip.Prefix
@@ -26,7 +26,7 @@ func strangers(want Resolved, have Snapshot) (list []Hazard) {
 			}
 		}
 	}
-	own, connected := ownTables(want), map[subnet]bool{}
+	connected := map[subnet]bool{}
 	for _, a := range have.Addresses {
 		connected[subnet{dst: a.Prefix.Masked(), link: a.Link}] = true
 	}
@@ -72,6 +72,7 @@ type ownTable struct {
 	learns bool
 }
 
+// ownTables returns those of the uplinks, by number.
 func ownTables(want Resolved) map[uint32]*ownTable {
 	own, byName := make(map[uint32]*ownTable, len(want.Tables)), make(map[string]*ownTable, len(want.Tables))
 	for _, t := range want.Tables {
@@ -198,17 +199,21 @@ func mainDefaults(want Resolved, have Snapshot) (list []Hazard) {
 // aheadInMain finds routes of others in main that main-routes-first puts before the uplinks'
 // defaults, where one leads what is for outside away from an uplink, as a VPN's two halves of
 // everything do. That is right by the spec; few who have set it think of it.
-func aheadInMain(want Resolved, have Snapshot, checks []Check) (list []Hazard) {
-	first, wanted, own := map[fib.Family]bool{}, map[fib.RouteKey]*fib.Route{}, map[string]*ownTable{}
+func aheadInMain(want Resolved, have Snapshot, tables map[uint32]*ownTable, checks []Check) (list []Hazard) {
+	first := map[fib.Family]bool{}
 	for i := range want.Rules {
 		if r := &want.Rules[i]; r.Action == fib.Lookup && r.Table == fib.TableMain && r.SuppressPrefixLength.Set {
 			first[r.Family] = true
 		}
 	}
+	if len(first) == 0 {
+		return nil
+	}
+	wanted, own := map[fib.RouteKey]*fib.Route{}, map[string]*ownTable{}
 	for i := range want.Routes {
 		wanted[want.Routes[i].Key()] = &want.Routes[i]
 	}
-	for _, t := range ownTables(want) {
+	for _, t := range tables {
 		own[t.name] = t
 	}
 	ahead := func(to netip.Addr, device string) (best *Route) {

@@ -10,24 +10,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// firstRules returns the priority of the first of our rules of each family.
-func firstRules(want Resolved) map[fib.Family]uint32 {
-	first := map[fib.Family]uint32{}
-	for _, rules := range [][]fib.Rule{want.Rules, want.Later.Rules} {
-		for _, r := range rules {
-			if p, ok := first[r.Family]; !ok || r.Priority < p {
-				first[r.Family] = r.Priority
-			}
-		}
-	}
-	return first
-}
-
 // lateLocal finds that table local is not looked up before our rules: then what is for the
 // host's own addresses goes where these lead.
-func lateLocal(have Snapshot, first map[fib.Family]uint32) (list []Hazard) {
+func lateLocal(have Snapshot, turns map[fib.Family]*turns) (list []Hazard) {
 	for _, f := range fib.Families {
-		limit, ok := first[f]
+		ours := turns[f]
 		var local *fib.Rule
 		for i := range have.Rules {
 			r := &have.Rules[i].Rule
@@ -35,7 +22,7 @@ func lateLocal(have Snapshot, first map[fib.Family]uint32) (list []Hazard) {
 				local = r
 			}
 		}
-		if !ok || local != nil && local.Priority < limit {
+		if ours == nil || local != nil && local.Priority < ours.first.priority {
 			continue
 		}
 		what := "no rule looks table local up"
@@ -49,14 +36,13 @@ func lateLocal(have Snapshot, first map[fib.Family]uint32) (list []Hazard) {
 
 // rulesOfOthers finds those that packets never come to, because some of ours send all of them
 // past, those that are asked before ours, and those that lead packets past some of ours.
-func rulesOfOthers(want Resolved, have Snapshot) (list []Hazard) {
+func rulesOfOthers(want Resolved, have Snapshot, others []othersRule, turns map[fib.Family]*turns) (list []Hazard) {
 	var around []fib.Rule
 	for _, w := range want.Rules {
 		if jumpsWithAll(&w) {
 			around = append(around, w)
 		}
 	}
-	others, turns := takeTurns(want, have)
 	for _, h := range others {
 		owner, text := ProtocolName(h.rule.Protocol), ruleText(h.rule)
 		over := slices.IndexFunc(around, func(w fib.Rule) bool {
