@@ -70,6 +70,12 @@ func (p *prober) forget() {
 	}
 }
 
+// end ends the prober and its wait.
+func (p *prober) end() {
+	p.forget()
+	p.stop()
+}
+
 // Set makes these, and no others, the probes that run. One that ran already goes on with
 // its path, which may be another than before; one that asks otherwise than before begins
 // with the old verdict.
@@ -84,8 +90,7 @@ func (r *Runner) Set(tasks []Task) {
 		case p == nil:
 			p = r.start(t, known)
 		case !p.probe.Equal(t.Probe):
-			p.forget()
-			p.stop()
+			p.end()
 			p = r.start(t, p.judge.Judgement)
 		}
 		delete(gone, t.Verdict)
@@ -112,8 +117,7 @@ func (r *Runner) Set(tasks []Task) {
 		}
 	}
 	for _, p := range gone {
-		p.forget()
-		p.stop()
+		p.end()
 	}
 }
 
@@ -135,8 +139,7 @@ func (r *Runner) late(p *prober) {
 func (r *Runner) Stop() {
 	r.mu.Lock()
 	for _, p := range r.running {
-		p.forget()
-		p.stop()
+		p.end()
 	}
 	r.mu.Unlock()
 	r.done.Wait()
