@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -227,25 +226,4 @@ func (h *Host) readAgain(o ApplyOptions, same bool) (toApply, error) {
 	}
 	e, there, err := h.Effective()
 	return toApply{Effective: e, backend: e.Backend, none: !there}, err
-}
-
-// noted identifies the note of what is in effect; nil where there is none.
-func (h *Host) noted() (os.FileInfo, error) {
-	name, err := h.Root.Path(inEffectFile)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(name)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	return info, err
-}
-
-// isSame says whether a note is the one that was there.
-func isSame(a, b os.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
 }

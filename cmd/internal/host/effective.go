@@ -107,6 +107,27 @@ func (h *Host) Effective() (e Effective, ok bool, err error) {
 	return e, true, nil
 }
 
+// noted identifies the note of what is in effect; nil where there is none.
+func (h *Host) noted() (os.FileInfo, error) {
+	name, err := h.Root.Path(inEffectFile)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return info, err
+}
+
+// isSame says whether a note is the one that was there.
+func isSame(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
+}
+
 // Rest returns what is to be brought about through netlink: all that networkd, where it
 // runs, does not have or shall not have.
 func (h *Host) Rest(e Effective, networkd bool) (fib.State, error) {

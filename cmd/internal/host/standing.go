@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -29,27 +28,16 @@ func Standing(root rootfs.Root, broken error, without string, stderr io.Writer) 
 	h := Host{Root: root}
 	e, ok, err = h.Effective()
 	then := without
-	switch since := h.inEffectSince(); {
+	switch note, _ := h.noted(); {
 	case err != nil:
 		fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
-	case ok && since.IsZero():
+	case ok && note == nil:
 		then = "what follows is of the spec in effect"
 	case ok:
-		then = "what follows is of the spec in effect since " + since.Format(time.DateTime)
+		then = "what follows is of the spec in effect since " + note.ModTime().Format(time.DateTime)
 	}
 	run.ReportOf(stderr, "uplinkctl", broken, then)
 	return e, ok, nil
-}
-
-// inEffectSince returns since when what is in effect is so; the zero value where that is
-// not known.
-func (h *Host) inEffectSince() time.Time {
-	if name, err := h.Root.Path(inEffectFile); err == nil {
-		if st, err := os.Stat(name); err == nil {
-			return st.ModTime()
-		}
-	}
-	return time.Time{}
 }
 
 // Spec returns what a State tells of its uplinks: their names, places and addresses. The

@@ -52,8 +52,9 @@ func wentBack(left []string) string {
 }
 
 // goBack brings back what the record says, under the lock, and returns what it leaves out
-// because the kernel cannot hold it any more. From here on the try cannot be kept. What fails leaves the record where it is, for the next who goes back; but
-// the last one takes it away, or nothing could be brought about before a reboot.
+// because the kernel cannot hold it any more. From here on the try cannot be kept. What fails
+// leaves the record where it is, for the next who goes back; but the last one takes it away,
+// or nothing could be brought about before a reboot.
 func (h *Host) goBack(stderr io.Writer, last bool) (left []string, err error) {
 	back, err := h.Root.Path(tryBackDir)
 	if err != nil {

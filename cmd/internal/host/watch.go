@@ -250,19 +250,12 @@ func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 
 // readInEffect reads inEffectFile if it is another than before, and says whether it is.
 func (w *watcher) readInEffect() (fresh bool, err error) {
-	name, err := w.Root.Path(inEffectFile)
-	if err != nil {
-		return false, err
-	}
-	info, err := os.Stat(name)
-	if err != nil {
+	info, err := w.noted()
+	if info == nil {
 		fresh, w.read, w.there, w.now = w.there, nil, false, Effective{}
-		if os.IsNotExist(err) {
-			err = nil
-		}
 		return fresh, err
 	}
-	if w.read != nil && os.SameFile(w.read, info) && w.read.ModTime().Equal(info.ModTime()) {
+	if isSame(w.read, info) {
 		return false, nil
 	}
 	w.now, w.there, err = w.Effective()
