@@ -8,29 +8,11 @@ import (
 )
 
 // replacing is a host whose first card gets its addresses from somebody else.
-const replacing = `
-[uplink.isp1]
-interface     = "eth0"
-manage        = "policy"
-dhcp          = "yes"
-default-route = true
-metric        = 100
-
-[uplink.isp1.probe]
-targets  = ["203.0.113.10", "2001:db8:ffff::10"]
-interval = 1
-timeout  = 1
-down     = 2
-up       = 3
-
-[uplink.rt2]
-interface     = "eth1"
-table         = 1
-addresses     = ["198.51.100.10/24", "2001:db8:2::10/64"]
-gateways      = ["198.51.100.1", "2001:db8:2::1"]
-default-route = true
-metric        = 2000
-`
+var replacing = strings.NewReplacer(
+	`addresses     = ["192.0.2.10/24", "2001:db8:1::10/64"]`, `manage = "policy"`,
+	`gateways      = ["192.0.2.1", "2001:db8:1::1"]`, `dhcp = "yes"`,
+	"metric        = 200\n", "metric = 2000\n",
+).Replace(probedUplinks)
 
 // TestAnAddressIsReplaced replaces the addresses of an uplink as most DHCP clients do, the old
 // one away first, and with duplicate address detection in IPv6: no verdict comes of it, and

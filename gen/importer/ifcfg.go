@@ -174,8 +174,10 @@ func (r *ifcfgReader) iface(dir, name string) {
 		}
 	}
 	l.Domains = append(l.Domains, strings.Fields(c.get("DOMAIN"))...)
-	for _, v := range slices.Concat(c.numbered("ROUTING_RULE_"), c.numbered("ROUTING_RULE6_")) {
-		r.line("rule", device, strings.Contains(v, "6_"), c.get(v), c.setting(v).at)
+	for i, f := range fib.Families {
+		for _, v := range c.numbered([]string{"ROUTING_RULE_", "ROUTING_RULE6_"}[i]) {
+			r.line("rule", device, f, c.get(v), c.setting(v).at)
+		}
 	}
 	r.rest(&l, &c)
 	*r.f.link(device, at) = l
@@ -330,11 +332,7 @@ func (f *Found) connected(link string, p netip.Prefix, table uint32, at fib.Orig
 	if table == fib.TableMain {
 		return
 	}
-	family := "-4"
-	if p.Addr().Is6() {
-		family = "-6"
-	}
-	args := []string{family, "route", "add", p.Masked().String(), "dev", link, "src", p.Addr().String(), "table", fmt.Sprint(table)}
+	args := []string{familyOption(fib.FamilyOf(p.Addr())), "route", "add", p.Masked().String(), "dev", link, "src", p.Addr().String(), "table", fmt.Sprint(table)}
 	if r, ok := f.routeOf(link, args, nil, at, text); ok {
 		f.Routes = append(f.Routes, r)
 	}
@@ -363,7 +361,10 @@ func (r *ifcfgReader) lines(file, device string) {
 		return
 	}
 	kind, _, _ := cutIfcfg(path.Base(file))
-	object, inet6 := strings.TrimRight(kind, "6-"), strings.Contains(kind, "6")
+	object, family := strings.TrimRight(kind, "6-"), fib.Inet
+	if strings.Contains(kind, "6") {
+		family = fib.Inet6
+	}
 	text := string(data)
 	if object == "route" && slices.ContainsFunc(strings.Split(text, "\n"), func(s string) bool {
 		rest, ok := strings.CutPrefix(strings.TrimSpace(s), "ADDRESS")
@@ -375,17 +376,14 @@ func (r *ifcfgReader) lines(file, device string) {
 	r.f.Files = append(r.f.Files, file)
 	for i, line := range strings.Split(text, "\n") {
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			r.line(object, device, inet6, line, fib.Origin{File: file, Line: i + 1})
+			r.line(object, device, family, line, fib.Origin{File: file, Line: i + 1})
 		}
 	}
 }
 
 // line takes one line of such a file, for the device of the file where it names none.
-func (r *ifcfgReader) line(object, device string, inet6 bool, line string, at fib.Origin) {
-	args := []string{"-4", object, "add"}
-	if inet6 {
-		args[0] = "-6"
-	}
+func (r *ifcfgReader) line(object, device string, f fib.Family, line string, at fib.Origin) {
+	args := []string{familyOption(f), object, "add"}
 	words := strings.Fields(line)
 	if object == "rule" {
 		r.f.addRule(append(args, words...), r.names, at, line)
@@ -416,6 +414,6 @@ func (r *ifcfgReader) numberedRoutes(file, device string) {
 		if m := c.get("METRIC" + n); m != "" {
 			line += " metric " + m
 		}
-		r.line("route", device, false, line+" "+c.get("OPTIONS"+n), c.setting(v).at)
+		r.line("route", device, fib.Inet, line+" "+c.get("OPTIONS"+n), c.setting(v).at)
 	}
 }

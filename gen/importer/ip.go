@@ -97,6 +97,14 @@ func parseIP(args []string, names Names) (change, error) {
 	return p.c, err
 }
 
+// familyOption is the option of ip(8) for a family.
+func familyOption(f fib.Family) string {
+	if f == fib.Inet6 {
+		return "-6"
+	}
+	return "-4"
+}
+
 // next takes the next argument, "" where there is none.
 func (p *ipArgs) next() string {
 	if len(p.args) == 0 {

@@ -252,7 +252,7 @@ func (k *keyfileReader) family(p *profile, l *Link, s section) {
 		case key == "route" || key == "routes":
 			r.route(x)
 		case key == "routing-rule":
-			k.f.addRule(append([]string{r.option(), "rule", "add"}, strings.Fields(x.value)...), k.names, x.at, x.text())
+			k.f.addRule(append([]string{familyOption(r.family), "rule", "add"}, strings.Fields(x.value)...), k.names, x.at, x.text())
 		case x.key == "dns":
 			r.dns(x)
 		case x.key == "dns-search":
@@ -286,14 +286,6 @@ type ipSection struct {
 	given  bool   // else NetworkManager chooses one
 }
 
-// option has ip(8) take the family.
-func (r *ipSection) option() string {
-	if r.family == fib.Inet6 {
-		return "-6"
-	}
-	return "-4"
-}
-
 func isListSeparator(c rune) bool { return c == ';' || c == ',' || c == ' ' }
 
 func (r *ipSection) method(x setting) {
@@ -316,7 +308,8 @@ func (r *ipSection) method(x setting) {
 		r.l.own(x)
 		return
 	}
-	r.l.learnsDefault(r.family, r.p.get(r.name, "never-default"), isTrue(r.p.get(r.name, "never-default").value))
+	never := r.p.get(r.name, "never-default")
+	r.l.learnsDefault(r.family, never, isTrue(never.value))
 	if r.table != fib.TableMain {
 		learn.Table = r.table
 	}
@@ -438,7 +431,7 @@ func (r *ipSection) route(x setting) {
 	if metric := r.metricIn(table); len(w) < 3 && metric != 0 {
 		args = append(args, "metric", fmt.Sprint(metric))
 	}
-	args = append([]string{r.option(), "route", "add"}, args...)
+	args = append([]string{familyOption(r.family), "route", "add"}, args...)
 	if device {
 		args = append(args, "dev", r.l.Name)
 	}
