@@ -407,6 +407,10 @@ func (r *ifcfgReader) numberedRoutes(file, device string) {
 		if length := cmp.Or(c.get("PREFIX"+n), c.get("NETMASK"+n)); length != "" {
 			to += "/" + length
 		}
+		if to == "" {
+			r.f.left(c.setting(v).at, c.setting(v).value, "it has no destination")
+			continue
+		}
 		line := masked(to)
 		if gw := c.get("GATEWAY" + n); gw != "" {
 			line += " via " + gw

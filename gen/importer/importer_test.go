@@ -72,7 +72,7 @@ func TestIPAsItTakesIt(t *testing.T) {
 func parse(t testing.TB, kind, text string) *Found {
 	t.Helper()
 	dir := t.TempDir()
-	name := map[string]string{"netplan": "/a.yaml", "networkd": "/a.network", "networkmanager": "/a.nmconnection", "ifcfg": "/ifcfg-a"}[kind]
+	name := map[string]string{"netplan": "/a.yaml", "networkd": "/a.network", "networkmanager": "/a.nmconnection", "ifcfg": "/ifcfg-a", "routes": "/route-a", "rules": "/rule6-a"}[kind]
 	if name == "" {
 		name = "/a"
 	}
@@ -80,7 +80,7 @@ func parse(t testing.TB, kind, text string) *Found {
 		t.Fatal(err)
 	}
 	root := rootfs.At(dir)
-	read := map[string]func(rootfs.Root, Names, ...string) (*Found, error){"interfaces": Interfaces, "netplan": Netplan, "networkd": Networkd, "script": Scripts, "networkmanager": Keyfiles, "ifcfg": Ifcfg}[kind]
+	read := map[string]func(rootfs.Root, Names, ...string) (*Found, error){"interfaces": Interfaces, "netplan": Netplan, "networkd": Networkd, "script": Scripts, "networkmanager": Keyfiles, "ifcfg": Ifcfg, "routes": Ifcfg, "rules": Ifcfg}[kind]
 	f, err := read(root, Names{"rt2": 1}, name)
 	if err != nil {
 		return nil
@@ -346,7 +346,7 @@ func TestAliasesOfAliases(t *testing.T) {
 
 // FuzzReaders wants of any input a spec that compiles, or that it is said why not.
 func FuzzReaders(f *testing.F) {
-	kinds := []string{"interfaces", "netplan", "networkd", "script", "networkmanager", "ifcfg"}
+	kinds := []string{"interfaces", "netplan", "networkd", "script", "networkmanager", "ifcfg", "routes", "rules"}
 	for i, text := range []string{
 		"iface eth0 inet static\n address 192.0.2.1/24\n gateway 192.0.2.2\n up ip rule add from 192.0.2.1 table rt2\n up ip route add default via 192.0.2.2 table rt2\n",
 		"network:\n  ethernets:\n    eth0:\n      addresses: [192.0.2.1/24]\n      routes: [{to: default, via: 192.0.2.2, table: 5}]\n      routing-policy: [{from: 192.0.2.1, table: 5}]\n",
@@ -354,6 +354,8 @@ func FuzzReaders(f *testing.F) {
 		"A=192.0.2.1\nip addr add $A/24 dev eth0\nip route add default via 192.0.2.2 table 5\nip rule add from $A fwmark 1 table 5 || true\nip -batch - <<E\nrule add to 10.0.0.0/8 prohibit\nE\n",
 		"[connection]\ninterface-name=eth0\n[ipv4]\nmethod=manual\naddress1=192.0.2.1/24,192.0.2.2\nroute1=0.0.0.0/0,192.0.2.2\nroute1_options=table=5\nrouting-rule1=priority 5 from 192.0.2.1 table 5\n",
 		"DEVICE=eth0\nIPADDR=192.0.2.1\nPREFIX=24\nGATEWAY=192.0.2.2\nIPV4_ROUTE_TABLE=5\nROUTING_RULE_1='from 192.0.2.1 table 5'\n",
+		"ADDRESS0=\nNETMASK0=255.0.0.0\nGATEWAY0=192.0.2.2\n",
+		"from 2001:db8::1 table 5\n",
 	} {
 		f.Add(uint8(i), text, false)
 		f.Add(uint8(i), text, true)

@@ -123,11 +123,12 @@ func TestIfcfg(t *testing.T) {
 				"[[uplink.eth0.route]]\nto = \"default\"\nvia = \"192.0.2.1\"\n[[uplink.eth0.rule]]\npriority = 32765\nfamily = \"ipv4\"\niif = \"eth0\"\n"},
 		"the host's gateways, DHCP that is never the default, an alias": {"-- etc/sysconfig/network\nGATEWAY=192.0.2.1\nIPV6_DEFAULTGW=fe80::1%eth0\n" +
 			dir + "ifcfg-eth0\nIPADDR=192.0.2.10\nPREFIX=24\nIPV6INIT=yes\nIPV6_AUTOCONF=yes\n" + dir + "ifcfg-eth0:0\nIPADDR=192.0.2.11\nPREFIX=24\n" +
-			dir + "ifcfg-eth1\nBOOTPROTO=dhcp\nDEFROUTE=no\nPEERROUTES=no\n" + dir + "rule-eth1\niif eth1 table 7\n" + dir + "route-eth1\ndefault via 198.51.100.1 table 7\n",
+			dir + "ifcfg-eth1\nBOOTPROTO=dhcp\nDEFROUTE=no\nPEERROUTES=no\n" + dir + "rule-eth1\niif eth1 table 7\n" + dir + "route-eth1\ndefault via 198.51.100.1 table 7\n" + dir + "route-eth0\nADDRESS0=\nGATEWAY0=\n",
 			"[uplink.eth0]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\", \"192.0.2.11/24\"]\ngateways = [\"192.0.2.1\"]\ndefault-route = true\nmetric = 100\naccept-ra = \"ipv6\"\nfrom = []\nto = []\n" +
 				"[[uplink.eth0.route]]\nto = \"default\"\nvia = \"fe80::1\"\nmetric = 100\ntable = \"main\"\n" +
 				"[uplink.eth1]\ninterface = \"eth1\"\ntable = 7\ndhcp = \"ipv4\"\n[[uplink.eth1.route]]\nto = \"default\"\nvia = \"198.51.100.1\"\n" +
 				"[[uplink.eth1.rule]]\npriority = 32765\nfamily = \"ipv4\"\niif = \"eth1\"\n" +
+				"# not carried over: /etc/sysconfig/network-scripts/route-eth0:1: ADDRESS0=: it has no destination\n" +
 				"# not carried over: /etc/sysconfig/network-scripts/ifcfg-eth1:3: PEERROUTES=no: no spec has it\n"},
 		"not brought up, ports, and what no spec has": {dir + "ifcfg-eth0\nONBOOT=no\nIPADDR=192.0.2.10\nPREFIX=24\nGATEWAY=192.0.2.1\n" +
 			dir + "ifcfg-eth1\nBRIDGE=br0\n" +
