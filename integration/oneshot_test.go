@@ -39,7 +39,7 @@ func TestOneshot(t *testing.T) {
 		c.run(command).expect(t, "a bad spec, "+command, 1, "", `uplink\.toml:4:1: .*did you mean .gateways.*1 error`+said+"\n$")
 	}
 	c.run("status").expect(t, "a bad spec, status", 1, "^rules of the host.*from all lookup main", `uplink\.toml:4:1: .*1 error; what is in effect is not known, and only the rules are shown\n$`)
-	c.run("explain", "-", "127.0.0.1").expect(t, "a bad spec, explain", 1, "is for this host", `uplink\.toml:4:1: .*1 error; no spec is in effect, and what follows is what the host has\n$`)
+	c.run("explain", "-", "127.0.0.1").expect(t, "a bad spec, explain", 1, "is for this host", `uplink\.toml:4:1: .*1 error; what is in effect is not known, and what follows is what the host has\n$`)
 	for _, args := range [][]string{{"apply", "--nonsense"}, {"apply", "x"}, {"diff", "x"}, {"down", "x"}, {"verify", "x"}, {"apply", "--wait", "-1"}} {
 		c.run(args[0], args[1:]...).expect(t, strings.Join(args, " "), 2, "", "Usage: uplinkctl "+args[0])
 	}

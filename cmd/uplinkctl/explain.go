@@ -188,7 +188,7 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 	var broken error
 	if err != nil && !errors.Is(err, spec.ErrNone) {
 		broken = err
-		was, ok, err := host.Standing(rootfs.At(q.root), broken, "no spec is in effect, and what follows is what the host has", stderr)
+		was, ok, err := host.Standing(rootfs.At(q.root), broken, "what is in effect is not known, and what follows is what the host has", stderr)
 		if err != nil {
 			return nil, err
 		}

@@ -48,6 +48,29 @@ type Link struct {
 	Own []Left
 }
 
+// addDNS adds DNS servers. networkd's port and server name and NetworkManager's zone are of
+// no address alone, which is all that a spec has: what has them is the link's own.
+func (l *Link) addDNS(at fib.Origin, words ...string) {
+	for _, w := range words {
+		a, err := netip.ParseAddr(w)
+		switch {
+		case err != nil || a.Zone() != "":
+			l.Own = append(l.Own, Left{at, "DNS server " + oneLine(w), "no address alone"})
+		case !slices.Contains(l.DNS, a):
+			l.DNS = append(l.DNS, a)
+		}
+	}
+}
+
+// addDomains adds search domains.
+func (l *Link) addDomains(words ...string) {
+	for _, w := range words {
+		if !slices.Contains(l.Domains, w) {
+			l.Domains = append(l.Domains, w)
+		}
+	}
+}
+
 // Address is an address that the source adds.
 type Address struct {
 	fib.Address

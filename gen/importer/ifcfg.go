@@ -169,11 +169,9 @@ func (r *ifcfgReader) iface(dir, name string) {
 	r.ipv4(&l, &c)
 	r.ipv6(&l, &c)
 	for _, v := range c.numbered("DNS") {
-		if a, err := netip.ParseAddr(c.get(v)); err == nil && a.Zone() == "" {
-			l.DNS = append(l.DNS, a)
-		}
+		l.addDNS(c.setting(v).at, strings.Fields(c.get(v))...)
 	}
-	l.Domains = append(l.Domains, strings.Fields(c.get("DOMAIN"))...)
+	l.addDomains(strings.Fields(c.get("DOMAIN"))...)
 	for i, f := range fib.Families {
 		for _, v := range c.numbered([]string{"ROUTING_RULE_", "ROUTING_RULE6_"}[i]) {
 			r.line("rule", device, f, c.get(v), c.setting(v).at)

@@ -413,17 +413,9 @@ func (r *ifupdown) settings(l *Link, s *stanza) {
 				l.MTU = uint32(n)
 			}
 		case "dns-nameservers", "dns-nameserver":
-			for _, w := range strings.Fields(o.value) {
-				if a, err := netip.ParseAddr(w); err == nil && a.Zone() == "" && !slices.Contains(l.DNS, a) {
-					l.DNS = append(l.DNS, a)
-				}
-			}
+			l.addDNS(o.at, strings.Fields(o.value)...)
 		case "dns-search", "dns-domain":
-			for _, w := range strings.Fields(o.value) {
-				if !slices.Contains(l.Domains, w) {
-					l.Domains = append(l.Domains, w)
-				}
-			}
+			l.addDomains(strings.Fields(o.value)...)
 		case "metric":
 			if n, err := strconv.ParseUint(o.value, 10, 32); err == nil && s.method == "dhcp" {
 				l.Learn.Metric = uint32(n)

@@ -254,13 +254,9 @@ func (k *keyfileReader) family(p *profile, l *Link, s section) {
 		case key == "routing-rule":
 			k.f.addRule(append([]string{familyOption(r.family), "rule", "add"}, strings.Fields(x.value)...), k.names, x.at, x.text())
 		case x.key == "dns":
-			r.dns(x)
+			r.l.addDNS(x.at, strings.FieldsFunc(x.value, isListSeparator)...)
 		case x.key == "dns-search":
-			for _, d := range strings.FieldsFunc(x.value, isListSeparator) {
-				if !slices.Contains(l.Domains, d) {
-					l.Domains = append(l.Domains, d)
-				}
-			}
+			l.addDomains(strings.FieldsFunc(x.value, isListSeparator)...)
 		case slices.Contains([]string{"method", "gateway", "route-table", "route-metric", "never-default"}, x.key), strings.HasSuffix(x.key, "_options"):
 		default:
 			l.own(x)
@@ -437,16 +433,5 @@ func (r *ipSection) route(x setting) {
 	}
 	if route, ok := r.f.routeOf(r.l.Name, append(args, "table", fmt.Sprint(table)), r.names, x.at, x.text()); ok {
 		r.f.Routes = append(r.f.Routes, route)
-	}
-}
-
-func (r *ipSection) dns(x setting) {
-	for _, s := range strings.FieldsFunc(x.value, isListSeparator) {
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.Zone() != "" {
-			r.l.Own = append(r.l.Own, Left{x.at, oneLine(s), "no address alone"})
-		} else if !slices.Contains(r.l.DNS, a) {
-			r.l.DNS = append(r.l.DNS, a)
-		}
 	}
 }

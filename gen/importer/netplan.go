@@ -2,7 +2,6 @@ package importer
 
 import (
 	"fmt"
-	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -247,14 +246,10 @@ func (n *netplanReader) device(kind string, d *value) {
 			n.route(name, k.at, k.text(), []string{"default", "via", k.scalar})
 		case "nameservers":
 			for _, a := range k.get("addresses").list() {
-				if addr, err := netip.ParseAddr(a.scalar); err == nil {
-					l.DNS = append(l.DNS, addr)
-				} else {
-					n.f.left(a.at, "nameservers: "+a.text(), "no address")
-				}
+				l.addDNS(a.at, a.scalar)
 			}
 			for _, s := range k.get("search").list() {
-				l.Domains = append(l.Domains, s.scalar)
+				l.addDomains(s.scalar)
 			}
 		case "routes":
 			for _, r := range k.list() {

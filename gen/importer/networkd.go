@@ -272,18 +272,12 @@ func (r *networkReader) network(x setting) {
 		if x.value == "" {
 			r.link.DNS = nil
 		}
-		for _, w := range strings.Fields(x.value) {
-			if a, err := netip.ParseAddr(w); err == nil {
-				r.link.DNS = append(r.link.DNS, a)
-			} else {
-				r.own(setting{x.key, w, x.at})
-			}
-		}
+		r.link.addDNS(x.at, strings.Fields(x.value)...)
 	case "Domains":
 		if x.value == "" {
 			r.link.Domains = nil
 		}
-		r.link.Domains = append(r.link.Domains, strings.Fields(x.value)...)
+		r.link.addDomains(strings.Fields(x.value)...)
 	case "Description":
 	case "LinkLocalAddressing":
 		r.noRA[x.key] = x.value == "ipv4" || isFalse(x.value)

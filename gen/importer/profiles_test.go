@@ -132,7 +132,7 @@ func TestIfcfg(t *testing.T) {
 				"# not carried over: /etc/sysconfig/network-scripts/ifcfg-eth1:3: PEERROUTES=no: no spec has it\n"},
 		"not brought up, ports, and what no spec has": {dir + "ifcfg-eth0\nONBOOT=no\nIPADDR=192.0.2.10\nPREFIX=24\nGATEWAY=192.0.2.1\n" +
 			dir + "ifcfg-eth1\nBRIDGE=br0\n" +
-			dir + "ifcfg-br0\nTYPE=Bridge\nIPADDR=198.51.100.10\nGATEWAY=198.51.100.1\nSTP=off\nIPADDR1=$(hostname -i)\n" +
+			dir + "ifcfg-br0\nTYPE=Bridge\nIPADDR=198.51.100.10\nGATEWAY=198.51.100.1\nSTP=off\nIPADDR1=$(hostname -i)\nDNS1=fe80::1%br0\n" +
 			dir + "route-br0\n203.0.113.0/24 via 198.51.100.7 realms 5\n203.0.113.0/24 via\n",
 			"[uplink.br0]\ninterface = \"br0\"\naddresses = [\"198.51.100.10/24\"]\ngateways = [\"198.51.100.1\"]\ndefault-route = true\nmetric = 100\nfrom = []\nto = []\n" +
 				"[[uplink.br0.route]]\nto = \"203.0.113.0/24\"\nvia = \"198.51.100.7\"\ntable = \"main\"\n" +
@@ -141,6 +141,7 @@ func TestIfcfg(t *testing.T) {
 				"# not carried over: /etc/sysconfig/network-scripts/route-br0:2: 203.0.113.0/24 via: \"\" is not understood\n" +
 				"# not carried over: /etc/sysconfig/network-scripts/ifcfg-eth0:1: ifcfg-eth0: it is not brought up by itself: ONBOOT=no\n" +
 				"# not carried over: /etc/sysconfig/network-scripts/ifcfg-br0:1: TYPE=Bridge: a spec makes no links\n" +
+				"# not carried over: /etc/sysconfig/network-scripts/ifcfg-br0:6: DNS server fe80::1%br0: no address alone\n" +
 				"# not carried over: /etc/sysconfig/network-scripts/ifcfg-br0:4: STP=off: no spec has it\n"},
 	} {
 		if got := imported(t, Ifcfg, Options{Manage: ByLink}, c.files); got != c.want {
