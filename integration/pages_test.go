@@ -189,9 +189,10 @@ func commandsOf(text string) (list []string) {
 	return list
 }
 
-// steady is a text without what the kernel decides when it likes: whether a gateway
-// that answers has been asked lately.
+// steady is a text without the time, and without what the kernel decides when it likes:
+// whether a gateway that answers has been asked lately.
 func steady(text string) string {
+	text = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`).ReplaceAllString(text, "?")
 	return regexp.MustCompile(`(?m)^(  gateways .*) (unknown|reachable|stale|delay|probe)`).ReplaceAllString(inOrder(text), "$1 ?")
 }
 

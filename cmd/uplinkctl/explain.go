@@ -181,6 +181,7 @@ func (q *question) addresses(words []string) error {
 
 // answer finds the packet's way.
 func (q *question) answer(stderr io.Writer) (*explanation, error) {
+	root := rootfs.At(q.root)
 	s, state, err := run.Check(q.root)
 	if err != nil && q.offline {
 		return nil, err
@@ -188,7 +189,7 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 	var broken error
 	if err != nil && !errors.Is(err, spec.ErrNone) {
 		broken = err
-		was, ok, err := host.Standing(rootfs.At(q.root), broken, "what is in effect is not known, and what follows is what the host has", stderr)
+		was, ok, err := host.Standing(root, broken, "what is in effect is not known, and what follows is what the host has", stderr)
 		if err != nil {
 			return nil, err
 		}
@@ -205,10 +206,9 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 		return e, nil
 	}
 	if s != nil && broken == nil {
-		root := rootfs.At(q.root)
 		state = run.Lay(root, cmp.Or(gen.ReadCommandLine(root).Backend, s.Backend), state)
 	}
-	h, err := openLookup(state)
+	h, err := openLookup(root, state)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 	}
 	e := newExplanation(q.packet, h.host, state)
 	e.owners, e.broken = h.owners, broken
-	e.waiting = h.concerned(e, q.src, state)
+	e.waiting, e.dead = h.concerned(e, q.src, state), h.deadOf(e, q.src, state.Failover.Table)
 	return e, h.ask(e)
 }
 

@@ -11,8 +11,10 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/rtnl"
+	"github.com/uplink-generator/uplink-generator/cmd/internal/host"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
 // lookupHost is the running kernel as gen/lookup takes it, with the origin in the spec
@@ -23,9 +25,10 @@ type lookupHost struct {
 	owners  map[any]uint8     // *fib.Rule or *fib.Route → the protocol number of its owner
 	devices map[string]string // interface by link of the State
 	waiting []apply.Waiting
+	dead    []host.Dead
 }
 
-func openLookup(state fib.State) (*lookupHost, error) {
+func openLookup(root rootfs.Root, state fib.State) (*lookupHost, error) {
 	kernel, err := rtnl.New()
 	if err != nil {
 		return nil, err
@@ -33,7 +36,7 @@ func openLookup(state fib.State) (*lookupHost, error) {
 	h := &lookupHost{kernel: kernel, owners: map[any]uint8{}, devices: map[string]string{}}
 	have, err := kernel.Observe(apply.Scope{Foreign: true, Local: true})
 	if err == nil {
-		err = h.fill(have, state)
+		err = h.fill(have, state, root)
 	}
 	if err != nil {
 		kernel.Close()
@@ -42,10 +45,15 @@ func openLookup(state fib.State) (*lookupHost, error) {
 	return h, nil
 }
 
-func (h *lookupHost) fill(have apply.Snapshot, state fib.State) error {
+func (h *lookupHost) fill(have apply.Snapshot, state fib.State, root rootfs.Root) error {
 	hw := rtnl.Hardware{}
-	want, err := apply.Resolve(state, have, hw)
+	on := host.Host{Applier: apply.Applier{Kernel: h.kernel, Hardware: hw}, Root: root}
+	on.LearnDead()
+	want, err := on.Resolve(state, have)
 	if err != nil {
+		return err
+	}
+	if h.dead, err = on.DeadUplinks(state); err != nil {
 		return err
 	}
 	h.waiting = want.Later.Links
@@ -113,6 +121,27 @@ func (h *lookupHost) routes(have []apply.Route, want []fib.Route) {
 		h.host.Routes[i] = r.Route
 		h.owners[&h.host.Routes[i]] = r.Protocol
 	}
+}
+
+// deadOf returns the dead uplinks that have to do with a packet: the one that it is from,
+// those whose tables were asked, and where the way around was, all of the family.
+func (h *lookupHost) deadOf(e *explanation, src string, failover uint32) (list []string) {
+	tables := map[string]bool{src: true}
+	around := false
+	for _, r := range []*lookup.Result{&e.result, e.result.Final()} {
+		for _, s := range r.Steps {
+			if s.Outcome != lookup.NoMatch && s.Rule.Action == fib.Lookup {
+				tables[e.table(s.Rule.Table)] = true
+				around = around || s.Rule.Table == failover
+			}
+		}
+	}
+	for _, d := range h.dead {
+		if d.Family == fib.FamilyOf(e.result.Packet.To) && (around || tables[d.Uplink]) {
+			list = append(list, d.String())
+		}
+	}
+	return list
 }
 
 func (h *lookupHost) device(link string) string { return h.devices[link] }

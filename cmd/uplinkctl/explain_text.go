@@ -21,6 +21,7 @@ type explanation struct {
 	agrees bool
 
 	waiting []apply.Waiting // uplinks that have to do with the packet
+	dead    []string        // likewise, in words
 	broken  error           // what is wrong with the spec: the rest is of the one in effect, if any is
 }
 
@@ -171,6 +172,9 @@ func (e *explanation) text(out io.Writer, all bool) error {
 	}
 	for _, o := range r.Others {
 		w.items("  or ", plain, words(e.way(apply.Way(o)))...)
+	}
+	for _, d := range e.dead {
+		w.say("%s", d)
 	}
 	e.notEvaluated(w, r)
 	switch {
@@ -345,12 +349,13 @@ type jsonExplanation struct {
 	Again  *jsonResult `json:"again,omitempty"`
 	Kernel *jsonWay    `json:"kernel,omitempty"`
 	Agrees *bool       `json:"agrees,omitempty"`
+	Dead   []string    `json:"dead,omitempty"`
 	OK     bool        `json:"ok"`
 	Broken string      `json:"spec-error,omitempty"`
 }
 
 func (e *explanation) json(w io.Writer) error {
-	out := jsonExplanation{Version: 1, jsonResult: e.jsonResult(&e.result), OK: e.ok()}
+	out := jsonExplanation{Version: 1, jsonResult: e.jsonResult(&e.result), Dead: e.dead, OK: e.ok()}
 	if e.result.Again != nil {
 		again := e.jsonResult(e.result.Again)
 		out.Again = &again

@@ -192,7 +192,7 @@ func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, 
 			h.unlock = func() {}
 			return s, err
 		}
-		h.learnDead()
+		h.LearnDead()
 		after, err := h.noted()
 		if err != nil {
 			return s, err

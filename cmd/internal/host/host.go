@@ -76,7 +76,7 @@ func open(ctx context.Context, root string, lock bool) (*Host, error) {
 		return nil, err
 	}
 	h.Kernel, h.Hardware = h.kernel, rtnl.Hardware{}
-	h.learnDead()
+	h.LearnDead()
 	if units.NetworkdRuns() {
 		version, _ := units.DetectVersion(h.Root)
 		h.AwaitsLinks, h.WholeWays = version.AwaitsLinks(), true
@@ -84,9 +84,9 @@ func open(ctx context.Context, root string, lock bool) (*Host, error) {
 	return h, nil
 }
 
-// learnDead reads which uplinks are dead: what watch has brought about because of it is to
-// stay. Where it cannot be read, watch will say so.
-func (h *Host) learnDead() {
+// LearnDead reads which uplinks are dead: what watch has brought about because of it is part
+// of what Resolve gives, and is to stay. Where it cannot be read, watch will say so.
+func (h *Host) LearnDead() {
 	known, _ := h.knownHealth()
 	h.Dead = dead(known)
 }
