@@ -35,6 +35,7 @@ func linkSetting(hw Hardware, link, name string) string {
 type Resolved struct {
 	Links     []ResolvedLink
 	Addresses []fib.Address
+	Held      []fib.Address // that others bring, whether they are there or not
 	Routes    []fib.Route
 	Rules     []fib.Rule
 	Tables    []fib.Table
@@ -135,7 +136,7 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 	r := Resolved{Tables: s.Tables, Routes: make([]fib.Route, 0, len(s.Routes)), Rules: make([]fib.Rule, 0, len(s.Rules))}
 	links, lacks, inet6 := have.Links, lacking(s, have), withInet6(s)
-	device := map[string]string{} // of a link of the State, if there is one
+	device, lacking := map[string]string{}, map[string]bool{} // of a link of the State, if there is one
 	ready := readiness{all: map[string]bool{"": true}, inet6Off: map[string]bool{}}
 	byName := make(map[string]*Link, len(links))
 	for i := range links {
@@ -179,7 +180,7 @@ func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 		if a, lacksOne := lacks[l.Name]; lacksOne && why == "" {
 			why = "does not have the address " + a.String()
 			if !l.Learn.Takes(a) {
-				lack = a
+				lack, lacking[l.Name] = a, true
 			}
 		}
 		if l.Networkd {
@@ -207,6 +208,12 @@ func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 		}
 		if a.Link = device[a.Link]; a.Link != "" {
 			*to = append(*to, a)
+		}
+	}
+	for _, a := range s.Held {
+		if ready.has(a.Link, a.Family()) || lacking[a.Link] {
+			a.Link = device[a.Link]
+			r.Held = append(r.Held, a)
 		}
 	}
 	for _, e := range s.Routes {

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -136,9 +137,10 @@ func (v *Verification) addresses(want Resolved, have Snapshot) {
 		addr   netip.Addr
 	}
 	there, named := map[place]*Address{}, map[place]bool{}
+	anywhere := map[netip.Addr]*Address{}
 	for i := range have.Addresses {
 		a := &have.Addresses[i]
-		there[place{a.Link, a.Prefix.Addr()}] = a
+		there[place{a.Link, a.Prefix.Addr()}], anywhere[a.Prefix.Addr()] = a, a
 	}
 	uplink := make(map[string]string, len(want.Links))
 	for _, l := range want.Links {
@@ -151,11 +153,19 @@ func (v *Verification) addresses(want Resolved, have Snapshot) {
 			v.Missing = append(v.Missing, Missing{Uplink: uplink[w.Link], Device: w.Link, Address: w.Prefix, Duplicate: a != nil})
 		}
 	}
+	// Others may give an address to a link of their own, as hosts do that announce theirs.
+	for _, w := range want.Held {
+		at := place{w.Link, w.Prefix.Addr()}
+		named[at] = true
+		if a := cmp.Or(there[at], anywhere[at.addr]); a == nil || a.Duplicate {
+			v.Missing = append(v.Missing, Missing{Uplink: uplink[w.Link], Device: w.Link, Address: w.Prefix, Duplicate: a != nil, Others: true})
+		}
+	}
 	for _, w := range want.Later.Links {
-		if a := w.Lacks; a.IsValid() {
-			v.Missing = append(v.Missing, Missing{Uplink: w.Name, Device: w.Device, Address: netip.PrefixFrom(a, a.BitLen()), Others: true})
-		} else {
+		if a := w.Lacks; !a.IsValid() {
 			v.Waiting = append(v.Waiting, w)
+		} else if !named[place{w.Device, a}] {
+			v.Missing = append(v.Missing, Missing{Uplink: w.Name, Device: w.Device, Address: netip.PrefixFrom(a, a.BitLen()), Others: true})
 		}
 	}
 	for _, l := range want.Links {

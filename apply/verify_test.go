@@ -117,6 +117,8 @@ func TestMissingAddresses(t *testing.T) {
 // verify counts it, but not while the link itself is not ready.
 func TestAddressThatOthersHaveToBring(t *testing.T) {
 	policy := strings.ReplaceAll(recipe, "table ", "manage = \"policy\"\ntable ")
+	further := strings.ReplaceAll(policy, "\"198.51.100.10/24\"", "\"198.51.100.10/24\", \"198.51.100.11/24\", \"203.0.113.5/32\"")
+	const theirs = "who has the link (netplan, NetworkManager, ifupdown …) has to bring it"
 	six := strings.ReplaceAll(policy, "\"198.51.100.10/24\"", "\"198.51.100.10/24\", \"2001:db8:2::10/64\"")
 	for name, tt := range map[string]struct {
 		spec             string
@@ -124,7 +126,7 @@ func TestAddressThatOthersHaveToBring(t *testing.T) {
 		missing, waiting string
 	}{
 		"all is there": {spec: policy},
-		"it is gone":   {spec: policy, alter: without("198.51.100.10"), missing: "rt2: card1 does not have 198.51.100.10: who has the link (netplan, NetworkManager, ifupdown …) has to bring it"},
+		"it is gone":   {spec: policy, alter: without("198.51.100.10"), missing: "rt2: card1 does not have 198.51.100.10: " + theirs},
 		"the link is down": {spec: policy, waiting: "uplink rt2: card1 is down", alter: func(k *kerneltest.Fake) {
 			without("198.51.100.10")(k)
 			k.Links[2].Up, k.Links[2].Carrier = false, false
@@ -136,7 +138,15 @@ func TestAddressThatOthersHaveToBring(t *testing.T) {
 		"an IPv6 one is tentative": {spec: six, alter: func(k *kerneltest.Fake) {
 			k.Addresses = append(k.Addresses, apply.Address{Address: fib.Address{Link: "card1", Prefix: netip.MustParsePrefix("2001:db8:2::10/64")}, Tentative: true})
 		}},
-		"an IPv6 one is gone": {spec: six, missing: "rt2: card1 does not have 2001:db8:2::10: who has the link (netplan, NetworkManager, ifupdown …) has to bring it"},
+		"an IPv6 one is gone": {spec: six, missing: "rt2: card1 does not have 2001:db8:2::10: " + theirs},
+		// No route has these as its source, and nothing waits for them.
+		"further ones are gone": {spec: further, missing: "rt2: card1 does not have 198.51.100.11: " + theirs + "\nrt2: card1 does not have 203.0.113.5: " + theirs},
+		"all are gone": {spec: further, alter: without("198.51.100.10"), missing: "rt2: card1 does not have 198.51.100.10: " + theirs +
+			"\nrt2: card1 does not have 198.51.100.11: " + theirs + "\nrt2: card1 does not have 203.0.113.5: " + theirs},
+		"one is on a link of their own, one another host's": {spec: further, missing: "rt2: card1 cannot use 198.51.100.11/24: another host has this address (duplicate address detection has failed)", alter: func(k *kerneltest.Fake) {
+			k.Addresses = append(k.Addresses, apply.Address{Address: fib.Address{Link: "lo", Prefix: netip.MustParsePrefix("203.0.113.5/32")}},
+				apply.Address{Address: fib.Address{Link: "card1", Prefix: netip.MustParsePrefix("198.51.100.11/24")}, Duplicate: true})
+		}},
 	} {
 		k := kerneltest.NewFake(kerneltest.Links...)
 		a := on(k)

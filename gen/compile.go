@@ -100,9 +100,11 @@ func (c *compiler) uplink(u *spec.Uplink) {
 		}
 	}
 	for i, p := range u.Addresses {
-		if !u.PolicyOnly {
-			c.state.Addresses = append(c.state.Addresses, fib.Address{Link: link, Prefix: p, Origin: u.Origin})
+		to := &c.state.Addresses
+		if u.PolicyOnly {
+			to = &c.state.Held
 		}
+		*to = append(*to, fib.Address{Link: link, Prefix: p, Origin: u.Origin})
 		if p.IsSingleIP() || subnets[p.Masked()] {
 			continue // no subnet of its own
 		}

@@ -168,6 +168,16 @@ func TestVerifyOfAnAddressThatItsOwnerLost(t *testing.T) {
 	c.run("reload", "--wait", "1").expect(t, "reload", 0, "", waits)
 	ip(ctx, t, l.Host, "link set eth1 down")
 	c.run("verify").expect(t, "verify of a link that is down", 0, "\nwaits  uplink rt2: eth1 is down\n", "^$")
+
+	// For one more of the same subnet nothing waits.
+	ip(ctx, t, l.Host, "link set eth1 up", "address add 198.51.100.10/24 dev eth1", "address add 2001:db8:2::10/64 dev eth1")
+	c.spec(strings.ReplaceAll(twoUplinks, `"198.51.100.10/24"`, `"198.51.100.10/24", "198.51.100.11/24"`) + "manage = \"policy\"\n")
+	c.run("reload", "--wait", "1").expect(t, "reload", 0, "", "^$")
+	c.run("verify").expect(t, "verify of a second address", 1, "\nWRONG  rt2   eth1 does not have 198.51.100.11: who has the link ", "^uplinkctl: addresses of uplinks are missing")
+	c.run("status").expect(t, "status of a second address", 1, "rt2: waits for its address .*\n  waits +eth1 does not have 198.51.100.11\n", "")
+	ip(ctx, t, l.Host, "address add 198.51.100.11/24 dev eth1")
+	c.run("verify").expect(t, "verify of both", 0, "^ok ", "^$")
+	c.run("status").expect(t, "status of both", 0, "rt2: as the spec says ", "")
 }
 
 // TestVerifyNamesHazards sets a host up to defeat a right state.

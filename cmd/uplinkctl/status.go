@@ -228,8 +228,10 @@ func newJSONStatusUplink(u *host.UplinkStatus, table func(uint32) string) jsonSt
 	for _, w := range u.Waiting {
 		j.Waiting = append(j.Waiting, w.Why)
 	}
-	if u.Unlearned != "" {
-		j.Waiting = append(j.Waiting, u.Unlearned)
+	for _, why := range []string{u.Unlearned, u.Lacks} {
+		if why != "" {
+			j.Waiting = append(j.Waiting, why)
+		}
 	}
 	for _, a := range u.Addresses {
 		j.Addresses = append(j.Addresses, jsonStatusAddress{a.Prefix.String(), string(a.Presence), newJSONStatusLease(a.Lease)})

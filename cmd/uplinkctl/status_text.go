@@ -152,6 +152,9 @@ func (s *screen) uplink(u *host.UplinkStatus, table func(uint32) string, fold bo
 	if u.Unlearned != "" {
 		s.row("waits", yellow, words(u.Unlearned)...)
 	}
+	if u.Lacks != "" {
+		s.row("waits", yellow, words(u.Lacks)...)
+	}
 	s.row("addresses", dim, commas(addressItems(u))...)
 	s.row("gateways", dim, commas(gatewayItems(u))...)
 	s.row("table", dim, item{fmt.Sprintf("%s (%d)", u.Name, u.Table), plain})

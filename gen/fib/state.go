@@ -127,6 +127,7 @@ type State struct {
 	Tables    []Table
 	Links     []Link
 	Addresses []Address
+	Held      []Address // that links with PolicyOnly are to have of others, who bring them
 	Routes    []Route
 	Rules     []Rule
 	Probes    []Probe // by uplink, then by family
@@ -273,6 +274,7 @@ func (s *State) Sort() {
 	SortStable(s.Tables, func(a, b *Table) int { return cmp.Compare(a.ID, b.ID) })
 	SortStable(s.Links, func(a, b *Link) int { return cmp.Compare(a.Name, b.Name) })
 	SortStable(s.Addresses, func(a, b *Address) int { return cmp.Compare(a.Link, b.Link) })
+	SortStable(s.Held, func(a, b *Address) int { return cmp.Compare(a.Link, b.Link) })
 	SortStable(s.Routes, (*Route).Compare)
 	SortStable(s.Rules, (*Rule).Compare)
 	for _, l := range s.Links {
@@ -299,7 +301,7 @@ func (s *State) Link(name string) (Link, bool) {
 // Clone returns a copy that shares nothing with s that LeaveToNetworkd or DropFamily change.
 func (s *State) Clone() State {
 	c := State{
-		Tables: s.Tables, Links: slices.Clone(s.Links), Addresses: slices.Clone(s.Addresses),
+		Tables: s.Tables, Links: slices.Clone(s.Links), Addresses: slices.Clone(s.Addresses), Held: slices.Clone(s.Held),
 		Routes: slices.Clone(s.Routes), Rules: slices.Clone(s.Rules), Probes: slices.Clone(s.Probes), Failover: s.Failover,
 	}
 	c.Failover.Ways = slices.Clone(s.Failover.Ways)
@@ -329,6 +331,7 @@ func (s *State) LeaveToNetworkd(has func(link string) bool) {
 		gone[""] = gone[""] || is
 	}
 	s.Addresses = Without(s.Addresses, func(a *Address) bool { return gone[a.Link] })
+	s.Held = Without(s.Held, func(a *Address) bool { return gone[a.Link] })
 	s.leaveRoutes(gone)
 	s.Rules = Without(s.Rules, func(r *Rule) bool { return gone[r.Link] })
 }
@@ -370,6 +373,7 @@ func (s *State) leaveRoutes(gone map[string]bool) {
 func (s *State) DropFamily(f Family) bool {
 	n := s.size()
 	s.Addresses = Without(s.Addresses, func(a *Address) bool { return a.Family() == f })
+	s.Held = Without(s.Held, func(a *Address) bool { return a.Family() == f })
 	s.Routes = Without(s.Routes, func(r *Route) bool { return r.Family == f })
 	s.Rules = Without(s.Rules, func(r *Rule) bool { return r.Family == f })
 	s.Probes = Without(s.Probes, func(p *Probe) bool { return p.Family == f })

@@ -65,6 +65,9 @@ func (s *State) Text() string {
 	for _, a := range s.Addresses {
 		line(x.Address("add", a))
 	}
+	for _, a := range s.Held {
+		line("# others bring " + a.Prefix.String() + " dev " + x.Device(a.Link))
+	}
 	for _, r := range s.Routes {
 		line(x.Route("add", r))
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
@@ -231,14 +232,16 @@ func (l *looker) addresses() {
 		addr   netip.Addr
 	}
 	there := make(map[key]apply.Address, len(l.have.Addresses))
-	of := map[string][]apply.Address{}
+	of, anywhere := map[string][]apply.Address{}, map[netip.Addr]apply.Address{}
 	for _, a := range l.have.Addresses {
 		there[key{a.Link, a.Prefix.Addr()}] = a
+		anywhere[a.Prefix.Addr()] = a
 		of[a.Link] = append(of[a.Link], a)
 	}
 	named := map[key]bool{}
 	for i, u := range l.spec.Uplinks {
 		s := &l.out.Uplinks[i]
+		var lacks []string
 		for _, p := range u.Addresses {
 			if p.Addr().Is6() && !l.inet6 {
 				continue
@@ -246,10 +249,20 @@ func (l *looker) addresses() {
 			k := key{s.Device.Name, p.Addr()}
 			named[k] = true
 			a, ok := there[k]
-			s.Addresses = append(s.Addresses, AddressStatus{Prefix: p, Presence: presence(a, ok, s.waits(p.Addr().Is6()))})
+			if !ok && u.PolicyOnly { // as for verify
+				a, ok = anywhere[k.addr]
+			}
+			is := presence(a, ok, s.waits(p.Addr().Is6()))
+			s.Addresses = append(s.Addresses, AddressStatus{Prefix: p, Presence: is})
+			if is == Missing && u.PolicyOnly {
+				lacks = append(lacks, k.addr.String())
+			}
 			if a.Duplicate {
 				s.Drift = append(s.Drift, Drift{Kind: Different, Text: fmt.Sprintf("%s on %s: another host has this address (duplicate address detection has failed)", p.Addr(), a.Link)})
 			}
+		}
+		if len(lacks) > 0 {
+			s.Lacks = s.Device.Name + " does not have " + strings.Join(lacks, ", ")
 		}
 	}
 	now := clock()

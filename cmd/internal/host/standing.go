@@ -53,32 +53,13 @@ func (e *Effective) Spec() *spec.Spec {
 		tables[t.Name] = t.ID
 	}
 	addresses := map[own][]netip.Prefix{}
-	for _, a := range e.State.Addresses {
+	for _, a := range slices.Concat(e.State.Addresses, e.State.Held) {
 		k := own{a.Link, a.Origin}
 		addresses[k] = append(addresses[k], a.Prefix)
-	}
-	// Where others bring the addresses, a rule has each, and a route its subnet.
-	sources, subnets := map[fib.Origin][]netip.Prefix{}, map[netip.Addr]netip.Prefix{}
-	for _, r := range e.State.Routes {
-		if r.Src.IsValid() && r.Dst.Bits() > 0 && r.Dst.Contains(r.Src) {
-			subnets[r.Src] = netip.PrefixFrom(r.Src, r.Dst.Bits())
-		}
-	}
-	for _, r := range e.State.Rules {
-		if r.From.IsSingleIP() && r.Action == fib.Lookup && !r.SuppressPrefixLength.Set {
-			p, there := subnets[r.From.Addr()]
-			if !there {
-				p = r.From
-			}
-			sources[r.Origin] = append(sources[r.Origin], p)
-		}
 	}
 	for _, l := range e.State.Links {
 		for _, n := range l.Uplinks {
 			u := spec.Uplink{Name: n.Name, Origin: n.Origin, Table: tables[n.Name], PolicyOnly: l.PolicyOnly, Addresses: addresses[own{l.Name, n.Origin}]}
-			if l.PolicyOnly {
-				u.Addresses = sources[n.Origin]
-			}
 			s.Uplinks = append(s.Uplinks, u)
 		}
 	}

@@ -61,6 +61,7 @@ type UplinkStatus struct {
 	Device    apply.Link // the zero value while there is none
 	Waiting   []apply.Waiting
 	Unlearned string // why there is no address yet of those that are to be learned; "" for none
+	Lacks     string // which addresses others have to bring, where nothing else waits for them; "" for none
 	Addresses []AddressStatus
 	Gateways  []GatewayStatus
 	Rules     []UplinkRule // by family and priority
@@ -74,7 +75,7 @@ func (u *UplinkStatus) State() UplinkState {
 	switch {
 	case len(u.Drift) > 0:
 		return Differs
-	case u.Unlearned != "" || u.waits(false):
+	case u.Unlearned != "" || u.Lacks != "" || u.waits(false):
 		return Waits
 	}
 	return InEffect
@@ -154,7 +155,7 @@ type Drift struct {
 
 // LacksAddress says whether all that it waits for is an address that others have to bring.
 func (u *UplinkStatus) LacksAddress() bool {
-	return u.waits(false) && !slices.ContainsFunc(u.Waiting, func(w apply.Waiting) bool { return !w.Inet6 && !w.Lacks.IsValid() })
+	return (u.Lacks != "" || u.waits(false)) && !slices.ContainsFunc(u.Waiting, func(w apply.Waiting) bool { return !w.Inet6 && !w.Lacks.IsValid() })
 }
 
 // LeftOut says whether what it has of a family is not waited for: IPv6 that is switched off
