@@ -100,7 +100,8 @@ func checkCommand() *command {
 				err = found.sarif(stdout)
 			default:
 				if err = nil; state {
-					fmt.Fprint(stdout, st.Text())
+					laid := laidOut(root, files, s, st)
+					fmt.Fprint(stdout, laid.Text())
 				}
 				found.text(stdout, stderr, state)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,7 +15,10 @@ import (
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
+	"github.com/uplink-generator/uplink-generator/gen"
+	"github.com/uplink-generator/uplink-generator/gen/blocks"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
@@ -148,4 +152,19 @@ func printState(usage, root string, files []string, stderr io.Writer, f func(*sp
 		return run.ExitFail
 	}
 	return run.ExitOK
+}
+
+// laidOut returns a State as the kernel would hold it: many rules in blocks, where whoever
+// brings them about can. FILEs are for no host, and get what export writes.
+func laidOut(root string, files []string, s *spec.Spec, state fib.State) fib.State {
+	if len(files) > 0 {
+		state, _ = blocks.Lay(state, blocks.Threshold)
+		return state
+	}
+	at := rootfs.At(root)
+	backend := cmp.Or(gen.ReadCommandLine(at).Backend, s.Backend)
+	if backend == spec.Auto && !at.IsHost() {
+		backend = spec.Networkd // that it does not run here says nothing of an image
+	}
+	return run.Lay(at, backend, state)
 }

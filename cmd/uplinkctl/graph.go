@@ -36,8 +36,9 @@ func graphCommand() *command {
 		name: "graph", usage: graphUsage, files: true,
 		flags: func(f *flag.FlagSet) { rootOption(f, &root) },
 		run: func(files []string, stdout, stderr io.Writer) int {
-			return printState(graphUsage, root, files, stderr, func(_ *spec.Spec, state *fib.State) error {
-				_, err := io.WriteString(stdout, drawState(state))
+			return printState(graphUsage, root, files, stderr, func(s *spec.Spec, state *fib.State) error {
+				laid := laidOut(root, files, s, *state)
+				_, err := io.WriteString(stdout, drawState(&laid))
 				return err
 			})
 		},
