@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/uplink-generator/uplink-generator/apply"
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -177,16 +179,48 @@ func TestStartTime(t *testing.T) {
 	}
 }
 
+// TestTheDeadlineIsByTheMonotonicClock reads the clock itself: by that of the day it would be
+// the same for both ends of a try, until somebody sets it.
 func TestTheDeadlineIsByTheMonotonicClock(t *testing.T) {
 	dir := t.TempDir()
+	before := uptime(t)
 	if err := writeProgress(dir, time.Minute, true); err != nil {
 		t.Fatal(err)
 	}
+	after := uptime(t)
 	var p progress
 	if err := readJSON(filepath.Join(dir, progressFile), &p); err != nil {
 		t.Fatal(err)
 	}
+	if at := time.Duration(p.Deadline) - time.Minute; at < before || at > after {
+		t.Errorf("the deadline is a minute after %v, and was written between %v and %v after the boot", at, before, after)
+	}
 	if left := p.left(); left > time.Minute || left < 59*time.Second || !p.InEffect || p.PID != os.Getpid() || p.Started != startTime(p.PID) {
 		t.Errorf("%v %+v", left, p)
+	}
+}
+
+// uptime reads CLOCK_MONOTONIC.
+func uptime(t *testing.T) time.Duration {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(now.Nano())
+}
+
+// TestLeasesAreDatedByTheClockOfTheKernel: an address says how long after the boot it came, and
+// only what is shown is by the time of the day.
+func TestLeasesAreDatedByTheClockOfTheKernel(t *testing.T) {
+	before := uptime(t)
+	now := clock()
+	if after := uptime(t); now.uptime < before || now.uptime > after {
+		t.Errorf("%v, between %v and %v after the boot", now.uptime, before, after)
+	}
+	const age = 3 * time.Second
+	lease := now.lease(apply.Address{Since: now.uptime - age})
+	if have := now.wall.Sub(lease.Since); have != age {
+		t.Errorf("there for %v, want %v", have, age)
 	}
 }
