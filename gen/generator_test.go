@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
@@ -202,10 +203,7 @@ func TestLogOfAnErrorThatIsNoSpecs(t *testing.T) {
 // TestUnitNames holds names of units against systemd's own tool.
 func TestUnitNames(t *testing.T) {
 	t.Parallel()
-	tool, err := exec.LookPath("systemd-escape")
-	if err != nil {
-		t.Skip(err)
-	}
+	tool := need.Program(t, "systemd-escape")
 	for _, dev := range []string{"eth0", "en-p1", "eth0.100", "br_lan", "wg@x", ".x", "a+b~c", `x\y`, "ünï", "-", "a..b"} {
 		out, err := exec.Command(tool, "--path", "--suffix=device", "/sys/subsystem/net/devices/"+dev).Output()
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
@@ -63,7 +64,7 @@ func run(ctx context.Context, t *testing.T, program string, args ...string) (std
 // require skips the test on a machine that cannot run it.
 func require(t *testing.T, needs ...lab.Need) {
 	t.Helper()
-	labtest.Need(t, lab.Require(needs...))
+	need.Nil(t, lab.Require(needs...))
 }
 
 // open makes a lab that lasts as long as the test, and a context for it.

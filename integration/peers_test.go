@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
@@ -14,9 +15,7 @@ import (
 
 // TestWhatNetplanTakes asks netplan's own generator what it makes of rules.
 func TestWhatNetplanTakes(t *testing.T) {
-	if _, err := exec.LookPath("netplan"); err != nil {
-		t.Skip("NOT TESTED: there is no netplan here")
-	}
+	need.Program(t, "netplan")
 	const card = "network:\n  version: 2\n  ethernets:\n    eth1:\n      addresses: [198.51.100.10/24]\n      routes:\n      - {to: default, via: 198.51.100.1, table: 1}\n      routing-policy:\n      - "
 	for _, c := range []struct{ name, rule, refused, has, lacks string }{
 		{name: "the recipe", rule: "{from: 198.51.100.10, table: 1}", has: "[RoutingPolicyRule]\nFrom=198.51.100.10\nTable=1\n", lacks: "Priority="},

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
@@ -361,9 +362,7 @@ func TestWhileATryIsPending(t *testing.T) {
 func TestTryOnATerminal(t *testing.T) {
 	t.Parallel()
 	require(t)
-	if _, err := exec.LookPath("script"); err != nil {
-		t.Skip("NOT TESTED: there is no script(1) here")
-	}
+	need.Program(t, "script")
 	for name, test := range map[string]struct {
 		typed string
 		code  int

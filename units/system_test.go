@@ -2,6 +2,8 @@ package units_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
 var placeholder = regexp.MustCompile(`@[a-z]+@`)
@@ -65,14 +69,11 @@ func TestServicesAreConfined(t *testing.T) {
 			t.Errorf("%s: the sandbox is not that of the others", name)
 		}
 		t.Run(name, func(t *testing.T) {
-			analyze, err := exec.LookPath("systemd-analyze")
-			if err != nil {
-				t.Skip("NOT TESTED: there is no systemd-analyze")
-			}
+			analyze := need.Program(t, "systemd-analyze")
 			// An instance is no file: it reads the template.
 			out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", "--threshold="+strconv.Itoa(most), filepath.Join(dir, name)).CombinedOutput()
 			if bytes.Contains(out, []byte("unrecognized option")) {
-				t.Skip("NOT TESTED: systemd-analyze before 250 cannot look at a file")
+				need.Nil(t, errors.New("systemd-analyze before 250 cannot look at a file"))
 			}
 			if err != nil {
 				t.Errorf("%v:\n%s", err, out)
@@ -83,10 +84,7 @@ func TestServicesAreConfined(t *testing.T) {
 
 // TestSystemdTakesTheUnitFilesWithoutAWord has the unit files read as they are installed.
 func TestSystemdTakesTheUnitFilesWithoutAWord(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("NOT TESTED: there is no systemd-analyze")
-	}
+	analyze := need.Program(t, "systemd-analyze")
 	dir, paths := installUnits(t)
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
@@ -103,10 +101,7 @@ func TestSystemdTakesTheUnitFilesWithoutAWord(t *testing.T) {
 // TestVarOnTheNetwork wants no service of ours, installed or hooked in, to wait for /var before
 // the network is online: systemd breaks such a circle by leaving out a unit, often networkd.
 func TestVarOnTheNetwork(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("NOT TESTED: there is no systemd-analyze")
-	}
+	analyze := need.Program(t, "systemd-analyze")
 	dir, paths := installUnits(t)
 	link := func(unit, wants string) {
 		t.Helper()
@@ -142,7 +137,7 @@ func TestVarOnTheNetwork(t *testing.T) {
 		return string(out)
 	}
 	if out := verify(); strings.Contains(out, "cycle") {
-		t.Skipf("NOT TESTED: without a unit of ours there is a circle:\n%s", out)
+		need.Nil(t, fmt.Errorf("without a unit of ours there is a circle:\n%s", out))
 	}
 	for _, p := range paths {
 		if name := filepath.Base(p); strings.HasSuffix(name, ".service") && !strings.Contains(name, "@") {
@@ -177,10 +172,7 @@ func TestRenderingComesAfterWhoWritesNetworkFiles(t *testing.T) {
 // TestOnePackageIsStagedInAFolderOfItsOwn asks make what it would do: what is staged is
 // removed first.
 func TestOnePackageIsStagedInAFolderOfItsOwn(t *testing.T) {
-	path, err := exec.LookPath("make")
-	if err != nil {
-		t.Skip("NOT TESTED: there is no make")
-	}
+	path := need.Program(t, "make")
 	for argument, want := range map[string]string{
 		"GOARCH=s390x": "rm -rf dist/build/s390x/tree dist/build/s390x/deb\n",
 		"GOARCH=":      "GOARCH is empty: name an architecture, as in GOARCH=s390x",

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
 // Content of ours and of others.
@@ -350,9 +352,7 @@ func TestTwoWritersAtOnceEndInOneConsistentTree(t *testing.T) {
 // inMountNamespace calls f where mounts are its own. f must not end the test.
 func inMountNamespace(t *testing.T, f func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("NOT TESTED: a mount namespace needs root")
-	}
+	need.Root(t)
 	done := make(chan error, 1)
 	go func() {
 		// Never unlocked: the thread ends with the goroutine, and the namespace with it.
@@ -369,7 +369,7 @@ func inMountNamespace(t *testing.T, f func()) {
 		done <- nil
 	}()
 	if err := <-done; err != nil {
-		t.Skipf("NOT TESTED: no mount namespace here: %v", err)
+		need.Nil(t, fmt.Errorf("a mount namespace: %w", err))
 	}
 }
 

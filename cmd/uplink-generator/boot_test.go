@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
 // build builds a program as it is shipped.
@@ -45,11 +48,9 @@ exec "$@"
 `
 
 func TestTheGeneratorWritesNowhereButIntoItsFirstDirectory(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("NOT TESTED: a mount namespace needs root")
-	}
+	need.Root(t)
 	if out, err := exec.Command("unshare", "-m", "true").CombinedOutput(); err != nil {
-		t.Skipf("NOT TESTED: no mount namespace here: %v: %s", err, out)
+		need.Nil(t, fmt.Errorf("a mount namespace: %w: %s", err, out))
 	}
 	dir := t.TempDir()
 	program := build(t, dir)

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
 // shells say what each offers for a command line, whose last word is being written.
@@ -163,9 +165,7 @@ func TestShellsComplete(t *testing.T) {
 	for name, ask := range shells {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := exec.LookPath(name); err != nil {
-				t.Skipf("NOT TESTED: there is no %s here", name)
-			}
+			need.Program(t, name)
 			var lines []string
 			for _, c := range cases {
 				lines = append(lines, c.line)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
 // exampleSpecs returns the specs of integration/examples by name.
@@ -119,11 +119,12 @@ func TestExportedScriptReachesTheSame(t *testing.T) {
 					t.Errorf("without the variables: %v, %s", err, out)
 				}
 			}
-			if _, err := exec.LookPath("shellcheck"); err == nil {
+			t.Run("shellcheck", func(t *testing.T) {
+				need.Program(t, "shellcheck")
 				if out, err := fed.Run(script, "shellcheck", "-s", "sh", "-e", "SC2086", "-"); err != nil {
 					t.Errorf("%v\n%s", err, out)
 				}
-			}
+			})
 			t.Run("JSON", func(t *testing.T) { sameAsTheKernel(t, fed, output(t, "export", "--format", "json", file)) })
 		})
 	}

@@ -10,14 +10,13 @@ import (
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
+	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
 // TestGraphvizTakesTheGraph draws each example with the real dot(1).
 func TestGraphvizTakesTheGraph(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("dot"); err != nil {
-		t.Skip("NOT TESTED: there is no dot here (graphviz)")
-	}
+	need.Program(t, "dot", "graphviz")
 	for name, file := range exampleSpecs(t) {
 		graph := output(t, "graph", file)
 		if again := output(t, "graph", file); again != graph {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 	"github.com/uplink-generator/uplink-generator/gen/check"
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
@@ -336,9 +337,7 @@ func TestThePagesRenderWithoutAWarning(t *testing.T) {
 	for _, page := range []string{controlPage, generatorPage, specPage} {
 		for _, r := range renderers {
 			t.Run(r[0]+"/"+filepath.Base(page), func(t *testing.T) {
-				if _, err := exec.LookPath(r[0]); err != nil {
-					t.Skipf("NOT TESTED: there is no %s here", r[0])
-				}
+				need.Program(t, r[0])
 				cmd := exec.Command(r[0], append(r[1:len(r):len(r)], page)...)
 				cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MANROFFOPT=", "MANROFFSEQ=")
 				var stdout, stderr bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
@@ -66,13 +67,7 @@ iface eth2 inet6 static
 // TestInterfacesAreWhatIfupWouldRun has Debian's ifup(8) say which commands it would run:
 // those imported as a script are the same State as the file imported.
 func TestInterfacesAreWhatIfupWouldRun(t *testing.T) {
-	ifup, err := exec.LookPath("ifup")
-	if err != nil && os.Getenv("CI") != "" {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Skip("NOT TESTED: Debian's ifupdown is not here; `apt-get download ifupdown`, `dpkg -x` and PATH suffice: ", err)
-	}
+	ifup := need.Program(t, "ifup", "Debian's ifupdown: `apt-get download ifupdown`, `dpkg -x` and PATH suffice")
 	dir := t.TempDir()
 	file, script := filepath.Join(dir, "interfaces"), filepath.Join(dir, "script")
 	if err := os.WriteFile(file, []byte(interfacesText), 0o600); err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
@@ -117,13 +118,7 @@ var netplanYAML = map[string]string{
 // TestNetplanIsWhatNetplanMakesOfIt has netplan itself make .network files of its YAML:
 // those imported are the same State as the YAML imported.
 func TestNetplanIsWhatNetplanMakesOfIt(t *testing.T) {
-	netplan, err := exec.LookPath("netplan")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("NOT TESTED: netplan.io is not here: ", err)
-	}
+	netplan := need.Program(t, "netplan", "netplan.io")
 	for name, text := range netplanYAML {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

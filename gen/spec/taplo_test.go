@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
 // TestTaploTakesTheSchema has the tool behind editors' TOML support read it: what it marks
@@ -13,13 +15,7 @@ import (
 // on the example that has all there is; TestSchemaTakesTheExamples reads the others.
 func TestTaploTakesTheSchema(t *testing.T) {
 	t.Parallel()
-	taplo, err := exec.LookPath("taplo")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("taplo is not here: npm install @taplo/cli")
-		}
-		t.Skip("SKIPPED: taplo is not here: npm install -g @taplo/cli")
-	}
+	taplo := need.Program(t, "taplo", "npm install -g @taplo/cli")
 	reference, err := os.ReadFile("../../integration/examples/reference/root/etc/uplink/uplink.toml")
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 )
@@ -52,5 +53,5 @@ func installed(t *testing.T) *boot.Product {
 // require skips the test on a machine that cannot run it.
 func require(t *testing.T) {
 	t.Helper()
-	labtest.Need(t, boot.Require())
+	need.Nil(t, boot.Require())
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
@@ -60,7 +61,7 @@ type guest struct {
 // drivers, firmware, a root file system that is read-only to all, cards that come and go.
 func TestVirtualMachine(t *testing.T) {
 	t.Parallel()
-	labtest.Need(t, boot.RequireVM())
+	need.Nil(t, boot.RequireVM())
 	disk, err := boot.MakeDisk(t.Context(), boot.Config{
 		Root: boot.Root{Suite: boot.Trixie, Packages: boot.Kernel}, Product: installed(t), Enable: []string{networkd},
 		Files: map[string]boot.File{

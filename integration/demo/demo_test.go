@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
 // TestTheREADMEShowsTheDemo holds the session that is recorded there equal to a real one.
 func TestTheREADMEShowsTheDemo(t *testing.T) {
-	labtest.Need(t, lab.Require(lab.NeedNetworkd))
+	need.Nil(t, lab.Require(lab.NeedNetworkd))
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin+"/", ".", "../../cmd/uplinkctl").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
@@ -69,7 +70,7 @@ func countMounts() int {
 // require skips the test on a machine without what a lab needs.
 func require(t *testing.T, needs ...lab.Need) {
 	t.Helper()
-	labtest.Need(t, lab.Require(needs...))
+	need.Nil(t, lab.Require(needs...))
 }
 
 // open makes a lab that lasts as long as the test, and a context for it.

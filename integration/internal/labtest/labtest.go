@@ -59,19 +59,6 @@ func (s Suite) Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Need skips the test where err says that this machine cannot run it. Where CI is set it
-// fails instead: a test that is skipped there is one that nobody runs.
-func Need(t *testing.T, err error) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("CI") != "":
-		t.Fatal(err)
-	default:
-		t.Skip("NOT TESTED: ", err)
-	}
-}
-
 // Open makes a lab that lasts as long as the test, and a context for it that ends when
 // limit is over.
 func Open(t *testing.T, limit time.Duration, opts lab.Options) (context.Context, *lab.Lab) {
