@@ -72,7 +72,7 @@ func TestNoPackageKnowsWhatItMustNot(t *testing.T) {
 		{"./gen", []string{module + "/gen/importer"}, nil},
 		{"./gen/importer/...", []string{module + "/gen/lookup", module + "/gen/check"}, nil},
 		{"./units/...", []string{module + "/gen", module + "/apply", module + "/cmd", module + "/integration", netlink, dbus, sdDBus, toml}, []string{module + "/gen/fib", module + "/gen/rootfs"}},
-		{"./apply/...", []string{module + "/gen", module + "/units", module + "/cmd", module + "/integration", toml}, []string{module + "/gen/fib", module + "/gen/rootfs", module + "/gen/lookup", module + "/gen/need"}},
+		{"./apply/...", []string{module + "/gen", module + "/units", module + "/cmd", module + "/integration", toml, systemd, dbus, sdDBus}, []string{module + "/gen/fib", module + "/gen/rootfs", module + "/gen/lookup", module + "/gen/need"}},
 		{"./cmd/...", []string{module + "/integration", module + "/gen/need", "testing"}, nil},
 	}
 	for _, r := range rules {

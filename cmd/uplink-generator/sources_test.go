@@ -48,3 +48,12 @@ func TestWhatCannotRunIsLoud(t *testing.T) {
 		}
 	}
 }
+
+// TestNoFileIsTooLong: what does not fit into 500 lines is about more than one thing.
+func TestNoFileIsTooLong(t *testing.T) {
+	for name, text := range sources(t) {
+		if n := strings.Count(text, "\n"); n > 500 {
+			t.Errorf("%s has %d lines", name, n)
+		}
+	}
+}
