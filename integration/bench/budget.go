@@ -23,9 +23,6 @@ type budget struct {
 
 const (
 	mayGrow = 1.10
-	// noise is what the ratio of start-ups differs by between two machines, or two runs
-	// on one under load, where nothing has changed.
-	noise = 1.05
 
 	budgetBlocks = 5
 	budgetRounds = 40 // a block
@@ -73,7 +70,7 @@ func (b *bencher) checkBudget(ctx context.Context, name string, update bool) err
 			if try == 0 || r < have.StartUp[p] {
 				have.StartUp[p] = r
 			}
-			slow = slow || have.StartUp[p] > record.StartUp[p]*mayGrow*noise
+			slow = slow || have.StartUp[p] > record.StartUp[p]*mayGrow
 		}
 		if !slow && !update {
 			break
@@ -94,7 +91,7 @@ func (b *bencher) checkBudget(ctx context.Context, name string, update bool) err
 		v.limit("bytes of "+p, float64(have.Bytes[p]), float64(record.Bytes[p])*mayGrow, "%.0f")
 	}
 	for _, c := range list {
-		v.limit("start-up of "+c.name+" / "+nothing, have.StartUp[c.name], record.StartUp[c.name]*mayGrow*noise, "%.2f")
+		v.limit("start-up of "+c.name+" / "+nothing, have.StartUp[c.name], record.StartUp[c.name]*mayGrow, "%.2f")
 	}
 	if err := v.write(b.out); err != nil || !b.missed {
 		return err
