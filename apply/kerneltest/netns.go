@@ -119,14 +119,17 @@ func (h hardware) ask(f func() string) (answer string) {
 	return answer
 }
 
+// Driver asks the driver, in the namespace.
 func (h hardware) Driver(l apply.Link) string {
 	return h.ask(func() string { return rtnl.Hardware{}.Driver(l) })
 }
 
+// Path asks udev's database, which is that of the machine.
 func (h hardware) Path(l apply.Link) string {
 	return h.ask(func() string { return rtnl.Hardware{}.Path(l) })
 }
 
+// Sysctl reads a setting of the namespace.
 func (h hardware) Sysctl(family, link, name string) string {
 	return h.ask(func() string { return rtnl.Hardware{}.Sysctl(family, link, name) })
 }

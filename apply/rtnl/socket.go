@@ -97,6 +97,7 @@ type refusal struct {
 	text  string // in words, where the kernel has some
 }
 
+// Error says it in the kernel's words, or else what the errno means.
 func (r *refusal) Error() string {
 	if r.text != "" {
 		return r.text
@@ -104,6 +105,7 @@ func (r *refusal) Error() string {
 	return r.errno.Error()
 }
 
+// Unwrap gives the errno, for errors.Is.
 func (r *refusal) Unwrap() error { return r.errno }
 
 // parseAnswer reads an NLMSG_ERROR: nil for an acknowledgement, else a refusal.

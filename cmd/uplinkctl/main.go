@@ -70,6 +70,7 @@ type standardOutput struct {
 	err  error
 }
 
+// Write writes, and keeps the error.
 func (o *standardOutput) Write(p []byte) (int, error) {
 	n, err := o.file.Write(p)
 	o.err = cmp.Or(o.err, err)

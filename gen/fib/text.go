@@ -274,6 +274,7 @@ func (w *words) object(f Family, object, verb string) {
 	w.add(object, verb)
 }
 
+// String returns the line.
 func (w *words) String() string { return w.b.String() }
 
 // destination writes a route's prefix as ip(8) prints it: a host without length.

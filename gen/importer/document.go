@@ -94,6 +94,7 @@ func (d *document) fixes(list spec.Errors) (todo []func()) {
 	return todo
 }
 
+// String returns the spec.
 func (d *document) String() string { return strings.Join(d.lines, "\n") + "\n" }
 
 // key writes `KEY = VALUE`.

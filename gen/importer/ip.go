@@ -41,6 +41,7 @@ type ipArgs struct {
 // errIP says why a command cannot be carried over.
 type errIP string
 
+// Error says why.
 func (e errIP) Error() string { return string(e) }
 
 func unknownWord(s string) error { return errIP(fmt.Sprintf("%q is not understood", s)) }

@@ -55,7 +55,7 @@ func (r Root) name() string {
 
 // Prepare returns a directory with the root, which nobody must write to. Where there
 // is none yet it is made from the Debian mirror that this computer is set up with,
-// in about 20 seconds, and kept for ever, below $UPLINK_BOOT_CACHE or else the user's
+// in about 30 seconds, and kept for ever, below $UPLINK_BOOT_CACHE or else the user's
 // cache directory: delete that to get newer packages. Several processes may ask at once.
 func Prepare(ctx context.Context, r Root) (string, error) {
 	dir, err := cacheDir()

@@ -257,7 +257,8 @@ func (v *VM) Run(ctx context.Context, name string, args ...string) (string, erro
 	return out, nil
 }
 
-// WaitBooted is [Machine.WaitBooted].
+// WaitBooted waits and returns as [Machine.WaitBooted] does, but is later to see a change, and
+// does not list the jobs that a boot hangs in.
 func (v *VM) WaitBooted(ctx context.Context) (state string, err error) {
 	const poll = time.Second // asking costs the machine much
 	for {
@@ -265,9 +266,14 @@ func (v *VM) WaitBooted(ctx context.Context) (state string, err error) {
 		switch state := strings.TrimSpace(out); state {
 		case "running", "degraded":
 			return state, nil
+		case "maintenance", "stopping":
+			return state, fmt.Errorf("the machine is %s; its console:\n%s", state, v.Console())
 		}
-		if errors.Is(err, errEnded) || ctx.Err() != nil {
-			return "", err
+		switch {
+		case errors.Is(err, errEnded):
+			return "", err // which has the console
+		case ctx.Err() != nil:
+			return "", fmt.Errorf("wait for the boot: %w; its console:\n%s", ctx.Err(), v.Console())
 		}
 		time.Sleep(poll)
 	}

@@ -244,4 +244,5 @@ func (w *words) flag(word string, holds bool) {
 	}
 }
 
+// String returns the line.
 func (w *words) String() string { return strings.Join(*w, " ") }

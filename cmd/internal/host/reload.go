@@ -164,6 +164,7 @@ func (r *reload) run(ctx context.Context, ifChanged bool) (bool, error) {
 // notRunningError says that a spec is for networkd alone, and that it is not there.
 type notRunningError struct{}
 
+// Error says what there is to do.
 func (*notRunningError) Error() string {
 	return "the files are in place, but not in effect: systemd-networkd does not run, and the spec says backend = \"networkd\"; start it with `systemctl start systemd-networkd`"
 }
