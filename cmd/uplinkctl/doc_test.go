@@ -4,11 +4,14 @@ import (
 	"flag"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
 // docs returns README.md, CONTRIBUTING.md, SECURITY.md and the pages of doc, by path.
@@ -173,6 +176,38 @@ func TestTheLinksOfTheDocsLead(t *testing.T) {
 	}
 	if found < 20 {
 		t.Errorf("found %d links", found)
+	}
+}
+
+// TestTheLinksOfTheInstalledReadmeLead makes README.md as packages do, and wants each link to
+// lead to what they have beside it: the pages, and the examples by their names.
+func TestTheLinksOfTheInstalledReadmeLead(t *testing.T) {
+	const change = "sed -E -f units/packaging/readme.sed README.md"
+	if out, err := exec.Command(need.Program(t, "make"), "-n", "-C", "../..", "stage").CombinedOutput(); err != nil || !strings.Contains(string(out), change+" > ") {
+		t.Errorf("make stage does not run %s: %v\n%s", change, err, out)
+	}
+	words := strings.Fields(change)
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Dir = "../.."
+	readme, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, found := string(readme), 0
+	for _, m := range regexp.MustCompile(`\]\(([^)]*)\)`).FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		found++
+		target := "doc/" + m[1]
+		if m[1] == "examples" {
+			continue
+		} else if name, is := strings.CutPrefix(m[1], "examples/"); is {
+			target = "../../integration/examples/" + strings.TrimSuffix(name, ".toml") + "/root/etc/uplink/uplink.toml"
+		}
+		if _, err := os.Stat(target); err != nil && !strings.HasPrefix(m[1], "https://") {
+			t.Errorf("%s leads nowhere", m[0])
+		}
+	}
+	if found < 15 || strings.Contains(text, "![") || strings.Contains(text, "](integration") {
+		t.Errorf("%d links, or something is left that is not installed:\n%s", found, text)
 	}
 }
 

@@ -71,7 +71,9 @@ modules = $(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Dir}} {{.Path}
 stage:
 	rm -rf $(stage)tree $(stage)deb
 	$(MAKE) -s install OUT=$(OUT) DESTDIR=$(abspath $(stage)tree) PREFIX=/usr BINDIR=/usr/bin SYSCONFDIR=/etc $(usrlib)
-	install -m 0644 README.md CHANGELOG.md $(stage)tree/$(doc)/
+	install -m 0644 CHANGELOG.md $(stage)tree/$(doc)/
+	sed -E -f units/packaging/readme.sed README.md > $(stage)tree/$(doc)/README.md
+	chmod 0644 $(stage)tree/$(doc)/README.md
 	$(call notices,$(stage)tree/$(lic)/THIRD-PARTY.txt)
 	find $(stage)tree/usr/share/man -type f -exec gzip -9n {} +
 	printf -- '- semver: "%s-1"\n  date: %s\n  packager: "%s"\n  deb: {urgency: medium, distributions: [unstable]}\n  changes: [{note: "%s"}]\n' \
