@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,10 @@ import (
 
 // TestMain runs four tests at once: they mostly wait.
 func TestMain(m *testing.M) {
+	if os.Getenv(supervisedEnv) != "" {
+		fmt.Fprintln(os.Stderr, runSupervised()) // which does not return but with an error
+		os.Exit(1)
+	}
 	labtest.Suite{
 		Parallel:    "4",
 		Require:     func() error { return lab.Require() },
