@@ -30,14 +30,6 @@ var (
 	}
 )
 
-// Keys returns the keys that a spec may have, by the table in which they stand: ""
-// for the top level, "uplink", "probe", "route", "route.multipath", "rule" and "multipath".
-func Keys() map[string][]string {
-	return map[string][]string{
-		"": topKeys, "uplink": uplinkKeys, "probe": probeKeys, "route": routeKeys, "route.multipath": nexthopKeys, "rule": ruleKeys, "multipath": multipathKeys,
-	}
-}
-
 // spec reads the whole tree.
 func (d *decoder) spec(tree map[string]any) *Spec {
 	s := &Spec{Backend: Auto, doc: d.doc}

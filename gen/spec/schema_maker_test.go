@@ -322,7 +322,7 @@ func (m *maker) schema() object {
 			text(states + ":" + states),
 		}},
 	}
-	keys := Keys()
+	keys := keysByTable()
 	for table, def := range map[string]string{"uplink": "uplink", "route": "route", "route.multipath": "way", "rule": "rule", "probe": "probe", "multipath": "multipath"} {
 		m.defs[def] = m.table(table, keys[table])
 	}
@@ -332,4 +332,12 @@ func (m *maker) schema() object {
 	top["description"] = "Uplinks of a host with several network links: uplink.toml(5). One file, or a drop-in; `uplinkctl check` finds more."
 	top["$defs"] = m.defs
 	return top
+}
+
+// keysByTable returns the keys that a spec may have, by the table in which they stand: ""
+// for the top level, "uplink", "probe", "route", "route.multipath", "rule" and "multipath".
+func keysByTable() map[string][]string {
+	return map[string][]string{
+		"": topKeys, "uplink": uplinkKeys, "probe": probeKeys, "route": routeKeys, "route.multipath": nexthopKeys, "rule": ruleKeys, "multipath": multipathKeys,
+	}
 }

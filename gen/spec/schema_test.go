@@ -258,7 +258,7 @@ func TestSchemaOfSingleValues(t *testing.T) {
 		"80", "080", "80-81", "81-80", "0", "65535", "0-5", "65535-65536", "0-065535", "65534-65536", "1000-1999", "-5", "0x10", "0X1F/0xff", "010", "0b11", "0o17", "1_0", "0x1_f", "0x10/", "0x10/0", "ff", "x%y", "x$y", "x\ty", strings.Repeat("x", 64), strings.Repeat("x", 65), strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("x", 1025),
 	}
 	both, late := 0, map[string][]string{}
-	for table, keys := range Keys() {
+	for table, keys := range keysByTable() {
 		for _, key := range keys {
 			for _, v := range values {
 				for _, v := range []any{v, []any{v}, []any{v, v}, object{"u": v}} {
