@@ -55,8 +55,7 @@ type Scope struct {
 	// Foreign asks for the routes of others as well, of all tables but local. Addresses
 	// and rules are always everybody's.
 	Foreign bool
-	// Local asks, with Foreign, for what is left out otherwise: table local, and routes of
-	// the types local and broadcast in the other tables.
+	// Local asks, with Foreign, for table local, which is left out otherwise.
 	Local bool
 	// Learned asks for the routes of others that may have been learned, as far as the
 	// kernel can tell them from the rest: those of DHCP clients, router advertisements,

@@ -282,16 +282,6 @@ func decodeMetrics(r *apply.Route, b []byte) error {
 	return cmp.Or(err, a.err)
 }
 
-// foreignTypes are the types of others' routes that are looked at, each by a dump of
-// its own where the kernel filters: most of what a host with many addresses has is
-// local and broadcast, which are nobody's way out.
-var foreignTypes = []fib.RouteType{
-	fib.Unicast, fib.Anycast, fib.Multicast, fib.RouteBlackhole, fib.RouteUnreachable, fib.RouteProhibit, fib.Throw,
-}
-
-// ownTypes are the other types, of which only ours are.
-var ownTypes = []fib.RouteType{fib.Local, fib.Broadcast}
-
 // routes reads the routes of a family: those of ours, filtered in the kernel, or all.
 // A kernel before 4.20 does not filter; what is not asked for is then left out here.
 func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err error) {
@@ -303,20 +293,12 @@ func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err
 		return err
 	}
 	if scope.Foreign {
-		if !k.socket.strict || scope.Local {
-			err = read(header, func(b []byte) bool { return scope.Local || notLocal(b) })
-			return all, err
-		}
-		for _, t := range slices.Concat(foreignTypes, ownTypes) {
-			header[7] = uint8(t)
-			if slices.Contains(ownTypes, t) {
-				header[5] = fib.Protocol
-			}
-			if err := read(header, notLocal); err != nil {
-				return nil, err
-			}
-		}
-		return all, nil
+		// The kernel could leave types out, and not a table. A local or broadcast route may be
+		// wanted in any but local, though, and to throw that one away by its routes' headers
+		// takes less time than a dump for each type: with 10,000 addresses, and 20,000 routes
+		// in table local, less by a tenth for IPv4 and by two thirds for IPv6.
+		err = read(header, func(b []byte) bool { return scope.Local || notLocal(b) })
+		return all, err
 	}
 	protocols := []uint8{fib.Protocol}
 	if scope.Learned {

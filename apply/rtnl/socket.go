@@ -14,8 +14,6 @@ type socket struct {
 	seq uint32
 	buf []byte
 
-	strict bool // dumps are filtered in the kernel
-
 	// burst is how many requests may be sent before their answers are read. The
 	// kernel drops answers that find no room, and the reader would wait for ever.
 	burst int
@@ -43,8 +41,7 @@ func dial() (*socket, error) {
 	// words (4.12), no echo of the request in an answer (4.3), dumps that are filtered
 	// in the kernel (4.20).
 	for _, opt := range []int{unix.NETLINK_EXT_ACK, unix.NETLINK_CAP_ACK, unix.NETLINK_GET_STRICT_CHK} {
-		err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, opt, 1)
-		s.strict = err == nil && opt == unix.NETLINK_GET_STRICT_CHK
+		_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, opt, 1)
 	}
 	// Beyond the system's limit only with CAP_NET_ADMIN.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) == nil &&
