@@ -21,6 +21,11 @@ func TestWhatNetworkdWouldGuessIsWritten(t *testing.T) {
 		hasNone string
 	}{
 		{"a gateway and no address", withRoute(func(*fib.Route) {}), "Gateway=192.0.2.1\nGatewayOnLink=no\n", ""},
+		{"a gateway and addresses that are learned", func() fib.State {
+			s := withRoute(func(*fib.Route) {})
+			s.Links[0].Learn = fib.Learn{DHCP4: true, Table: 100}
+			return s
+		}(), "Gateway=192.0.2.1\nGatewayOnLink=no\n", ""},
 		{"a gateway and an address", func() fib.State {
 			s := withRoute(func(*fib.Route) {})
 			s.Addresses = []fib.Address{address}

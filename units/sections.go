@@ -65,9 +65,10 @@ func (r *renderer) sections(l *fib.Link, b *body) io.Reader {
 	}
 	f.learn(l)
 	// Without an address in the file, networkd takes a gateway for one on the link, and
-	// says so in its log.
-	f.guessesOnLink = len(b.addresses) == 0 && !l.Learn.Any()
+	// says so in its log, whatever is learned.
+	f.guessesOnLink = len(b.addresses) == 0
 	for _, e := range b.routes {
+		r.refuseUnreached(e)
 		f.route(e)
 	}
 	if len(b.rules) > 0 && l.Learn.DHCP4 && r.Version.Before(rulesWithDHCP4Since) {

@@ -2,6 +2,8 @@ package units
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -68,4 +70,45 @@ func (list unsupported) Unwrap() []error {
 		errs[i] = e
 	}
 	return errs
+}
+
+// GatewayError says that networkd would fail a link for a gateway that only a learned
+// address reaches.
+type GatewayError struct {
+	Origin  fib.Origin // of the route
+	Gateway netip.Addr
+	Link    string  // Link.Name
+	Since   Version // the first systemd that waits
+}
+
+// Error returns "FILE:LINE: …" with the remedy.
+func (e *GatewayError) Error() string {
+	return fmt.Sprintf("%s: gateway %s of uplink `%s` is in no subnet of its `addresses`: systemd-networkd before %s does not always wait until one is learned that reaches it, and fails the link; set onlink = true, or take backend = \"netlink\"",
+		e.Origin, e.Gateway, e.Link, e.Since)
+}
+
+// refuseUnreached refuses a route with a gateway on a link that learns its addresses, which
+// none of those in the spec reaches.
+func (r *renderer) refuseUnreached(e *fib.Route) {
+	first := awaitsGatewaysSince
+	if e.Family == fib.Inet6 {
+		first = awaitsGateways6Since
+	}
+	if !r.Version.Before(first) {
+		return
+	}
+	for _, n := range e.Nexthops {
+		if !n.Via.IsValid() || n.OnLink || n.Via.Is6() && n.Via.IsLinkLocalUnicast() {
+			continue
+		}
+		// Each address of the spec has its subnet in a table of its uplink, also where
+		// somebody else configures it.
+		subnet := func(s fib.Route) bool {
+			return s.Src.IsValid() && len(s.Nexthops) == 1 && !s.Nexthops[0].Via.IsValid() && s.Nexthops[0].Link == n.Link && s.Dst.Contains(n.Via)
+		}
+		if l, _ := r.state.Link(n.Link); l.Learn.Any() && !slices.ContainsFunc(r.state.Routes, subnet) {
+			r.errs = append(r.errs, &GatewayError{e.Origin, n.Via, l.Name, first})
+			return
+		}
+	}
 }
