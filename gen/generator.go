@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 
 	"github.com/coreos/go-systemd/v22/unit"
 
@@ -139,7 +138,7 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 		// A networkd that is started by hand later takes over from the oneshot.
 		link("systemd-networkd.service", reloadService, reloadService)
 	}
-	if slices.ContainsFunc(s.Uplinks, func(u spec.Uplink) bool { return u.Learns(fib.Inet) || u.Learns(fib.Inet6) || u.Probe != nil }) {
+	if fib.Any(s.Uplinks, func(u *spec.Uplink) bool { return u.Learns(fib.Inet) || u.Learns(fib.Inet6) || u.Probe != nil }) {
 		link("multi-user.target", watchService, watchService)
 	}
 	if s.Backend != spec.Networkd {
@@ -162,7 +161,7 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 // LoadCredential= with a path is known to 247 already; that there may be none is not.
 func (g Generator) passCredential(normal, name string) error {
 	const dropIn = "10-uplink-credential.conf"
-	for _, service := range []string{renderService, applyService, applyTemplate, hotplugTemplate, reloadService} {
+	for _, service := range [...]string{renderService, applyService, applyTemplate, hotplugTemplate, reloadService} {
 		dir := filepath.Join(normal, service+".d")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err

@@ -3,7 +3,6 @@ package gen
 import (
 	"iter"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -19,8 +18,8 @@ import (
 //
 // One that stands for rules of other links follows none: it must not go with its own.
 func (c *compiler) dropHidden() {
-	selectsAll := func(r fib.Rule) bool { return r.From.Bits() <= 0 && r.To.Bits() <= 0 && r.Mask == 0 }
-	if len(c.extraRules) == 0 && !slices.ContainsFunc(c.state.Rules, selectsAll) {
+	selectsAll := func(r *fib.Rule) bool { return r.From.Bits() <= 0 && r.To.Bits() <= 0 && r.Mask == 0 }
+	if len(c.extraRules) == 0 && !fib.Any(c.state.Rules, selectsAll) {
 		return // those of each uplink differ in what they select
 	}
 	there := make(map[fib.Rule]bool, len(c.state.Rules))

@@ -135,7 +135,7 @@ func (c *compiler) extraRule(u *spec.Uplink, i int) {
 	if r.Action == fib.Goto && r.Goto <= r.Priority {
 		c.spec.Fail(fmt.Sprintf("the rule stands at priority %d, and `goto` only goes forward", r.Priority), "", "uplink", u.Name, "rule", spec.Element(i), "goto")
 	}
-	if c.spec.MainRoutesFirst && r.Priority == fib.PriorityMain-1 && slices.ContainsFunc(c.spec.Uplinks, func(o spec.Uplink) bool {
+	if c.spec.MainRoutesFirst && r.Priority == fib.PriorityMain-1 && fib.Any(c.spec.Uplinks, func(o *spec.Uplink) bool {
 		return o.Fallthrough != 0 && c.tables[o.Name] == r.Table
 	}) {
 		c.spec.Fail(fmt.Sprintf("a rule into a table that fails closed stands at %d at most with main-routes-first: what refuses comes right behind it", r.Priority-1), "",
@@ -220,10 +220,10 @@ func (c *compiler) mainFirst() {
 		return
 	}
 	for _, f := range fib.Families {
-		learns := func(l fib.Link) bool {
-			return slices.ContainsFunc(l.Learn.Rules, func(r fib.LearnedRule) bool { return r.Family == f })
+		learns := func(l *fib.Link) bool {
+			return fib.Any(l.Learn.Rules, func(r *fib.LearnedRule) bool { return r.Family == f })
 		}
-		if slices.ContainsFunc(c.state.Rules, func(r fib.Rule) bool { return r.Family == f }) || slices.ContainsFunc(c.state.Links, learns) {
+		if fib.Any(c.state.Rules, func(r *fib.Rule) bool { return r.Family == f }) || fib.Any(c.state.Links, learns) {
 			c.state.Rules = append(c.state.Rules, fib.Rule{
 				Family: f, Priority: priorityMainSpecific, Action: fib.Lookup, Table: fib.TableMain,
 				SuppressPrefixLength: fib.Some[uint32](0), Origin: fib.Origin{File: c.spec.Files[0]},

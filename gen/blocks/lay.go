@@ -60,7 +60,12 @@ func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 	}
 	l.Sort()
 	// Two places may end at one number.
-	l.Rules = slices.CompactFunc(l.Rules, func(a, b fib.Rule) bool { return a.Compare(&b) == 0 })
+	var last *fib.Rule
+	l.Rules = fib.Without(l.Rules, func(r *fib.Rule) bool {
+		again := last != nil && r.Compare(last) == 0
+		last = r
+		return again
+	})
 	return l.State, nil
 }
 

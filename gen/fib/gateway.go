@@ -2,7 +2,6 @@ package fib
 
 import (
 	"net/netip"
-	"slices"
 )
 
 // GatewayRules are those of a set of rules that can spoil the kernel's check of a
@@ -21,7 +20,7 @@ type GatewayRules struct {
 func (g *GatewayRules) Add(r Rule) {
 	switch {
 	case r.Action == Goto && r.Goto <= PriorityMain: // what it leads to is looked at by itself
-	case r.Action == Nop || !r.Not && asksForMore(r) || r.Action == Lookup && r.Table == TableMain && !r.L3MDev:
+	case r.Action == Nop || !r.Not && asksForMore(&r) || r.Action == Lookup && r.Table == TableMain && !r.L3MDev:
 	case !r.Not && r.To.Bits() > 0:
 		if g.to == nil {
 			g.to, g.bits = map[netip.Prefix]bool{}, map[int]bool{}
@@ -43,7 +42,7 @@ func (g *GatewayRules) Catch(gateway netip.Addr) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(g.rules, func(r Rule) bool {
+	return Any(g.rules, func(r *Rule) bool {
 		matches := !asksForMore(r) && (r.To.Bits() <= 0 || r.To.Contains(gateway))
 		// Which link oif is may not be known; iif is lo for IPv4, and none for IPv6.
 		uncertain := r.OIF != "" || r.IIF == "lo"
@@ -53,7 +52,7 @@ func (g *GatewayRules) Catch(gateway netip.Addr) bool {
 
 // asksForMore says whether a rule selects by something that a packet with nothing but a
 // destination does not have.
-func asksForMore(r Rule) bool {
+func asksForMore(r *Rule) bool {
 	return r.From.Bits() > 0 && !r.From.Contains(netip.IPv4Unspecified()) || r.Mark != 0 ||
 		r.IIF != "" && r.IIF != "lo" || r.TOS != 0 || r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 ||
 		r.UIDRange.Value.Lo > 0 || r.L3MDev

@@ -18,6 +18,17 @@ func Without[T any](list []T, gone func(*T) bool) []T {
 	return list[:kept]
 }
 
+// Any says whether there is one of a kind, as slices.ContainsFunc does. That copies each of
+// them to ask.
+func Any[T any](list []T, is func(*T) bool) bool {
+	for i := range list {
+		if is(&list[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 // SortStable sorts as slices.SortStableFunc does. It sorts the places and then moves
 // each item once: items are large, and one sort of places serves every type, where
 // the code of slices.SortStableFunc, 10 kB, is there once for each.

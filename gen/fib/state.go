@@ -286,7 +286,7 @@ func (s *State) Sort() {
 
 // Learns says whether any link learns something of its network.
 func (s *State) Learns() bool {
-	return slices.ContainsFunc(s.Links, func(l Link) bool { return l.Learn.Any() })
+	return Any(s.Links, func(l *Link) bool { return l.Learn.Any() })
 }
 
 // Link returns the link of that name.
@@ -342,7 +342,7 @@ func (s *State) LeaveToNetworkd(has func(link string) bool) {
 // one metric the kernel joins the two, and says of only one of them whose it is.
 func (s *State) leaveRoutes(gone map[string]bool) {
 	taken := make(map[RouteKey]bool)
-	if slices.ContainsFunc(s.Routes, func(r Route) bool { return r.Family == Inet6 && len(r.Nexthops) > 1 }) {
+	if Any(s.Routes, func(r *Route) bool { return r.Family == Inet6 && len(r.Nexthops) > 1 }) {
 		for _, r := range s.Routes {
 			taken[r.Key()] = true
 		}
