@@ -67,16 +67,16 @@ func (n Note) String() string {
 	return n.Origin.String() + ": " + n.Text
 }
 
-// RulesError says that networkd would fail a link for its rules.
-type RulesError struct {
-	Origin fib.Origin // of the first rule
+// LinkError says that networkd would fail a link.
+type LinkError struct {
+	Origin fib.Origin // of the rule or route
 	Link   string     // Link.Name
+	Has    string     // what it fails it for, and the remedy
 }
 
 // Error returns "FILE:LINE: …" with the remedy.
-func (e *RulesError) Error() string {
-	return fmt.Sprintf("%s: uplink `%s` has a rule beside those of its learned addresses: systemd-networkd before %s fails a link with DHCPv4 for it and does not renew the lease; leave the rule out, or give the uplink its addresses",
-		e.Origin, e.Link, rulesWithDHCP4Since)
+func (e *LinkError) Error() string {
+	return fmt.Sprintf("%s: uplink `%s` has %s", e.Origin, e.Link, e.Has)
 }
 
 // LoopbackError says that networkd would not make what belongs to no link.

@@ -68,11 +68,14 @@ func (r *renderer) sections(l *fib.Link, b *body) io.Reader {
 	// says so in its log, whatever is learned.
 	f.guessesOnLink = len(b.addresses) == 0
 	for _, e := range b.routes {
-		r.refuseUnreached(e)
+		if l.Learn.Any() {
+			r.refuseUnreached(e, l)
+		}
 		f.route(e)
 	}
 	if len(b.rules) > 0 && l.Learn.DHCP4 && r.Version.Before(rulesWithDHCP4Since) {
-		r.errs = append(r.errs, &RulesError{b.rules[0].Origin, l.Name})
+		r.errs = append(r.errs, &LinkError{b.rules[0].Origin, l.Name, "a rule beside those of its learned addresses: systemd-networkd before " + rulesWithDHCP4Since.String() +
+			" fails a link with DHCPv4 for it and does not renew the lease; leave the rule out, or give the uplink its addresses"})
 	}
 	for _, e := range b.rules {
 		f.rule(e)

@@ -2,8 +2,6 @@ package units
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
@@ -72,43 +70,33 @@ func (list unsupported) Unwrap() []error {
 	return errs
 }
 
-// GatewayError says that networkd would fail a link for a gateway that only a learned
-// address reaches.
-type GatewayError struct {
-	Origin  fib.Origin // of the route
-	Gateway netip.Addr
-	Link    string  // Link.Name
-	Since   Version // the first systemd that waits
-}
-
-// Error returns "FILE:LINE: …" with the remedy.
-func (e *GatewayError) Error() string {
-	return fmt.Sprintf("%s: gateway %s of uplink `%s` is in no subnet of its `addresses`: systemd-networkd before %s does not always wait until one is learned that reaches it, and fails the link; set onlink = true, or take backend = \"netlink\"",
-		e.Origin, e.Gateway, e.Link, e.Since)
-}
-
 // refuseUnreached refuses a route with a gateway on a link that learns its addresses, which
 // none of those in the spec reaches.
-func (r *renderer) refuseUnreached(e *fib.Route) {
+func (r *renderer) refuseUnreached(e *fib.Route, l *fib.Link) {
 	first := awaitsGatewaysSince
 	if e.Family == fib.Inet6 {
 		first = awaitsGateways6Since
 	}
-	if !r.Version.Before(first) {
+	if r.Version.Major >= first {
 		return
 	}
-	for _, n := range e.Nexthops {
-		if !n.Via.IsValid() || n.OnLink || n.Via.Is6() && n.Via.IsLinkLocalUnicast() {
-			continue
-		}
-		// Each address of the spec has its subnet in a table of its uplink, also where
-		// somebody else configures it.
-		subnet := func(s fib.Route) bool {
-			return s.Src.IsValid() && len(s.Nexthops) == 1 && !s.Nexthops[0].Via.IsValid() && s.Nexthops[0].Link == n.Link && s.Dst.Contains(n.Via)
-		}
-		if l, _ := r.state.Link(n.Link); l.Learn.Any() && !slices.ContainsFunc(r.state.Routes, subnet) {
-			r.errs = append(r.errs, &GatewayError{e.Origin, n.Via, l.Name, first})
+	for i := range e.Nexthops {
+		n := &e.Nexthops[i]
+		if n.Via.IsValid() && !n.OnLink && n.Link == l.Name && !r.reaches(n) {
+			r.errs = append(r.errs, &LinkError{e.Origin, l.Name, fmt.Sprintf("a gateway in no subnet of its `addresses`, %s: systemd-networkd before %d does not always wait until one is learned that reaches it, and fails the link; set onlink = true, or take backend = \"netlink\"", n.Via, first)})
 			return
 		}
 	}
+}
+
+// reaches says whether a gateway is link-local, or in the subnet of an address in the spec.
+// Each has a route in a table of its uplink, also where somebody else configures the address.
+func (r *renderer) reaches(n *fib.Nexthop) bool {
+	for i := range r.state.Routes {
+		s := &r.state.Routes[i]
+		if s.Src.IsValid() && len(s.Nexthops) == 1 && !s.Nexthops[0].Via.IsValid() && s.Nexthops[0].Link == n.Link && s.Dst.Contains(n.Via) {
+			return true
+		}
+	}
+	return n.Via.Is6() && n.Via.IsLinkLocalUnicast()
 }

@@ -91,11 +91,11 @@ func TestGatewaysThatAreNotWaitedForAreRefused(t *testing.T) {
 			state.Routes = append(state.Routes, fib.Route{Family: fib.Inet, Table: 100, Dst: prefix("192.0.2.0/24"), Type: fib.Unicast, Scope: fib.ScopeLink, Src: addr("192.0.2.10"), Link: "a", Nexthops: []fib.Nexthop{{Link: "a"}}})
 		}
 		_, _, err := Render(state, Target{Version: tt.version, Root: rootfs.At(t.TempDir())})
-		var refused *GatewayError
+		var refused *LinkError
 		if errors.As(err, &refused) != tt.refused || !tt.refused && err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if tt.refused && !strings.HasPrefix(err.Error(), fmt.Sprintf("%s: gateway %s of uplink `a` is in no subnet ", testLine, via)) {
+		if tt.refused && !strings.HasPrefix(err.Error(), fmt.Sprintf("%s: uplink `a` has a gateway in no subnet of its `addresses`, %s: ", testLine, via)) {
 			t.Errorf("%s: it is not said where: %v", tt.name, err)
 		}
 	}

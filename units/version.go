@@ -145,13 +145,13 @@ var zeroMarkSince = Version{257, 13}
 // reached (route_is_ready_to_configure(), src/network/networkd-route.c). Before, it adds the
 // routes of the file at once, and fails the link for one that the kernel refuses: with a
 // gateway that only a learned address will reach, at each boot on 247.
-var awaitsGatewaysSince = Version{249, 0}
+const awaitsGatewaysSince = 249
 
 // awaitsGateways6Since is the same for IPv6: 252 waits at a boot, but takes the subnet of a
 // router advertisement for one that is there still when it configures a link anew, and fails
 // it every other time (eight of eight are right on 257 and 262). The kernel looks such a
 // gateway up, but not where it is onlink.
-var awaitsGateways6Since = Version{257, 0}
+const awaitsGateways6Since = 257
 
 // rulesWithDHCP4Since is when networkd took a second look at a link's rules, once it has a
 // lease, no longer for a mistake ("Could not set routing policy rule: File exists" and a

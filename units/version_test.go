@@ -172,9 +172,8 @@ func TestNoKeyIsWrittenForASystemdThatDoesNotKnowIt(t *testing.T) {
 			}
 			for _, e := range joined.Unwrap() {
 				var u *UnsupportedError
-				var rules *RulesError
-				var gateway *GatewayError
-				if errors.As(e, &rules) && v == Oldest || errors.As(e, &gateway) && v.Before(gateway.Since) {
+				var link *LinkError
+				if errors.As(e, &link) && v.Major < awaitsGateways6Since {
 					continue
 				}
 				if !errors.As(e, &u) || !v.Before(u.Since) || u.Version != v {
@@ -276,7 +275,7 @@ func TestRulesBesideDHCPv4AreRefusedBefore248(t *testing.T) {
 			state.Rules = []fib.Rule{{Origin: origin, Link: "a", Family: fib.Inet, Priority: 1, Mark: 1, Mask: 255, Action: fib.Lookup, Table: 100}}
 		}
 		_, _, err := Render(state, Target{Version: tt.version, Root: rootfs.At(t.TempDir())})
-		var rules *RulesError
+		var rules *LinkError
 		if errors.As(err, &rules) != tt.refused || !tt.refused && err != nil {
 			t.Errorf("%+v, a rule %t, systemd %s: %v", tt.learn, tt.rule, tt.version, err)
 		}
