@@ -101,7 +101,7 @@ func (e *AmbiguousError) Error() string {
 }
 
 // stacked are the kinds of links that bear the address of the card below them.
-var stacked = []string{"vlan", "bridge", "bond", "macvlan", "macvtap", "ipvlan", "vrf"}
+var stacked = []string{"vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "hsr", "dsa", "vrf"}
 
 // matches says whether a link is the one that m selects, as networkd would decide.
 func matches(m fib.Match, l Link, hw Hardware) bool {

@@ -101,10 +101,10 @@ func (f *file) link(l *fib.Link, addresses []*fib.Address) {
 			f.set(o, m.key, m.value)
 		}
 	}
-	if l.Match == (fib.Match{MAC: l.Match.MAC}) {
+	if isMACAlone(l.Match) {
 		// What is stacked on the card bears the card's own address. Not Type=ether,
 		// which would leave out wlan and wwan.
-		const stacked = "!vlan bridge bond macvlan macvtap ipvlan vrf"
+		const stacked = "!vlan bridge bond team macvlan macvtap ipvlan ipvtap macsec hsr dsa vrf"
 		if f.renderer.Version.Before(since["Match.Kind"]) {
 			f.set(o, "Type", stacked)
 		} else {
@@ -148,6 +148,9 @@ func (f *file) link(l *fib.Link, addresses []*fib.Address) {
 		f.set(o, "Domains", strings.Join(l.Domains, " "))
 	}
 }
+
+// isMACAlone says whether nothing but a hardware address says which link is meant.
+func isMACAlone(m fib.Match) bool { return m.MAC != "" && m == (fib.Match{MAC: m.MAC}) }
 
 func yesOrNo(b bool) string {
 	if b {
