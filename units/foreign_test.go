@@ -16,6 +16,7 @@ func TestNetworkdLeavesAloneWhatTheOneshotMade(t *testing.T) {
 		target Target
 		policy bool
 		file   string // of somebody else's, for the link
+		more   string // of one that comes before
 		want   string
 	}{
 		"networkd has the link":                 {target: Target{Version: newest}},
@@ -24,12 +25,19 @@ func TestNetworkdLeavesAloneWhatTheOneshotMade(t *testing.T) {
 		"no file for a link that is extended":   {target: Target{Version: newest}, policy: true, want: routes + rules},
 		"an unmanaged link":                     {target: Target{Version: newest}, policy: true, file: "[Match]\nName=eth0\n[Link]\nUnmanaged=yes\n", want: routes + rules},
 		"a file for the link that is extended":  {target: Target{Version: newest}, policy: true, file: "[Match]\nName=eth0\n"},
+		"a file for other links too":            {target: Target{Version: newest}, policy: true, file: "[Match]\nName=eth*\n", want: routes + rules},
+		"a file that may be for the link":       {target: Target{Version: newest}, policy: true, file: "[Match]\nName=eth0\nHost=x\n", want: routes + rules},
+		"a file for wlan before that":           {target: Target{Version: newest}, policy: true, file: "[Match]\nName=eth0\n", more: "[Match]\nType=wlan\n", want: routes + rules},
+		"a file for wlan alone":                 {target: Target{Version: newest}, policy: true, more: "[Match]\nType=wlan\n", want: routes + rules},
 		"only the tables' names when that's it": {target: Target{Version: newest, WithoutNetworkd: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			if c.file != "" {
 				putFile(t, dir, "/etc/systemd/network/50-host.network", c.file)
+			}
+			if c.more != "" {
+				putFile(t, dir, "/etc/systemd/network/40-more.network", c.more)
 			}
 			c.target.Root = rootfs.At(dir)
 			state := fib.State{

@@ -134,37 +134,53 @@ func (l *links) device(m fib.Match) (dev string, ok bool) {
 	if m.MAC == "" {
 		return "", false
 	}
-	if l.byMAC == nil {
-		l.byMAC = map[string][]string{}
-		for alias, n := range l.names {
-			if mac := l.attribute(n, "address"); alias == n && mac != "" {
-				l.byMAC[mac] = append(l.byMAC[mac], n)
-			}
-		}
-	}
-	found := l.byMAC[m.MAC]
-	if len(found) > 1 {
-		// What is stacked on a card bears its address too, and has no device.
-		found = slices.DeleteFunc(slices.Clone(found), func(n string) bool { return !l.root.Exists(path.Join(sysClassNet, n, "device")) })
-	}
+	found := l.cards(m.MAC)
 	if len(found) != 1 {
 		return "", false
 	}
 	return found[0], true
 }
 
-// facts gathers what the spec says of a link, and what the kernel and udev add.
-func (l *links) facts(m fib.Match) facts {
-	k := facts{}
-	put := func(key, value string) {
-		if value != "" && !fib.IsGlob(value) && k[key] == nil {
-			k[key] = []string{value}
+// withMAC returns the links that have a hardware address now, or have it on the card.
+func (l *links) withMAC(mac string) []string {
+	if l.byMAC == nil {
+		l.byMAC = map[string][]string{}
+		for alias, n := range l.names {
+			if alias != n {
+				continue
+			}
+			now, card := l.attribute(n, "address"), l.more[n].permanent
+			l.byMAC[now] = append(l.byMAC[now], n)
+			if card != now {
+				l.byMAC[card] = append(l.byMAC[card], n)
+			}
 		}
 	}
-	put("Name", m.Name)
-	put("MACAddress", m.MAC)
-	put("Driver", m.Driver)
-	put("Path", m.Path)
+	return l.byMAC[mac]
+}
+
+// cards returns the links that have a hardware address now, in order. Of several what is
+// stacked on a card is left out: it bears the card's address, and has no device.
+func (l *links) cards(mac string) (found []string) {
+	all := l.withMAC(mac)
+	for _, n := range all {
+		if l.attribute(n, "address") == mac && (len(all) == 1 || l.root.Exists(path.Join(sysClassNet, n, "device"))) {
+			found = append(found, n)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// put adds the only value of a key, where there is one and none is known yet.
+func (k facts) put(key, value string) {
+	if value != "" && !fib.IsGlob(value) && k[key] == nil {
+		k[key] = []string{value}
+	}
+}
+
+// facts gathers what the spec says of a link, and what the kernel and udev add.
+func (l *links) facts(m fib.Match) facts {
 	if m.Name == "lo" {
 		// The same on every host; no value at all is known as well.
 		return facts{
@@ -172,26 +188,31 @@ func (l *links) facts(m fib.Match) facts {
 			"Driver": {}, "Path": {}, "Kind": {},
 		}
 	}
+	k := facts{}
+	k.put("Name", m.Name)
+	k.put("MACAddress", m.MAC)
+	k.put("Driver", m.Driver)
+	k.put("Path", m.Path)
 	dev, ok := l.device(m)
 	if !ok {
 		// People write the address that is on the card.
-		put("PermanentMACAddress", m.MAC)
+		k.put("PermanentMACAddress", m.MAC)
 		return k
 	}
 	k["Name"] = append([]string{dev}, l.more[dev].alternative...)
 	mac := l.attribute(dev, "address")
-	put("MACAddress", mac)
-	put("PermanentMACAddress", l.more[dev].permanent)
+	k.put("MACAddress", mac)
+	k.put("PermanentMACAddress", l.more[dev].permanent)
 	// NET_ADDR_PERM (include/uapi/linux/netdevice.h): nobody has changed it.
 	if l.attribute(dev, "addr_assign_type") == "0" {
-		put("PermanentMACAddress", mac)
+		k.put("PermanentMACAddress", mac)
 	}
-	put("Type", linkType(l.attribute(dev, "uevent"), l.attribute(dev, "type")))
+	k.put("Type", linkType(l.attribute(dev, "uevent"), l.attribute(dev, "type")))
 	// Not the driver in sysfs, which may have another name than the one that ethtool tells
 	// udev and networkd (mlx4_core for mlx4_en).
 	if udev, ok := l.udev(dev); ok {
-		put("Driver", udev["ID_NET_DRIVER"])
-		if put("Path", udev["ID_PATH"]); k["Path"] == nil {
+		k.put("Driver", udev["ID_NET_DRIVER"])
+		if k.put("Path", udev["ID_PATH"]); k["Path"] == nil {
 			k["Path"] = []string{} // that there is none is known as well
 		}
 	}

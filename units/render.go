@@ -154,9 +154,7 @@ func (r *renderer) network() error {
 	if r.others, err = networkFiles(r.Root); err != nil {
 		return err
 	}
-	if r.links = (&links{}); len(r.others.files) > 0 {
-		r.links = newLinks(r.Root)
-	}
+	r.links = newLinks(r.Root)
 	r.admin = map[string]bool{}
 	names, _ := r.Root.ReadDir(networkPath[0]) // read without an error just now
 	for _, n := range names {
@@ -244,33 +242,27 @@ type body struct {
 	rules     []*fib.Rule
 }
 
-// link renders one link's .network file, or its drop-in to the file that wins.
+// link renders one link's .network file, or its drop-in to others'.
 func (r *renderer) link(l *fib.Link, b *body) {
-	name := filePrefix + l.Name + ".network"
-	file, because := r.winner(l.Match, name, l.PolicyOnly)
 	origin := l.Uplinks[0].Origin
-	if !l.PolicyOnly {
-		if file != nil {
-			r.KeepForeign = r.KeepForeign || file.unmanaged
-			r.note(origin, "%s comes before %s and %s: networkd uses only the first file that matches. Take manage = \"policy\" to extend it, or remove it",
-				file.path, name, matchWords(l, because))
+	if isMACAlone(l.Match) {
+		if cards := r.links.cards(l.Match.MAC); len(cards) > 1 {
+			r.note(origin, "%s is on more than one card (%s): networkd takes each of them for this uplink's; say `driver` or `interface` beside `mac`", l.Match, strings.Join(cards, ", "))
 		}
-		r.linkFile(name, l.Uplinks, r.sections(l, b))
+	}
+	if l.PolicyOnly {
+		r.policy(l, b)
 		return
 	}
-	switch {
-	case file == nil:
-		r.KeepForeign = true
-		r.note(origin, "no .network file matches %s: networkd does not manage it, and there is nothing to extend", l.Match)
-		return
-	case file.unmanaged:
-		r.KeepForeign = true
-		r.note(origin, "%s says Unmanaged=yes for %s: networkd leaves it alone, and there is nothing to extend", file.path, l.Match)
-		return
-	case because != "":
-		r.note(origin, "%s is extended because it %s", file.path, matchWords(l, because))
+	name := filePrefix + l.Name + ".network"
+	if len(r.others.files) > 0 && r.others.files[0].name < name {
+		if c := r.others.candidates(r.links.facts(l.Match)); c.next() && c.file.name < name {
+			r.KeepForeign = r.KeepForeign || c.file.unmanaged
+			r.note(origin, "%s comes before %s and %s: networkd uses only the first file that matches. Take manage = \"policy\" to extend it, or remove it",
+				c.file.path, name, matchWords(l, c.because))
+		}
 	}
-	r.linkFile(path.Join(file.name+".d", filePrefix+l.Name+".conf"), l.Uplinks, r.sections(l, b))
+	r.linkFile(name, l.Uplinks, r.sections(l, b))
 }
 
 // linkFile adds a file in networkDir.
@@ -289,19 +281,6 @@ func (r *renderer) hides(name string) string {
 		return hidden
 	}
 	return ""
-}
-
-// winner returns the .network file of somebody else that networkd would take for a
-// link, and what could not be told of it: of all there are, or only of those that
-// come before the file name of ours.
-func (r *renderer) winner(m fib.Match, name string, all bool) (file *networkFile, because string) {
-	if len(r.others.files) == 0 || !all && r.others.files[0].name >= name {
-		return nil, ""
-	}
-	if file, because = r.others.winner(r.links.facts(m)); file != nil && !all && file.name >= name {
-		return nil, ""
-	}
-	return file, because
 }
 
 func matchWords(l *fib.Link, because string) string {
@@ -345,10 +324,8 @@ func (r *renderer) loopback(b *body) {
 	}
 	name := filePrefix + "lo.network"
 	lo := &fib.Link{Match: fib.Match{Name: "lo"}}
-	for file, because := range r.others.matching(r.links.facts(lo.Match)) {
-		if file.name >= name {
-			break
-		}
+	for c := r.others.candidates(r.links.facts(lo.Match)); c.next() && c.file.name < name; {
+		file, because := c.file, c.because
 		if file.unmanaged {
 			const remedy = "says Unmanaged=yes for lo: let its [Match] leave lo out (Name=!lo)"
 			if because == "" {
@@ -369,6 +346,7 @@ func (r *renderer) loopback(b *body) {
 	put(name, false)
 }
 
+//go:noinline
 func (r *renderer) note(o fib.Origin, format string, args ...any) {
 	r.notes = append(r.notes, Note{o, fmt.Sprintf(format, args...)})
 }

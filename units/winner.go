@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -220,6 +219,11 @@ func colonMAC(s string) string {
 
 func inverted(pattern string) bool { return strings.HasPrefix(pattern, "!") }
 
+// isLiteral says whether a pattern is a plain value.
+func isLiteral(pattern string) bool {
+	return !inverted(pattern) && !fib.IsGlob(pattern) && !strings.Contains(pattern, "%")
+}
+
 // listMatches matches the patterns of a [Match] key, of which one must fit, and
 // none of those that begin with "!".
 func listMatches(patterns, values []string) bool {
@@ -276,52 +280,56 @@ func newNetworks(files []networkFile) *networks {
 func literalKey(f *networkFile) string {
 	for _, key := range indexKeys {
 		list := f.lists[key]
-		if len(list) > 0 && !slices.ContainsFunc(list, func(p string) bool { return inverted(p) || fib.IsGlob(p) || strings.Contains(p, "%") }) {
+		if len(list) > 0 && !slices.ContainsFunc(list, func(p string) bool { return !isLiteral(p) }) {
 			return key
 		}
 	}
 	return ""
 }
 
-// matching goes through the files that match the link or may do so, in their order, with
-// what cannot be told of it.
-func (n *networks) matching(k facts) iter.Seq2[*networkFile, string] {
-	return func(yield func(*networkFile, string) bool) {
-		lists := [][]int{n.rest}
-		for _, key := range indexKeys {
-			values, known := k[key]
-			if !known {
-				lists = append(lists, n.every[key])
-			}
-			for _, v := range values {
-				lists = append(lists, n.index[key][v])
-			}
-		}
-		for {
-			var next *[]int
-			for i := range lists {
-				if l := &lists[i]; len(*l) > 0 && (next == nil || (*l)[0] < (*next)[0]) {
-					next = l
-				}
-			}
-			if next == nil {
-				return
-			}
-			f := &n.files[(*next)[0]]
-			*next = (*next)[1:]
-			if v, because := f.matches(k); v != no && !yield(f, because) {
-				return
-			}
-		}
-	}
+// candidates goes through the files that match a link or may do so, in networkd's order, with
+// what cannot be told of it. networkd uses the first that matches, and no other
+// (systemd.network(5)).
+type candidates struct {
+	networks *networks
+	facts    facts
+	lists    [][]int
+
+	file    *networkFile
+	because string
 }
 
-// winner returns the first of the files that matches the link: networkd uses that one
-// and no other (systemd.network(5)). One of which that is not known counts, with
-// the reason; nil means that none matches.
-func (n *networks) winner(k facts) (f *networkFile, because string) {
-	for f, because := range n.matching(k) {
-		return f, because
+func (n *networks) candidates(k facts) *candidates {
+	c := &candidates{networks: n, facts: k, lists: [][]int{n.rest}}
+	for _, key := range indexKeys {
+		values, known := k[key]
+		if !known {
+			c.lists = append(c.lists, n.every[key])
+		}
+		for _, v := range values {
+			c.lists = append(c.lists, n.index[key][v])
+		}
 	}
-	return nil, ""
+	return c
+}
+
+// next goes on to the next file, if there is one.
+func (c *candidates) next() bool {
+	for {
+		var next *[]int
+		for i := range c.lists {
+			if l := &c.lists[i]; len(*l) > 0 && (next == nil || (*l)[0] < (*next)[0]) {
+				next = l
+			}
+		}
+		if next == nil {
+			return false
+		}
+		c.file = &c.networks.files[(*next)[0]]
+		*next = (*next)[1:]
+		var v verdict
+		if v, c.because = c.file.matches(c.facts); v != no {
+			return true
+		}
+	}
 }

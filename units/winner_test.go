@@ -166,10 +166,9 @@ func TestTheFileThatNetworkdWouldTakeIsFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, because := files.winner(newLinks(root).facts(tt.match))
-			path := ""
-			if got != nil {
-				path = got.path
+			path, because := "", ""
+			if c := files.candidates(newLinks(root).facts(tt.match)); c.next() {
+				path, because = c.file.path, c.because
 			}
 			if path != tt.want {
 				t.Errorf("got %q, want %q", path, tt.want)
@@ -220,6 +219,29 @@ func TestWhereALinksFileGoesAndWhatIsSaidOfIt(t *testing.T) {
 		where  = "/etc/uplink/uplink.toml:7: "
 		lost   = "the rules and routes that belong to no link, those that fail closed or wait for another link among them, stand in a file for lo, but "
 	)
+	byMAC := oneLink(func(s *fib.State) {
+		s.Links[0].Match, s.Rules = fib.Match{MAC: "02:00:00:00:00:01"}, []fib.Rule{rule}
+	})
+	with := func(all map[string]string, more ...string) map[string]string {
+		all = maps.Clone(all)
+		for i := 0; i < len(more); i += 2 {
+			all[more[i]] = more[i+1]
+		}
+		return all
+	}
+	cards := map[string]string{
+		"/sys/class/net/eth0/address": "02:00:00:00:00:01\n", "/sys/class/net/eth0/addr_assign_type": "0\n", "/sys/class/net/eth0/device/x": "",
+		"/sys/class/net/eth0/type": "1\n", "/sys/class/net/eth0/ifindex": "2\n", "/run/udev/data/n2": "I:4711\nE:ID_PATH=pci-0000:00:1f.6\n",
+		"/sys/class/net/eth1/address": "02:00:00:00:00:02\n", "/sys/class/net/eth1/device/x": "",
+	}
+	twins := with(cards, "/sys/class/net/eth1/address", "02:00:00:00:00:01\n")
+	const beside = ": the uplink's routes and rules are added beside systemd-networkd, through netlink, or with backend = \"networkd\" not at all; a .network file for this link alone lets networkd have them"
+	shared := func(file string) []string {
+		return []string{where + file + " matches name eth0 and other links" + beside}
+	}
+	mayBe := func(file, because string) []string {
+		return []string{where + etc + file + " may match name eth0 (" + because + " cannot be told here)" + beside}
+	}
 	tests := []struct {
 		name  string
 		state fib.State
@@ -236,11 +258,35 @@ func TestWhereALinksFileGoesAndWhatIsSaidOfIt(t *testing.T) {
 		{"a mask of the same name in /etc hides ours", own, map[string]string{etc + "10-uplink-a.network": "-> /dev/null"}, file, []string{where + etc + "10-uplink-a.network hides the file of that name in /run/systemd/network: "}},
 
 		{"policy: a drop-in to the file that wins", policy, map[string]string{etc + "10-a.network": "[Match]\nName=eth0\n", etc + "20-a.network": "[Match]\nName=eth0\n"}, run + "10-a.network.d/10-uplink-a.conf", nil},
-		{"policy: to one that sorts after ours as well", policy, map[string]string{lib + "99-default.network": "[Match]\nName=*\n"}, run + "99-default.network.d/10-uplink-a.conf", nil},
-		{"policy: to one that may win, with a note", policy, map[string]string{etc + "10-a.network": "[Match]\nHost=x\n"}, run + "10-a.network.d/10-uplink-a.conf", []string{where + etc + "10-a.network is extended because it may match name eth0 (Host= cannot be told here)"}},
+		{"policy: to one that sorts after ours as well", policy, map[string]string{lib + "99-default.network": "[Match]\nName=eth0\n"}, run + "99-default.network.d/10-uplink-a.conf", nil},
+		{"policy: to one that may win, with a note", policy, map[string]string{etc + "10-a.network": "[Match]\nName=eth0\nHost=x\n"}, run + "10-a.network.d/10-uplink-a.conf", []string{where + etc + "10-a.network is extended because it may match name eth0 (Host= cannot be told here)"}},
+		{"policy: to one that may win, and the one that does otherwise", policy, map[string]string{etc + "10-a.network": "[Match]\nName=eth0\nHost=x\n", etc + "20-a.network": "[Match]\nName=eth0\n", etc + "30-a.network": "[Match]\nName=eth0\n"}, run + "10-a.network.d/10-uplink-a.conf" + run + "20-a.network.d/10-uplink-a.conf", nil},
 		{"policy: nothing to extend", policy, nil, "", []string{where + "no .network file matches name eth0: "}},
 		{"policy: unmanaged", policy, map[string]string{etc + "10-a.network": "[Match]\nName=eth0\n[Link]\nUnmanaged=yes\n"}, "", []string{where + etc + "10-a.network says Unmanaged=yes for name eth0: "}},
 		{"policy: our drop-in is hidden", policy, map[string]string{etc + "10-a.network": "[Match]\nName=eth0\n", etc + "10-a.network.d/10-uplink-a.conf": "-> /dev/null"}, run + "10-a.network.d/10-uplink-a.conf", []string{where + etc + "10-a.network.d/10-uplink-a.conf hides the file of that name"}},
+
+		{"policy: not to one for all links", policy, map[string]string{lib + "99-default.network": "[Match]\nName=*\n"}, "", shared(lib + "99-default.network")},
+		{"policy: not to one for many", policy, map[string]string{etc + "20-wired.network": "[Match]\nName=eth*\n", etc + "30-a.network": "[Match]\nName=eth0\n"}, "", shared(etc + "20-wired.network")},
+		{"policy: not to one for two", policy, map[string]string{etc + "20-wired.network": "[Match]\nName=eth0 eth1\n"}, "", shared(etc + "20-wired.network")},
+		{"policy: not to one for all others than one", policy, map[string]string{etc + "20-wired.network": "[Match]\nName=!eth1\n"}, "", shared(etc + "20-wired.network")},
+		{"policy: not to one of another's drop-in for two", policy, map[string]string{etc + "20-a.network": "[Match]\nName=eth0\n", etc + "20-a.network.d/x.conf": "[Match]\nName=eth1\n"}, "", shared(etc + "20-a.network")},
+		{"policy: to one that is for many by name and for one by address", policy, with(cards, etc+"20-a.network", "[Match]\nName=eth*\nMACAddress=02-00-00-00-00-01\n"), run + "20-a.network.d/10-uplink-a.conf", nil},
+		{"policy: to one for its permanent address", policy, with(cards, etc+"20-a.network", "[Match]\nPermanentMACAddress=02:00:00:00:00:01\n"), run + "20-a.network.d/10-uplink-a.conf", nil},
+		{"policy: not to one for an address that two cards have", policy, with(twins, etc+"20-a.network", "[Match]\nMACAddress=02:00:00:00:00:01\n"), "", shared(etc + "20-a.network")},
+		{"policy: to one for that and its name", policy, with(twins, etc+"20-a.network", "[Match]\nMACAddress=02:00:00:00:00:01\nName=eth0\n"), run + "20-a.network.d/10-uplink-a.conf", nil},
+		{"policy: to one that leaves out what is stacked on the card", policy, with(cards, "/sys/class/net/eth0.7/uevent", "DEVTYPE=vlan\n", "/sys/class/net/eth0.7/address", "02:00:00:00:00:01\n", etc+"20-a.network", "[Match]\nMACAddress=02:00:00:00:00:01\nType=!vlan bridge\n"), run + "20-a.network.d/10-uplink-a.conf", nil},
+		{"policy: not to one that does not", policy, with(cards, "/sys/class/net/eth0.7/uevent", "DEVTYPE=vlan\n", "/sys/class/net/eth0.7/address", "02:00:00:00:00:01\n", etc+"20-a.network", "[Match]\nMACAddress=02:00:00:00:00:01\n"), "", shared(etc + "20-a.network")},
+		{"policy: to one for its path", policy, with(cards, etc+"20-a.network", "[Match]\nPath=pci-0000:00:1f.6\n"), run + "20-a.network.d/10-uplink-a.conf", nil},
+		{"policy: not to one for paths", policy, with(cards, etc+"20-a.network", "[Match]\nPath=pci-*\n"), "", shared(etc + "20-a.network")},
+		{"policy: not to strangers' that may be its own while it is absent", policy, map[string]string{etc + "10-a.network": "[Match]\nMACAddress=02:00:00:00:00:01\n", etc + "10-b.network": "[Match]\nMACAddress=02:00:00:00:00:02\n", lib + "80-wifi-adhoc.network": "[Match]\nType=wlan\n"}, "", mayBe("10-a.network", "MACAddress=")},
+		{"policy: not to one for wlan", policy, map[string]string{etc + "80-wifi-adhoc.network": "[Match]\nType=wlan\nWLANInterfaceType=ad-hoc\n"}, "", mayBe("80-wifi-adhoc.network", "Type=")},
+		{"policy: past one that may win to one that does otherwise", policy, map[string]string{etc + "05-wlan.network": "[Match]\nType=wlan\n", etc + "10-a.network": "[Match]\nName=eth0\n"}, run + "10-a.network.d/10-uplink-a.conf", nil},
+		{"policy: to one that may win, before one for many", policy, map[string]string{etc + "05-wlan.network": "[Match]\nType=wlan\n", etc + "10-a.network": "[Match]\nName=eth0\nMACAddress=02:00:00:00:00:01\n", etc + "20-wired.network": "[Match]\nName=eth*\n"}, run + "10-a.network.d/10-uplink-a.conf", []string{where + etc + "10-a.network is extended because it may match name eth0 (MACAddress= cannot be told here)"}},
+		{"policy: not to one for many behind one that may win", policy, map[string]string{etc + "05-wlan.network": "[Match]\nType=wlan\n", etc + "20-wired.network": "[Match]\nName=eth*\n"}, "", shared(etc + "20-wired.network")},
+		{"policy: not to one with a specifier", policy, map[string]string{etc + "10-a.network": "[Match]\nName=%H\n"}, "", mayBe("10-a.network", "Name=")},
+		{"policy: not to one that cannot be read to its end", policy, map[string]string{etc + "10-a.network": "[Match]\nName=eth0\nName\n"}, "", []string{where + etc + "10-a.network may match name eth0 ("}},
+		{"one address on two cards", byMAC, twins, file, []string{where + "MAC 02:00:00:00:00:01 is on more than one card (eth0, eth1): networkd takes each of them for this uplink's; say `driver` or `interface` beside `mac`"}},
+		{"one address on a card and on what is stacked on it", byMAC, with(cards, "/sys/class/net/eth0.7/address", "02:00:00:00:00:01\n"), file, nil},
 
 		{"lo: a file of our own", closed, nil, loFile, nil},
 		{"lo: beside a file for all links that sorts later", closed, map[string]string{lib + "99-default.network": "[Match]\nName=*\n"}, loFile, nil},
