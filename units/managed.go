@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
@@ -17,22 +18,37 @@ type Progress int
 
 // What networkd makes of a link.
 const (
-	NotNetworkds Progress = iota // it does not run, or has nothing to do with the link
-	NotYet                       // it has yet to look at the link, or configures it
+	NotNetworkds Progress = iota // it does not run, or has nothing to do with what is asked about
+	Undecided                    // it has yet to look at the link
+	NotYet                       // it configures the link
 	Done                         // it has configured the link, or given it up
 )
+
+// Busy says whether networkd is still to do something.
+func (p Progress) Busy() bool { return p == Undecided || p == NotYet }
 
 // LinkProgress returns how far a systemd-networkd that runs in this network namespace is
 // with the link of an index: as its state file says, and, because that file outlives it,
 // where the process is there. It is looked for once, when that first matters.
-func LinkProgress(root rootfs.Root) func(index int) Progress {
+//
+// Of a link of a State of which only the policy is ours, that is what is asked about: it is
+// networkd's where the .network file that networkd uses has our drop-in. The zero Link stands
+// for any link, whosever it is.
+func LinkProgress(root rootfs.Root) func(index int, l fib.Link) Progress {
 	runs := sync.OnceValue(NetworkdRuns)
-	return func(index int) Progress {
-		switch state := linkState(root, index, "ADMIN_STATE"); {
-		case state == "" || state == "unmanaged" || state == "linger" || !runs():
+	return func(index int, l fib.Link) Progress {
+		state := linkState(root, index, "ADMIN_STATE")
+		if state == "" || state == "unmanaged" || state == "linger" || !runs() {
+			return NotNetworkds
+		}
+		file := linkState(root, index, "NETWORK_FILE")
+		switch {
+		case file != "" && l.PolicyOnly && !root.Exists(path.Join(networkDir, path.Base(file)+".d", filePrefix+l.Name+".conf")):
 			return NotNetworkds
 		case state == "configured" || state == "failed":
 			return Done
+		case file == "":
+			return Undecided
 		}
 		return NotYet
 	}

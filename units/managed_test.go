@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
@@ -54,22 +55,36 @@ func TestALinkIsNetworkdsWhereItSaysSoAndRuns(t *testing.T) {
 		"4": "ADMIN_STATE=linger\n",
 		"5": "OPER_STATE=routable\n",
 		"6": "",
-		"7": "ADMIN_STATE=configuring\n",
+		"7": "ADMIN_STATE=pending\n",
 		"8": "ADMIN_STATE=failed\n",
+		"9": "ADMIN_STATE=configuring\nNETWORK_FILE=/etc/systemd/network/20-wired.network\n",
+
+		"20": "ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/10-a.network\n",
+		"21": "ADMIN_STATE=failed\nNETWORK_FILE=/usr/lib/systemd/network/20-wired.network\n",
 	} {
 		putFile(t, dir, "/run/systemd/netif/links/"+index, state)
 	}
 	root := rootfs.At(dir)
 	if NetworkdRuns() {
 		t.Log("NOT TESTED: networkd runs here, so it cannot be seen that its state alone does not count")
-	} else if LinkProgress(root)(2) != NotNetworkds {
+	} else if LinkProgress(root)(2, fib.Link{}) != NotNetworkds {
 		t.Error("the state of a networkd that has ended counts")
 	}
 	startNetworkd(t)
 	progress := LinkProgress(root)
-	for index, want := range []Progress{2: Done, 3: NotNetworkds, 4: NotNetworkds, 5: NotNetworkds, 6: NotNetworkds, 7: NotYet, 8: Done, 9: NotNetworkds} {
-		if got := progress(index); got != want {
-			t.Errorf("link %d: %v, want %v", index, got, want)
+	for index, want := range []Progress{2: Done, 3: NotNetworkds, 4: NotNetworkds, 5: NotNetworkds, 6: NotNetworkds, 7: Undecided, 8: Done, 9: NotYet, 10: NotNetworkds, 20: Done, 21: Done} {
+		for _, l := range []fib.Link{{}, {Name: "a"}} {
+			if got := progress(index, l); got != want {
+				t.Errorf("link %d: %v, want %v", index, got, want)
+			}
+		}
+	}
+	// Of some only the policy is ours.
+	putFile(t, dir, networkDir+"/10-a.network.d/10-uplink-a.conf", "")
+	putFile(t, dir, networkDir+"/20-wired.network.d/10-uplink-b.conf", "")
+	for index, want := range map[int]Progress{3: NotNetworkds, 7: Undecided, 9: NotNetworkds, 20: Done, 21: NotNetworkds} {
+		if got := progress(index, fib.Link{Name: "a", PolicyOnly: true}); got != want {
+			t.Errorf("policy of link %d: %v, want %v", index, got, want)
 		}
 	}
 }

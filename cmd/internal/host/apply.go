@@ -176,7 +176,8 @@ func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, 
 				return s, err
 			}
 		}
-		if waiting, err := wait.SetUp(state); err != nil || !waiting || s.none {
+		undecided := o.IfNeeded && s.Backend != spec.Netlink && h.undecided && wait.Left() > 0
+		if waiting, err := wait.SetUp(state); err != nil || !waiting && !undecided || s.none {
 			return s, err
 		}
 		before, err := h.noted()
@@ -187,6 +188,11 @@ func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, 
 		h.unlock = func() {}
 		if err := wait.Wait(ctx, state); err != nil {
 			return s, err
+		}
+		if undecided {
+			if err := h.awaitDecision(ctx, wait.Left(), s.State); err != nil {
+				return s, err
+			}
 		}
 		if h.unlock, err = h.lock(ctx); err != nil {
 			h.unlock = func() {}
@@ -212,6 +218,16 @@ func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, 
 			return s, err
 		}
 	}
+}
+
+// awaitDecision waits until networkd has decided which file it uses for each link that is there,
+// or limit is over: only then is it known whose the policy of some is.
+func (h *Host) awaitDecision(ctx context.Context, limit time.Duration, state fib.State) error {
+	_, err := poll(ctx, limit, func() (bool, error) {
+		_, err := h.Managed(state)
+		return !h.undecided, err
+	})
+	return err
 }
 
 // readAgain reads the spec anew, or what somebody has brought about meanwhile.

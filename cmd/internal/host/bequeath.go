@@ -146,14 +146,14 @@ func (h *Host) isConfigured(state fib.State, late bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	of := make(map[int]bool, len(links))
+	of, ours := make(map[int]bool, len(links)), h.progress(state)
 	for _, l := range links {
-		of[l.Device.Index] = true
+		of[l.Device.Index] = ours(l) != units.NotNetworkds
 	}
 	have, err := h.Kernel.Observe(apply.Scope{Only: apply.Links})
 	progress := units.LinkProgress(h.Root)
 	return !slices.ContainsFunc(have.Links, func(l apply.Link) bool {
-		return l.Carrier && progress(l.Index) == units.NotYet && (of[l.Index] || l.Loopback && !late)
+		return l.Carrier && progress(l.Index, fib.Link{}).Busy() && (of[l.Index] || l.Loopback && !late)
 	}), err
 }
 

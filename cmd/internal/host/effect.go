@@ -58,7 +58,7 @@ func (r *reload) handOver(ctx context.Context) error {
 	if r.gone || r.backend == spec.Netlink {
 		var left []leftover
 		_, err := poll(ctx, handOverTime, func() (_ bool, err error) {
-			left, err = r.leftovers(fib.State{})
+			left, err = r.leftovers(fib.State{}, nil)
 			return len(left) == 0, err
 		})
 		if err != nil {
@@ -68,9 +68,9 @@ func (r *reload) handOver(ctx context.Context) error {
 	}
 	_, err := poll(ctx, handOverTime, func() (bool, error) {
 		links, err := r.links(r.state)
-		progress := units.LinkProgress(r.Root)
+		progress := r.progress(r.state)
 		return !slices.ContainsFunc(links, func(l apply.ResolvedLink) bool {
-			return !l.PolicyOnly && progress(l.Device.Index) == units.NotNetworkds
+			return !l.PolicyOnly && progress(l) == units.NotNetworkds
 		}), err
 	})
 	return err
@@ -112,7 +112,11 @@ func (r *reload) look() (effect, error) {
 			e.devices["lo"] = true
 		}
 	}
-	e.left, err = r.leftovers(r.state)
+	beside, _, err := r.besideNetworkd(r.state)
+	if err != nil {
+		return e, err
+	}
+	e.left, err = r.leftovers(r.state, beside)
 	for _, l := range e.left {
 		if l.inTheWay {
 			e.devices[deviceOf(l.remove)] = true
@@ -137,8 +141,8 @@ func deviceOf(o apply.Op) string {
 }
 
 // leftovers finds what the old rendering asked for, the kernel holds as networkd's, and
-// the State does not ask for.
-func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
+// the State does not ask for, or not of networkd: of the links of beside it has to let go.
+func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []leftover, err error) {
 	if !r.networkd || !r.changed || r.oldHas.Empty() {
 		return nil, nil
 	}
@@ -153,10 +157,12 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 	wanted := addressesOn(want)
 	rules, routes, addresses := map[fib.Rule]bool{}, map[fib.RouteKey]bool{}, map[netip.Prefix]bool{}
 	for _, w := range state.Rules {
-		rules[w.Key()] = true
+		rules[w.Key()] = !beside[w.Link]
 	}
+	theirs := map[fib.RouteKey]bool{}
 	for _, w := range state.Routes {
 		routes[w.Key()] = true
+		theirs[w.Key()] = theirs[w.Key()] || !beside[w.Link]
 	}
 	asked := map[fib.RouteKey][]fib.Route{}
 	for _, w := range slices.Concat(want.Routes, want.Later.Routes) {
@@ -177,7 +183,7 @@ func (r *reload) leftovers(state fib.State) (left []leftover, err error) {
 			continue
 		}
 		old, inTheWay := []fib.Route{h.Route}, routes[h.Key()]
-		if inTheWay {
+		if theirs[h.Key()] {
 			// Since 257 networkd leaves an IPv6 route that was bequeathed to it, whatever its
 			// file says now.
 			old = slices.DeleteFunc(ways(h.Route), func(o fib.Route) bool {
@@ -264,6 +270,12 @@ func (r *reload) takeAway(left []leftover) error {
 	return nil
 }
 
+// leaves says whether something of the old rendering is in the way: networkd is about to let go
+// of it.
+func (e effect) leaves() bool {
+	return slices.ContainsFunc(e.left, func(l leftover) bool { return l.inTheWay })
+}
+
 // settle waits until the kernel holds the State, and brings about through netlink what
 // networkd does not have. Where networkd does not get there by itself it is made to
 // configure the links concerned once more.
@@ -274,12 +286,13 @@ func (r *reload) settle(ctx context.Context) error {
 	was, again := -1, false
 	var refused error
 	inEffect, err := poll(ctx, r.wait, func() (bool, error) {
-		if refused = r.applyRest(ctx); refused != nil && !r.mayPass(refused) {
-			return false, refused
-		}
+		refused = r.applyRest(ctx)
 		var err error
 		if now, err = r.look(); err != nil {
 			return false, err
+		}
+		if refused != nil && !r.mayPass(refused) && !(errors.Is(refused, apply.ErrForeign) && now.leaves()) {
+			return false, refused
 		}
 		if n := len(now.missing) + len(now.left); n != was {
 			was, moved = n, time.Now()
@@ -360,9 +373,13 @@ func (r *reload) reconfigure(ctx context.Context, now effect) error {
 	if err != nil {
 		return err
 	}
+	_, beside, err := r.besideNetworkd(r.state)
+	if err != nil {
+		return err
+	}
 	progress := units.LinkProgress(r.Root)
 	for _, l := range have.Links {
-		if !now.devices[l.Name] || progress(l.Index) == units.NotNetworkds {
+		if !now.devices[l.Name] || beside[l.Index] || progress(l.Index, fib.Link{}) == units.NotNetworkds {
 			continue
 		}
 		if err := bus.ReconfigureLink(ctx, r.Root, l.Index); err != nil {

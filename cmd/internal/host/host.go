@@ -28,6 +28,8 @@ type Host struct {
 	Root   rootfs.Root
 	kernel *rtnl.Kernel
 	unlock func()
+
+	undecided bool // what Managed has found: of some link networkd has yet to decide whose the policy is
 }
 
 // Open opens the kernel, for the spec and the /run below root. wait is that of
@@ -164,20 +166,49 @@ func (h *Host) dropMissingFamily(state *fib.State, stderr io.Writer) {
 	}
 }
 
-// Managed returns the links of a state that networkd has: interface names by
-// Link.Name.
+// Managed returns the links of a state that networkd has, or of which it has yet to decide:
+// interface names by Link.Name. Of some only the policy is ours: these are networkd's where it
+// has that of us.
 func (h *Host) Managed(state fib.State) (map[string]string, error) {
 	links, err := h.links(state)
 	if err != nil {
 		return nil, err
 	}
-	names, progress := map[string]string{}, units.LinkProgress(h.Root)
+	names, progress := map[string]string{}, h.progress(state)
+	h.undecided = false
 	for _, l := range links {
-		if progress(l.Device.Index) != units.NotNetworkds {
+		p := progress(l)
+		if p != units.NotNetworkds {
 			names[l.Name] = l.Device.Name
 		}
+		of, _ := state.Link(l.Name)
+		h.undecided = h.undecided || p == units.Undecided && of.PolicyOnly && (h.WaitFor == "" || h.WaitFor == l.Device.Name)
 	}
 	return names, nil
+}
+
+// progress is units.LinkProgress of the links of a state.
+func (h *Host) progress(state fib.State) func(apply.ResolvedLink) units.Progress {
+	progress := units.LinkProgress(h.Root)
+	return func(l apply.ResolvedLink) units.Progress {
+		// As the state has it: who watches takes all links for those of others.
+		of, _ := state.Link(l.Name)
+		return progress(l.Device.Index, of)
+	}
+}
+
+// besideNetworkd returns the links of a state of which only the policy is ours, and networkd,
+// which runs, does not have it: by Link.Name, and by index.
+func (h *Host) besideNetworkd(state fib.State) (names map[string]bool, devices map[int]bool, err error) {
+	links, err := h.links(state)
+	names, devices = map[string]bool{}, map[int]bool{}
+	progress := h.progress(state)
+	for _, l := range links {
+		if of, _ := state.Link(l.Name); of.PolicyOnly && progress(l) == units.NotNetworkds {
+			names[l.Name], devices[l.Device.Index] = true, true
+		}
+	}
+	return names, devices, err
 }
 
 // links returns those of a state that there are.

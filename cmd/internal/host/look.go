@@ -372,12 +372,16 @@ func (l *looker) charges() {
 	for _, k := range l.state.Links {
 		learns[l.byTable[k.Learn.Table]] = k.Learn.Any()
 	}
-	progress := units.LinkProgress(l.Root)
+	progress, byNetworkd := l.progress(l.state), map[string]bool{}
+	for _, k := range l.want.Links {
+		for _, u := range k.Uplinks {
+			byNetworkd[u.Name] = l.out.Backend != spec.Netlink && progress(k) != units.NotNetworkds
+		}
+	}
 	for i := range l.out.Uplinks {
 		s := &l.out.Uplinks[i]
-		byNetworkd := l.out.Backend != spec.Netlink && s.Device.Index != 0 && progress(s.Device.Index) != units.NotNetworkds
 		switch {
-		case byNetworkd && (others[s.Name] || !ours[s.Name] || learns[s.Name]):
+		case byNetworkd[s.Name] && (others[s.Name] || !ours[s.Name] || learns[s.Name]):
 			// The rules of what it learns are ours even then.
 			s.Charge = ByNetworkd
 		case ours[s.Name]:

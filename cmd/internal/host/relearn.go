@@ -47,7 +47,7 @@ func (r *reload) withoutAddress() ([]apply.ResolvedLink, error) {
 	var lost []apply.ResolvedLink
 	progress := units.LinkProgress(r.Root)
 	for _, l := range want.Links {
-		if l.Learn.DHCP4 && hasInet(r.before, l.Device.Name) && !hasInet(have, l.Device.Name) && progress(l.Device.Index) != units.NotNetworkds {
+		if l.Learn.DHCP4 && hasInet(r.before, l.Device.Name) && !hasInet(have, l.Device.Name) && progress(l.Device.Index, fib.Link{}) != units.NotNetworkds {
 			lost = append(lost, l)
 		}
 	}

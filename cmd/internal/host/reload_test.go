@@ -218,7 +218,7 @@ func TestAnAddressThatMovedIsLeftBehind(t *testing.T) {
 		now  string
 		want []string
 	}{{"eth0", nil}, {"eth1", []string{"eth0"}}} {
-		left, err := r.leftovers(on(c.now))
+		left, err := r.leftovers(on(c.now), nil)
 		var have []string
 		for _, l := range left {
 			have = append(have, l.remove.Address.Link)

@@ -268,7 +268,7 @@ func (w *wayBack) takeAwayTheTrys() error {
 	if err != nil {
 		return err
 	}
-	left, err := w.leftovers(networkdPart(w.was.mayHold(now)))
+	left, err := w.leftovers(networkdPart(w.was.mayHold(now)), nil)
 	if err != nil {
 		return err
 	}
@@ -279,7 +279,7 @@ func (w *wayBack) takeAwayTheTrys() error {
 func (w *wayBack) configured() bool {
 	progress := units.LinkProgress(w.Root)
 	return !slices.ContainsFunc(w.was.Held.Links, func(l apply.Link) bool {
-		return l.Carrier && progress(l.Index) == units.NotYet
+		return l.Carrier && progress(l.Index, fib.Link{}).Busy()
 	})
 }
 

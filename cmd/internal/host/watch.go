@@ -238,7 +238,7 @@ func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 	}
 	result, err := w.Keep(ctx, w.rest)
 	// networkd does not say which links it has, nor when it is done with them.
-	if (!ask || len(w.Spared.Links) > 0) && (result.Until == 0 || result.Until > managedFor) {
+	if (!ask || w.undecided || len(w.Spared.Links) > 0) && (result.Until == 0 || result.Until > managedFor) {
 		result.Until = managedFor
 	}
 	if err == nil && slices.ContainsFunc(result.Done, func(o apply.Op) bool { return o.Address != nil }) {
