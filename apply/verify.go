@@ -204,15 +204,23 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	for _, r := range want.Routes {
 		tables[r.Table] = append(tables[r.Table], r)
 	}
-	learns := map[uint32]bool{}
+	learns := map[uint32]string{} // by which link
 	for _, l := range want.Links {
-		learns[l.Learn.Table] = learns[l.Learn.Table] || l.Learn.Any()
+		if l.Learn.Any() {
+			learns[l.Learn.Table] = l.Device.Name
+		}
 	}
 	for _, r := range have.Routes {
-		// Where networkd has put there itself what it has learned, that is the uplink's way.
-		if learns[r.Table] && !r.Ours() && r.Expires >= 0 && len(r.Nexthops) > 0 {
-			tables[r.Table] = append(tables[r.Table], r.Route)
+		dev, ok := learns[r.Table]
+		if !ok || r.Ours() || r.Expires < 0 || len(r.Nexthops) == 0 {
+			continue
 		}
+		// Where networkd has put there itself what it has learned, that is the uplink's way; but
+		// what another link has learned leads astray.
+		if r.IsDefault() && !slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return n.Link == dev }) {
+			r.Nexthops = []fib.Nexthop{{Link: dev}}
+		}
+		tables[r.Table] = append(tables[r.Table], r.Route)
 	}
 	names := map[uint32]string{}
 	for _, t := range want.Tables {

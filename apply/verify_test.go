@@ -67,6 +67,47 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestVerifyOfWhatAnotherLinkHasLearned has networkd put the default route of another link into
+// the table of an uplink, in front of the uplink's own, or where that has none.
+func TestVerifyOfWhatAnotherLinkHasLearned(t *testing.T) {
+	const rt2 = "[uplink.rt2]\ninterface = \"card1\"\ntable = 1\ndhcp = \"ipv4\"\n"
+	in := func(metric uint32) apply.Route {
+		return apply.Route{Protocol: apply.ProtocolDHCP, Route: fib.Route{Table: 1, Metric: metric}}
+	}
+	packet := apply.Packet{From: netip.MustParseAddr("198.51.100.10"), To: netip.MustParseAddr("8.8.8.8")}
+	astray := apply.Way{Type: fib.Unicast, Table: 1, Device: "card0", Via: netip.MustParseAddr("192.0.2.1")}
+	own := apply.Way{Type: fib.Unicast, Table: 1, Device: "card1", Via: netip.MustParseAddr("198.51.100.1")}
+	for name, c := range map[string]struct {
+		routes func(k *kerneltest.Fake)
+		way    apply.Way
+		why    string
+	}{
+		"its own":         {func(k *kerneltest.Fake) { gateway(k, "card1", "198.51.100.1", in(1024)) }, own, ""},
+		"another's alone": {func(k *kerneltest.Fake) { gateway(k, "card0", "192.0.2.1", in(1024)) }, astray, "device"},
+		"another's first": {func(k *kerneltest.Fake) {
+			gateway(k, "card0", "192.0.2.1", in(100))
+			gateway(k, "card1", "198.51.100.1", in(1024))
+		}, astray, "device"},
+		"another's behind": {func(k *kerneltest.Fake) {
+			gateway(k, "card0", "192.0.2.1", in(2048))
+			gateway(k, "card1", "198.51.100.1", in(1024))
+		}, own, ""},
+	} {
+		k := kerneltest.NewFake(kerneltest.Links...)
+		learnt(k, "card1", "198.51.100.10/24", apply.Address{})
+		c.routes(k)
+		k.Ways = map[apply.Packet]apply.Way{packet: c.way}
+		v, err := on(k).Verify(state(t, rt2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(v.Checks, func(c apply.Check) bool { return c.Packet == packet })
+		if i < 0 || v.Checks[i].Why != c.why || v.Checks[i].Err != nil {
+			t.Errorf("%s: wrong by other than %q: %v", name, c.why, v.Checks)
+		}
+	}
+}
+
 // TestMissingAddresses takes one away, of which the kernel can be asked nothing, and has
 // another host have one.
 func TestMissingAddresses(t *testing.T) {
