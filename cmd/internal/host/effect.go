@@ -86,7 +86,7 @@ type effect struct {
 
 // leftover is something of the old rendering that is there still.
 type leftover struct {
-	remove   apply.Op
+	cure     apply.Op // takes it away, or puts what is asked for in its place
 	file     string
 	inTheWay bool // of something that the State asks for
 }
@@ -119,7 +119,7 @@ func (r *reload) look() (effect, error) {
 	e.left, err = r.leftovers(r.state, beside)
 	for _, l := range e.left {
 		if l.inTheWay {
-			e.devices[deviceOf(l.remove)] = true
+			e.devices[deviceOf(l.cure)] = true
 		}
 	}
 	return e, err
@@ -174,7 +174,7 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 	for _, h := range have.Rules {
 		if h.MayBeNetworkds() && !rules[h.Key()] {
 			if file, ok := r.oldHas.Rule(h.Rule); ok {
-				left = append(left, leftover{remove: apply.Op{Verb: apply.RuleDel, Rule: &h.Rule, Owner: fib.Some(h.Protocol)}, file: file})
+				left = append(left, leftover{cure: apply.Op{Verb: apply.RuleDel, Rule: &h.Rule, Owner: fib.Some(h.Protocol)}, file: file})
 			}
 		}
 	}
@@ -183,6 +183,21 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 			continue
 		}
 		old, inTheWay := []fib.Route{h.Route}, routes[h.Key()]
+		if want := asked[h.Key()]; theirs[h.Key()] && len(want) == 1 && len(h.Nexthops) < 2 {
+			// Before 257 networkd does not tell routes apart that differ in no more than their
+			// metrics (MTUBytes=) or GatewayOnLink=, and leaves the first of these that it had.
+			same := want[0]
+			same.MTU, same.AdvMSS, same.InitCwnd, same.InitRwnd = h.MTU, h.AdvMSS, h.InitCwnd, h.InitRwnd
+			same.Nexthops = slices.Clone(same.Nexthops)
+			if len(h.Nexthops) > 0 && len(same.Nexthops) > 0 {
+				same.Nexthops[0].OnLink = h.Nexthops[0].OnLink
+			}
+			file, _ := r.oldHas.Route(h.Route)
+			if (file != "" || r.oldRoutes[h.Key()]) && same.Same(&h.Route) && !want[0].Same(&h.Route) {
+				left = append(left, leftover{apply.Op{Verb: apply.RouteReplace, Route: &want[0], Owner: fib.Some(h.Protocol)}, file, inTheWay})
+				continue
+			}
+		}
 		if theirs[h.Key()] {
 			// Since 257 networkd leaves an IPv6 route that was bequeathed to it, whatever its
 			// file says now.
@@ -202,7 +217,7 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 		here := onLink{h.Link, h.Prefix}
 		if !addresses[h.Prefix] || r.oldOn[here] && !wanted[here] {
 			if file, ok := r.oldHas.Address(h.Address); ok {
-				left = append(left, leftover{remove: apply.Op{Verb: apply.AddressDel, Address: &h.Address}, file: file})
+				left = append(left, leftover{cure: apply.Op{Verb: apply.AddressDel, Address: &h.Address}, file: file})
 			}
 		}
 	}
@@ -236,7 +251,7 @@ func ways(r fib.Route) (list []fib.Route) {
 	return list
 }
 
-// noteOld notes where the addresses are that are in effect.
+// noteOld notes where the addresses are that are in effect, and what routes there are.
 func (r *reload) noteOld() error {
 	was, there, err := r.Effective()
 	if err != nil || !there {
@@ -248,7 +263,10 @@ func (r *reload) noteOld() error {
 	}
 	// A match that has become ambiguous is of the old spec alone.
 	want, _ := apply.Resolve(was.State, have, r.Hardware)
-	r.oldOn = addressesOn(want)
+	r.oldOn, r.oldRoutes = addressesOn(want), map[fib.RouteKey]bool{}
+	for _, o := range was.State.Routes {
+		r.oldRoutes[o.Key()] = true
+	}
 	return nil
 }
 
@@ -258,7 +276,7 @@ func (r *reload) noteOld() error {
 func (r *reload) takeAway(left []leftover) error {
 	var ops []apply.Op
 	for _, l := range left {
-		ops = append(ops, l.remove)
+		ops = append(ops, l.cure)
 	}
 	for i, err := range r.Kernel.Execute(ops) {
 		// One may have taken the next along.
@@ -274,6 +292,16 @@ func (r *reload) takeAway(left []leftover) error {
 // of it.
 func (e effect) leaves() bool {
 	return slices.ContainsFunc(e.left, func(l leftover) bool { return l.inTheWay })
+}
+
+// replacements returns what is left that makes way in place: nobody is without a route for it.
+func (e effect) replacements() (list []leftover) {
+	for _, l := range e.left {
+		if l.cure.Verb == apply.RouteReplace {
+			list = append(list, l)
+		}
+	}
+	return list
 }
 
 // settle waits until the kernel holds the State, and brings about through netlink what
@@ -298,7 +326,8 @@ func (r *reload) settle(ctx context.Context) error {
 			was, moved = n, time.Now()
 		}
 		still, limit := time.Since(moved), min(patience, r.wait/2)
-		if len(now.missing) == 0 {
+		replaces := now.replacements()
+		if len(now.missing) == 0 || len(replaces) > 0 {
 			limit = min(leftTime, limit)
 		}
 		switch {
@@ -308,6 +337,8 @@ func (r *reload) settle(ctx context.Context) error {
 			return false, nil
 		case len(now.missing) == 0:
 			return false, r.takeAway(now.left)
+		case len(replaces) > 0:
+			return false, r.takeAway(replaces)
 		case !again:
 			again, moved = true, time.Now()
 			if err := r.takeAway(slices.DeleteFunc(slices.Clone(now.left), func(l leftover) bool { return !l.inTheWay })); err != nil {
@@ -327,7 +358,7 @@ func (r *reload) settle(ctx context.Context) error {
 		return fmt.Errorf("after %v the kernel lacks %d of the changes (the first: %s): see `journalctl -u systemd-networkd`", r.wait, len(now.missing), now.missing[0])
 	}
 	if !inEffect && len(now.left) > 0 {
-		return fmt.Errorf("after %v systemd-networkd still holds what it was told to let go of (the first: ip %s, of %s): see `journalctl -u systemd-networkd`", r.wait, now.left[0].remove, path.Base(now.left[0].file))
+		return fmt.Errorf("after %v systemd-networkd still holds what it was told to let go of (the first: ip %s, of %s): see `journalctl -u systemd-networkd`", r.wait, now.left[0].cure, path.Base(now.left[0].file))
 	}
 	SayWaiting(r.stderr, now.waiting)
 	return nil

@@ -125,7 +125,7 @@ func TestARouteInTheWayIsLeftBehind(t *testing.T) {
 		now, err := r.look()
 		have := ""
 		for _, l := range now.left {
-			if have += l.remove.Batch(); !l.inTheWay || !now.devices["eth0"] {
+			if have += l.cure.Batch(); !l.inTheWay || !now.devices["eth0"] {
 				t.Errorf("%s: %+v on %v", c.name, l, now.devices)
 			}
 		}

@@ -86,10 +86,11 @@ type reload struct {
 	none     error     // why there is no uplink, if that is so
 	networkd bool      // runs here
 
-	tree, old units.Tree        // what is rendered, and what was
-	oldHas    units.Contents    // of old
-	oldOn     map[onLink]bool   // the addresses of the spec that was in effect
-	marks     map[string][]byte // that there were
+	tree, old units.Tree            // what is rendered, and what was
+	oldHas    units.Contents        // of old
+	oldOn     map[onLink]bool       // the addresses of the spec that was in effect,
+	oldRoutes map[fib.RouteKey]bool // and its routes
+	marks     map[string][]byte     // that there were
 	done      units.Changes
 	changed   bool // of these, some that networkd reads again
 

@@ -221,7 +221,7 @@ func TestAnAddressThatMovedIsLeftBehind(t *testing.T) {
 		left, err := r.leftovers(on(c.now), nil)
 		var have []string
 		for _, l := range left {
-			have = append(have, l.remove.Address.Link)
+			have = append(have, l.cure.Address.Link)
 		}
 		if err != nil || !slices.Equal(have, c.want) {
 			t.Errorf("on %s: left on %q, want %q: %v", c.now, have, c.want, err)
