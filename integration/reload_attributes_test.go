@@ -5,6 +5,25 @@ import (
 	"testing"
 )
 
+// TestReloadSaysWhatNetworkdTookOfOthers has a service address and a routing daemon's route on a
+// link whose file changes: networkd drops them, and reload says so. Those on the other link stay.
+func TestReloadSaysWhatNetworkdTookOfOthers(t *testing.T) {
+	t.Parallel()
+	h := bootNetworkd(t, nil, provider1, provider2)
+	h.spec(twoUplinks)
+	h.reload()
+	ip(h.ctx, t, h.Host, "address add 198.51.100.200/32 dev eth1", "route add 10.9.0.0/16 via 198.51.100.1 dev eth1 proto bird",
+		"address add 192.0.2.200/32 dev eth0", "route add 10.10.0.0/16 via 192.0.2.1 dev eth0 proto bird")
+	h.spec(strings.Replace(twoUplinks, "table     = 1\n", "table     = 1\nfrom = [\"198.51.100.10\", \"198.51.100.200\"]\n", 1))
+	h.run("reload").expect(t, "reload", 0, "^written .*rt2.network\n$", `^uplinkctl: systemd-networkd has configured links again, and taken away .*To bring it back:
+  ip address add 198.51.100.200/32 dev eth1
+  ip route add 10.9.0.0/16 via 198.51.100.1 dev eth1 proto 12
+$`)
+	// What it says brings it back, and a reload that changes no file takes nothing.
+	ip(h.ctx, t, h.Host, "address add 198.51.100.200/32 dev eth1", "route add 10.9.0.0/16 via 198.51.100.1 dev eth1 proto 12")
+	h.run("reload").expect(t, "reload again", 0, "^$", "^$")
+}
+
 // TestReloadOfARoutesAttributes changes what networkd 252 does not tell one route from another
 // by: it leaves the old one, also when it configures the link once more.
 func TestReloadOfARoutesAttributes(t *testing.T) {

@@ -305,7 +305,7 @@ func (r *reload) bringAbout(ctx context.Context) error {
 	if err := r.markInEffect(); err != nil {
 		return err
 	}
-	return r.verify(ctx)
+	return errors.Join(r.sayLost(), r.verify(ctx))
 }
 
 // verify asks the kernel whether packets go as the spec says. Where addresses are learned
