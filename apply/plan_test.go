@@ -408,6 +408,36 @@ func TestForeignRouteBesideOurs(t *testing.T) {
 	}
 }
 
+// TestPortWithTheCardsAddress has the fast path of a card bear its hardware address, as below
+// hv_netvsc: it is not the link that is meant. Without a master either may be.
+func TestPortWithTheCardsAddress(t *testing.T) {
+	s := state(t, "[uplink.a]\nmac = \"02:00:00:00:00:10\"\naddresses = [\"192.0.2.10/24\"]\n")
+	for name, tt := range map[string]struct {
+		master int
+		portOf string
+		want   string
+	}{
+		"a port":         {master: 1},
+		"in a VRF":       {master: 1, portOf: "vrf", want: "(MAC 02:00:00:00:00:10 is card0 and card1): make the match narrower, with `driver` beside `mac`"},
+		"without master": {want: "(MAC 02:00:00:00:00:10 is card0 and card1)"},
+	} {
+		k := kerneltest.NewFake(kerneltest.Links...)
+		for i := range k.Links {
+			if name := k.Links[i].Name; name == "card0" || name == "card1" {
+				k.Links[i].MAC = "02:00:00:00:00:10"
+				if name == "card1" {
+					k.Links[i].Master, k.Links[i].PortOf = tt.master, tt.portOf
+				}
+			}
+		}
+		_, err := on(k).Apply(context.Background(), s)
+		if tt.want == "" && (err != nil || !slices.ContainsFunc(k.Addresses, func(a apply.Address) bool { return a.Link == "card0" && a.Ours })) ||
+			tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
 // TestAmbiguousMatch wants an error that names the links.
 func TestAmbiguousMatch(t *testing.T) {
 	k := kerneltest.NewFake(kerneltest.Links...)

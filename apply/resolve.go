@@ -96,8 +96,23 @@ type AmbiguousError struct {
 
 // Error names the uplink and the links.
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%s: uplink %s matches more than one link (%s is %s): make the match narrower",
-		e.Link.Uplinks[0].Origin, e.Link.Name, e.Link.Match, strings.Join(e.Devices, " and "))
+	how := ""
+	if e.Link.Match == (fib.Match{MAC: e.Link.Match.MAC}) {
+		how = ", with `driver` beside `mac` (`ethtool -i LINK` shows it)"
+	}
+	return fmt.Sprintf("%s: uplink %s matches more than one link (%s is %s): make the match narrower%s",
+		e.Link.Uplinks[0].Origin, e.Link.Name, e.Link.Match, strings.Join(e.Devices, " and "), how)
+}
+
+// withoutPorts leaves out of several links with one hardware address those that are ports of
+// another: in a cloud the fast path of a card (a VF below hv_netvsc or net_failover) bears its
+// address, and the host itself gets no packets by it.
+func withoutPorts(found []Link) []Link {
+	free := slices.DeleteFunc(slices.Clone(found), func(l Link) bool { return l.Master != 0 && l.PortOf != "vrf" })
+	if len(free) == 0 {
+		return found
+	}
+	return free
 }
 
 // stacked are the kinds of links that bear the address of the card below them.
@@ -154,6 +169,9 @@ func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 					found = append(found, d)
 				}
 			}
+		}
+		if l.Match == (fib.Match{MAC: l.Match.MAC}) {
+			found = withoutPorts(found)
 		}
 		several := ""
 		if len(found) > 1 {

@@ -39,6 +39,10 @@ type Applier struct {
 	// duplicate address detection comes when it has.
 	Watching bool
 
+	// GoesOn is for who only looks: a match that fits two links is in Ambiguous of what Resolve
+	// gives, and hides nothing of the others.
+	GoesOn bool
+
 	// Dead are the uplinks that probes have found dead: what would leave by them through
 	// table main goes by another. Those that the State has no probe of do not count.
 	Dead map[fib.Verdict]bool
@@ -141,7 +145,7 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 		}
 	}
 	want := resolve(s, have, a.Hardware)
-	if len(want.Ambiguous) > 0 && !a.Watching {
+	if len(want.Ambiguous) > 0 && !a.Watching && !a.GoesOn {
 		return Resolved{}, want.Ambiguous[0]
 	}
 	if a.Watching {

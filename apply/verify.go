@@ -87,16 +87,18 @@ type Verification struct {
 	Missing []Missing
 	Waiting []Waiting // links that are not ready, or have learned no address yet
 	Hazards []Hazard
+
+	Ambiguous []error // an AmbiguousError for each link that is not verified for it
 }
 
 // OK says whether nothing is wrong. Hazards and links that are not ready are not
 // counted: they are the host's, not the state's.
 func (v Verification) OK() bool {
-	return len(v.Missing) == 0 && !slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() })
+	return len(v.Missing) == 0 && len(v.Ambiguous) == 0 && !slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() })
 }
 
-// Err returns nil where it is OK, or the first that is so of ErrWrongWay, ErrMissing and
-// ErrDuplicate.
+// Err returns nil where it is OK, or the first that is so of ErrWrongWay, ErrMissing,
+// ErrDuplicate and an AmbiguousError.
 func (v Verification) Err() error {
 	switch {
 	case v.OK():
@@ -105,8 +107,10 @@ func (v Verification) Err() error {
 		return ErrWrongWay
 	case slices.ContainsFunc(v.Missing, func(m Missing) bool { return !m.Duplicate }):
 		return ErrMissing
+	case len(v.Missing) > 0:
+		return ErrDuplicate
 	}
-	return ErrDuplicate
+	return errors.Join(v.Ambiguous...)
 }
 
 // Missing is an address that a link does not have as the State says: the host answers
@@ -194,11 +198,8 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	if err != nil {
 		return Verification{}, err
 	}
-	want, err := Resolve(s, have, a.Hardware)
-	if err != nil {
-		return Verification{}, err
-	}
-	var v Verification
+	want := resolve(s, have, a.Hardware)
+	v := Verification{Ambiguous: want.Ambiguous}
 	v.addresses(want, have)
 	tables := map[uint32][]fib.Route{}
 	for _, r := range want.Routes {

@@ -65,6 +65,22 @@ func TestMultipathThroughNetlinkBesideNetworkd(t *testing.T) {
 	}
 }
 
+// TestOneAmbiguousMatchHidesNoOtherUplink has verify and status say which match fits two links,
+// and go on with the other uplinks.
+func TestOneAmbiguousMatchHidesNoOtherUplink(t *testing.T) {
+	t.Parallel()
+	h := bootNetworkd(t, nil, provider1, provider2)
+	h.spec("backend = \"netlink\"\n[uplink.a]\ninterface = \"eth0*\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\n" + twoUplinks[strings.Index(twoUplinks, "[uplink.rt2]"):])
+	h.run("apply", "--if-needed").expect(t, "apply", 0, "", "")
+	h.run("verify").expect(t, "verify", 0, "ok     a .*ok     rt2 ", "^$")
+	ip(h.ctx, t, h.Host, "link add eth0b type veth peer name other")
+	const says = "uplink a matches more than one link .name eth0. is eth0 and eth0b.: make the match narrower"
+	h.run("verify").expect(t, "verify", 1, "ok     rt2 .*waits  uplink a: eth0 is not the only link with name eth0", "^uplinkctl: .*"+says+"\n$")
+	h.run("verify", "--json").expect(t, "verify --json", 1, `"ok": false`, says)
+	h.run("status").expect(t, "status", 1, "^note: .*"+says+".*\na: waits for its link .*\nrt2: as the spec says ", "^$")
+	h.run("apply", "--if-needed").expect(t, "apply", 1, "^$", says)
+}
+
 // TestDownOfWhatHasBecomeAmbiguous takes all away although a match of what is in effect fits
 // a second link meanwhile: it is what people are told to do when nothing else helps.
 func TestDownOfWhatHasBecomeAmbiguous(t *testing.T) {

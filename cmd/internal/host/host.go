@@ -53,7 +53,7 @@ func openToLook(root string) (h *Host, notes []string, err error) {
 	if h, err = open(context.Background(), root, false); err != nil {
 		return nil, nil, err
 	}
-	h.Adopt = true
+	h.Adopt, h.GoesOn = true, true
 	switch err := h.openJournal(); {
 	case errors.Is(err, fs.ErrPermission):
 		notes = []string{"only root may read which addresses are ours: an extra one is not seen"}

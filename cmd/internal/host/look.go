@@ -109,6 +109,9 @@ func (l *looker) look() error {
 	if l.want, err = l.Resolve(l.state, l.have); err != nil {
 		return err
 	}
+	for _, err := range l.want.Ambiguous {
+		l.out.Notes = append(l.out.Notes, err.Error())
+	}
 	l.inet6 = l.kernel.HasInet6()
 	neighbours, err := l.kernel.Neighbours()
 	if err != nil {
