@@ -148,3 +148,136 @@ func (h *networkdHost) onlyOne() {
 		h.t.Errorf("%v:\n%s", err, out)
 	}
 }
+
+// TestPolicyLeavesAFileForManyLinks has an earlier version's drop-in on a file for many links:
+// reload takes it away, and brings the policy beside networkd.
+func TestPolicyLeavesAFileForManyLinks(t *testing.T) {
+	t.Parallel()
+	require(t, lab.NeedNetworkd, lab.NeedBus, lab.NeedDHCP)
+	root, tree := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(root, hostSpec), policyStatic)
+	for _, card := range []string{"eth0", "eth1"} {
+		write(t, filepath.Join(root, "/etc/systemd/network/"+card+".network"), "[Match]\nName="+card+"\n")
+	}
+	run(t.Context(), t, programs.Control, "render", "--root", root, "--output", tree, "--systemd-version", installedVersion(t).String())
+	files := map[string]string{wiredFile: wired, hostSpec: policyStatic}
+	for name, text := range readTree(t, tree) {
+		for _, card := range []string{"eth0", "eth1"} {
+			name = strings.Replace(name, "/"+card+".network.d/", "/20-wired.network.d/", 1)
+		}
+		files[name] = text
+	}
+	if n := len(files); n < 5 {
+		t.Fatalf("%d files", n)
+	}
+	h := bootNetworkd(t, files, provider1, provider2)
+	h.leases()
+	if err := h.Host.WaitAddresses(h.ctx, netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("198.51.100.10")); err != nil {
+		t.Fatalf("%v\n%s", err, h.networkd.Log())
+	}
+	for range 2 { // the second finds nothing to do
+		h.run("reload").expect(t, "reload", 0, ".*", "^([^\\n]* and other links: [^\\n]*\n){2}(uplinkctl: systemd-networkd reads its own settings [^\\n]*\n)?$")
+		h.answersByOwnCards("reload")
+	}
+	if out, err := h.networkd.Run(h.ctx, "find", "/run/systemd/network", "-name", "10-uplink-*"); err != nil || out != "" {
+		t.Errorf("files: %s %v", out, err)
+	}
+	out, err := h.Host.Run(h.ctx, "sh", "-c", "ip rule; ip route show table 10000; ip route show table 10001")
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "192.0.2.1") == strings.Contains(line, "198.51.100.1") && !strings.Contains(line, "from all lookup") {
+			t.Errorf("of both cards: %s", line)
+		}
+	}
+	if err != nil || strings.Count(out, "dev ") != 4 || strings.Contains(out, "proto static") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestPolicyOfACardThatComesLate has files of somebody else's that match cards by their
+// addresses, which are not known while the cards are absent: none of them is extended, and the
+// policy comes with the card.
+func TestPolicyOfACardThatComesLate(t *testing.T) {
+	t.Parallel()
+	require(t, lab.NeedNetworkd, lab.NeedBus)
+	const late = "[uplink.late]\ninterface = \"wan1\"\nmanage = \"policy\"\naddresses = [\"203.0.113.10/24\"]\ngateways = [\"203.0.113.1\"]\n"
+	root, tree := t.TempDir(), t.TempDir()
+	files := map[string]string{
+		hostSpec: late,
+		"/etc/systemd/network/10-netplan-wan0.network": "[Match]\nMACAddress=02:00:00:00:aa:01\n[Network]\nAddress=198.18.0.10/24\n",
+		"/etc/systemd/network/10-netplan-wan1.network": "[Match]\nMACAddress=02:00:00:00:aa:02\n[Network]\nAddress=203.0.113.10/24\n",
+	}
+	for name, text := range files {
+		write(t, filepath.Join(root, name), text)
+	}
+	_, notes := run(t.Context(), t, programs.Control, "render", "--root", root, "--output", tree, "--systemd-version", installedVersion(t).String())
+	if !strings.Contains(notes, "10-netplan-wan0.network may match name wan1 (MACAddress= cannot be told here): ") {
+		t.Errorf("the rendering says %q", notes)
+	}
+	for name, text := range readTree(t, tree) {
+		files[name] = text
+		if strings.Contains(name, ".network.d/") {
+			t.Errorf("there is %s", name)
+		}
+	}
+	h := bootNetworkd(t, files, provider1, provider2)
+	h.run("apply", "--if-needed").expect(t, "apply", 0, "", "no link with name wan1")
+	ip(h.ctx, t, h.Host, "link add wan0 address 02:00:00:00:aa:01 type veth peer name q0", "link add wan1 address 02:00:00:00:aa:02 type veth peer name q1", "link set q0 up", "link set q1 up")
+	// As uplink-apply@wan1.service does.
+	h.run("apply", "--if-needed", "--wait", "15", "--link", "wan1").expect(t, "apply", 0, "", "")
+	holds := func(what string) {
+		t.Helper()
+		if err := h.networkd.WaitConfigured(h.ctx, "wan0", "wan1"); err != nil {
+			t.Fatal(err)
+		}
+		out, err := h.Host.Run(h.ctx, "sh", "-c", "ip rule; ip route show table 10000")
+		if err != nil || !strings.Contains(out, "from 203.0.113.10 lookup 10000") || !strings.Contains(out, "default via 203.0.113.1 dev wan1") || strings.Contains(out, "wan0") {
+			t.Errorf("%s: %v\n%s", what, err, out)
+		}
+	}
+	holds("apply")
+	// wan0 is another's: whatever networkd does with it takes nothing of ours away.
+	if _, err := h.networkd.Run(h.ctx, "networkctl", "reconfigure", "wan0"); err != nil {
+		t.Fatal(err)
+	}
+	holds("networkctl reconfigure wan0")
+	// Now that the cards are there, their addresses are known.
+	h.run("reload").expect(t, "reload", 0, "^written .*10-netplan-wan1.network.d/10-uplink-late.conf\n", "")
+	holds("reload")
+	if out, err := h.Host.Run(h.ctx, "sh", "-c", "ip rule; ip route show table 10000"); err != nil || strings.Contains(out, "proto 118") || strings.Contains(out, "proto uplink") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestPolicyBesideAFileForWlan renders for an absent card beside systemd's own file for wlan,
+// which may match it: networkd, which runs for another link, leaves alone what comes through
+// netlink.
+func TestPolicyBesideAFileForWlan(t *testing.T) {
+	t.Parallel()
+	require(t, lab.NeedNetworkd, lab.NeedBus)
+	root, tree := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(root, hostSpec), policyStatic)
+	write(t, filepath.Join(root, "/usr/lib/systemd/network/80-wifi-adhoc.network"), "[Match]\nType=wlan\nWLANInterfaceType=ad-hoc\n[Network]\nDHCPServer=yes\n")
+	run(t.Context(), t, programs.Control, "render", "--root", root, "--output", tree, "--systemd-version", installedVersion(t).String())
+	files := readTree(t, tree)
+	files[hostSpec] = policyStatic
+	files["/etc/systemd/network/30-wg0.netdev"] = "[NetDev]\nName=wg0\nKind=veth\n[Peer]\nName=wg1\n"
+	files["/etc/systemd/network/30-wg0.network"] = "[Match]\nName=wg*\n[Network]\nAddress=198.18.0.1/24\nLinkLocalAddressing=no\n"
+	h := bootNetworkd(t, files, provider1, provider2)
+	ip(h.ctx, t, h.Host, "link set eth0 up", "link set eth1 up", "address add 192.0.2.10/24 dev eth0", "address add 198.51.100.10/24 dev eth1", "route add default via 192.0.2.1")
+	if err := h.networkd.WaitConfigured(h.ctx, "wg0"); err != nil {
+		t.Fatal(err)
+	}
+	h.run("apply", "--if-needed", "--wait", "15").expect(t, "apply", 0, "", "")
+	before := dump(h.ctx, t, h.Host)
+	if _, err := h.networkd.Run(h.ctx, "networkctl", "reconfigure", "wg0"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	h.run("verify").expect(t, "verify", 0, "^ok ", "")
+	if err := h.networkd.WaitConfigured(h.ctx, "wg0"); err != nil {
+		t.Fatal(err)
+	}
+	if after := dump(h.ctx, t, h.Host); sorted(after) != sorted(before) {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+}

@@ -319,7 +319,7 @@ func (r *reload) settle(ctx context.Context) error {
 		if now, err = r.look(); err != nil {
 			return false, err
 		}
-		if refused != nil && !r.mayPass(refused) && !(errors.Is(refused, apply.ErrForeign) && now.leaves()) {
+		if refused != nil && !r.mayPass(refused) && (!errors.Is(refused, apply.ErrForeign) || !now.leaves()) {
 			return false, refused
 		}
 		if n := len(now.missing) + len(now.left); n != was {
@@ -332,7 +332,7 @@ func (r *reload) settle(ctx context.Context) error {
 		}
 		switch {
 		case was == 0:
-			return refused == nil && (time.Since(start) > linkTime || !r.wakes(now.waiting)), nil
+			return refused == nil && !r.returns(now.waiting) && (time.Since(start) > linkTime || !r.wakes(now.waiting)), nil
 		case still <= limit || !r.networkd:
 			return false, nil
 		case len(now.missing) == 0:
@@ -362,6 +362,14 @@ func (r *reload) settle(ctx context.Context) error {
 	}
 	SayWaiting(r.stderr, now.waiting)
 	return nil
+}
+
+// returns says whether a link lacks an address of others that it had before: networkd, which was
+// told of files that have changed, is about to bring it again.
+func (r *reload) returns(waiting []apply.Waiting) bool {
+	return r.changed && slices.ContainsFunc(waiting, func(w apply.Waiting) bool {
+		return slices.ContainsFunc(r.before.Addresses, func(a apply.Address) bool { return a.Link == w.Device && a.Prefix.Addr() == w.Lacks })
+	})
 }
 
 // wakes says whether a link has no carrier that was down before: it may be about to.
