@@ -157,7 +157,7 @@ func (p *planner) rulesGo(gone map[*fib.Rule]bool, have Snapshot) {
 
 // hits says whether the request to delete one rule fits another of its priority. What
 // a rule leaves open fits all; whether it is inverted, and where a goto leads, the
-// kernel does not look at.
+// kernel does not look at. A rule for a lookup always says in which table, or l3mdev.
 func hits(request, r *fib.Rule) bool {
 	a, b := *request, *r
 	if a.From.Bits() <= 0 {
@@ -192,12 +192,6 @@ func hits(request, r *fib.Rule) bool {
 	}
 	if !a.UIDRange.Set {
 		b.UIDRange = a.UIDRange
-	}
-	if !a.L3MDev {
-		b.L3MDev = false
-	}
-	if a.Table == 0 {
-		b.Table = 0
 	}
 	if !a.SuppressPrefixLength.Set {
 		b.SuppressPrefixLength = a.SuppressPrefixLength
