@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -104,6 +105,71 @@ func TestVerifyOfWhatAnotherLinkHasLearned(t *testing.T) {
 		i := slices.IndexFunc(v.Checks, func(c apply.Check) bool { return c.Packet == packet })
 		if i < 0 || v.Checks[i].Why != c.why || v.Checks[i].Err != nil {
 			t.Errorf("%s: wrong by other than %q: %v", name, c.why, v.Checks)
+		}
+	}
+}
+
+// TestQuestionsOfARule wants those to be asked of a rule that the route lookup can be asked, and
+// none of one that selects by more.
+func TestQuestionsOfARule(t *testing.T) {
+	const own, in = "from = \"192.0.2.10\"\n", "iif = \"card0\"\n"
+	for _, c := range []struct{ keys, forwarding, want string }{
+		{keys: own, want: "from 192.0.2.10"},
+		{keys: own + "fwmark = 5", want: "from 192.0.2.10 mark 5"},
+		{keys: "fwmark = 5", want: "mark 5"},
+		{keys: in, forwarding: "1", want: "from 198.18.0.1 iif card0"},
+		{keys: in + "from = \"10.0.0.0/8\"", forwarding: "1", want: "from 10.0.0.1 iif card0"},
+		{keys: in, forwarding: "0"},
+		{keys: "from = \"192.0.2.11\""}, // nobody's
+		{keys: "from = \"192.0.2.0/28\""},
+		{keys: "oif = \"card0\""},
+		{keys: own + "to = \"203.0.113.0/24\""},
+		{keys: own + "not = true"},
+		{keys: own + "oif = \"card0\""},
+		{keys: "iif = \"lo\"", forwarding: "1"},
+		{keys: own + "tos = 16"},
+		{keys: own + "ipproto = \"tcp\""},
+		{keys: own + "ipproto = \"tcp\"\nsport = 80"},
+		{keys: own + "sport = 80"},
+		{keys: own + "dport = 80"},
+		{keys: own + "uidrange = 7"},
+		{keys: own + "suppress-prefixlength = 0"},
+		{keys: own + "suppress-ifgroup = 1"},
+		{keys: own + "type = \"prohibit\""},
+	} {
+		k := kerneltest.NewFake(kerneltest.Links...)
+		a := on(k)
+		s := recipe + "[[uplink.isp1.rule]]\npriority = 50\nfamily = \"ipv4\"\n" + c.keys
+		if !strings.Contains(c.keys, "type") {
+			s += "\ntable = \"rt2\"\n"
+		}
+		bring(t, a, s)
+		a.Hardware = settings{"forwarding": c.forwarding}
+		v, err := a.Verify(state(t, s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asked []string
+		for _, check := range v.Checks {
+			p := check.Packet
+			if check.Uplink != "rt2" || p.From.String() == "198.51.100.10" {
+				continue // of the uplinks' own rules
+			}
+			what := ""
+			if p.From.IsValid() {
+				what += " from " + p.From.String()
+			}
+			if p.IIF != "" {
+				what += " iif " + p.IIF
+			}
+			if p.Mark != 0 {
+				what += " mark " + strconv.Itoa(int(p.Mark))
+			}
+			asked = append(asked, strings.TrimSpace(what))
+		}
+		slices.Sort(asked)
+		if got := strings.Join(slices.Compact(asked), ", "); got != c.want {
+			t.Errorf("%q: asked %q, want %q", c.keys, got, c.want)
 		}
 	}
 }
