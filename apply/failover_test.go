@@ -105,6 +105,8 @@ func TestFailOver(t *testing.T) {
 	}
 	measured := strings.NewReplacer("[uplink.b]\n", "[uplink.b]\nmetric = 200\nmanage = \"policy\"\n",
 		"[uplink.a]\n", "[uplink.a]\nmetric = 100\nmanage = \"policy\"\n").Replace(learning)
+	// Both by one card, and told apart by their gateways.
+	oneCard := strings.ReplaceAll(twoInMain, "card1", "card0")
 	three := measured + "[uplink.c]\ninterface = \"card2\"\ndhcp = \"ipv4\"\ndefault-route = true\nmetric = 300\nmanage = \"policy\"\n"
 	expired := leased(1024, 1025)
 	expired[2].Expires, expired[3].Expires = -time.Second, -time.Second
@@ -121,6 +123,8 @@ func TestFailOver(t *testing.T) {
 		{name: "the second", spec: twoInMain, dead: "b4 b6"},
 		{name: "both", spec: twoInMain, dead: "a4 b4"},
 		{name: "the first, and no carrier for the second", spec: twoInMain, dead: "a4", down: "card1"},
+		{name: "the second of one card", spec: oneCard, dead: "b4"},
+		{name: "the first of one card", spec: oneCard, dead: "a4", want: "route add default via 198.51.100.1 dev card0 table failover proto 118\n" + rules4},
 		{name: "no probe asks for it", spec: strings.ReplaceAll(twoInMain, "probe =", "# "), dead: "a4"},
 		{name: "no probe asks for this one", spec: strings.Replace(twoInMain, "probe =", "# ", 1), dead: "a4"},
 		{name: "nor for its family", spec: strings.Replace(twoInMain, `"203.0.113.1", `, "", 1), dead: "a4"},
