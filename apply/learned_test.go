@@ -115,6 +115,9 @@ rule add priority 26383 from all to 198.51.100.50 lookup 1 protocol 118` + lease
 -6 route add default via fe80::1 dev card1 table 1 proto 118 metric 1025`},
 		{name: "a router whose time is over, one with a minute", spec: both, have: []func(*kerneltest.Fake){routers(apply.Route{Expires: -1}, apply.Route{Expires: time.Minute})}, want: `
 -6 route add default via fe80::2 dev card1 table 1 proto 118 metric 1024`, until: time.Minute},
+		{name: "two routers, and the time of the first is over first", spec: both, have: []func(*kerneltest.Fake){routers(apply.Route{Expires: time.Minute}, apply.Route{Expires: time.Hour})}, want: `
+-6 route add default via fe80::1 dev card1 table 1 proto 118 metric 1024
+-6 route add default via fe80::2 dev card1 table 1 proto 118 metric 1025`, until: time.Minute},
 		{name: "a prefix twice in main, and a kernel route to an address", spec: both, have: []func(*kerneltest.Fake){func(f *kerneltest.Fake) {
 			for _, r := range []apply.Route{
 				{Protocol: apply.ProtocolRA, Route: fib.Route{Metric: 1024, Dst: netip.MustParsePrefix("2001:db8:2::/64")}},
