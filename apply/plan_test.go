@@ -177,6 +177,13 @@ rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 			waiting: []string{"uplink rt2: card1 has no carrier"},
 		},
 		{
+			name: "a link that lost its carrier: what the spec no longer wants of it is taken away",
+			have: recipe, want: strings.Replace(recipe, "198.51.100.1\"", "198.51.100.2\"", 1),
+			alter:   func(f *kerneltest.Fake) { f.Links[2].Carrier = false },
+			ops:     "\nroute del default via 198.51.100.1 dev card1 table 1 proto 118\n",
+			waiting: []string{"uplink rt2: card1 has no carrier"},
+		},
+		{
 			name: "a link that went: its rules stay",
 			have: recipe, want: recipe,
 			alter: func(f *kerneltest.Fake) {
@@ -445,6 +452,30 @@ func TestAmbiguousMatch(t *testing.T) {
 	var e *apply.AmbiguousError
 	if !errors.As(err, &e) || !strings.HasSuffix(err.Error(), "uplink.toml:1: uplink a matches more than one link (name card* is card0 and card1 and card2): make the match narrower") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestWatchedMatchOfTwoLinks wants a watch to know which of two links a match means: the one
+// that holds what the spec asks for, so far as it is ours.
+func TestWatchedMatchOfTwoLinks(t *testing.T) {
+	const unknown, known = "uplink a: there is more than one link with name card?", "uplink a: card1 is not the only link with name card?"
+	for name, c := range map[string]struct {
+		address string
+		ours    bool
+		want    string
+	}{
+		"its address":      {"192.0.2.10/24", true, known},
+		"another's":        {"192.0.2.10/24", false, unknown},
+		"another uplink's": {"198.51.100.10/24", true, unknown},
+	} {
+		k := kerneltest.NewFake("card0", "card1")
+		k.Addresses = append(k.Addresses, apply.Address{Address: fib.Address{Link: "card1", Prefix: netip.MustParsePrefix(c.address)}, Ours: c.ours})
+		a := on(k)
+		a.Watching = true
+		_, result, err := a.Plan(state(t, "[uplink.a]\ninterface = \"card?\"\naddresses = [\"192.0.2.10/24\"]\n"))
+		if err != nil || len(result.Waiting) != 1 || result.Waiting[0].String() != c.want {
+			t.Errorf("%s: %v, waiting %v, want %s", name, err, result.Waiting, c.want)
+		}
 	}
 }
 
