@@ -146,8 +146,20 @@ func TestJournal(t *testing.T) {
 		t.Errorf("not as before:\n%s", lines(r.Done))
 	}
 
-	// A kill between the journal and the kernel, and after the kernel.
+	// Where it cannot be written at first, nothing is done.
 	bring(t, process(), "")
+	if err := os.Mkdir(file+".tmp", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fake.Sent = 0
+	if _, err := process().Apply(context.Background(), state(t, dualStack)); err == nil || fake.Sent != 0 {
+		t.Errorf("%v, and %d changes were sent", err, fake.Sent)
+	}
+	if err := os.Remove(file + ".tmp"); err != nil {
+		t.Error(err)
+	}
+
+	// A kill between the journal and the kernel, and after the kernel.
 	a := process()
 	plan, _, err := a.Plan(state(t, dualStack))
 	if err != nil {
