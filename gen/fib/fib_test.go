@@ -343,6 +343,10 @@ func TestDropFamily(t *testing.T) {
 	for _, s := range []State{
 		{Probes: []Probe{{Verdict: six}}}, {Failover: Failover{Ways: []MainWay{{Verdict: six}}}},
 		{Links: []Link{{Learn: Learn{Rules: []LearnedRule{{Rule: Rule{Family: Inet6}}}}}}},
+		{Addresses: []Address{{Prefix: prefix("::1/128")}}, Routes: []Route{{Family: Inet6}}},
+		{Addresses: []Address{{Prefix: prefix("::1/128")}}, Rules: []Rule{{Family: Inet6}}},
+		{Addresses: []Address{{Prefix: prefix("::1/128")}}, Probes: []Probe{{Verdict: six}}},
+		{Addresses: []Address{{Prefix: prefix("::1/128")}}, Failover: Failover{Ways: []MainWay{{Verdict: six}}}},
 	} {
 		if s.DropFamily(Inet) || !s.DropFamily(Inet6) || s.DropFamily(Inet6) {
 			t.Errorf("%+v", s)
@@ -371,6 +375,7 @@ func TestLeaveToNetworkd(t *testing.T) {
 		{"IPv6: the first is networkd's", "a", []Route{shared(Inet6, 1, "a", "b")}, "-6 route add default via ::1 dev <b> proto 118 metric 2\n"},
 		{"IPv6: the second is networkd's", "a", []Route{shared(Inet6, 1, "b", "a")}, "-6 route add default via ::1 dev <b> proto 118 metric 2\n"},
 		{"IPv6: behind the others", "a", []Route{shared(Inet6, 1, "a", "b"), shared(Inet6, 2, "c")}, "-6 route add default via ::1 dev <c> proto 118 metric 2\n-6 route add default via ::1 dev <b> proto 118 metric 3\n"},
+		{"IPv6: behind one that is whole", "a", []Route{shared(Inet6, 1, "c"), shared(Inet6, 2, "a", "b")}, "-6 route add default via ::1 dev <c> proto 118 metric 1\n-6 route add default via ::1 dev <b> proto 118 metric 3\n"},
 		{"IPv6: all are networkd's", "ab", []Route{shared(Inet6, 1, "a", "b")}, ""},
 		{"IPv6: none is networkd's", "c", []Route{shared(Inet6, 1, "a", "b")}, "-6 route add default proto 118 metric 1 nexthop via ::1 dev <a> weight 2 nexthop via ::1 dev <b> weight 2\n"},
 	} {
@@ -381,7 +386,70 @@ func TestLeaveToNetworkd(t *testing.T) {
 			if got := s.Text(); got != c.want {
 				t.Errorf("%s: got\n%swant\n%s", c.name, got, c.want)
 			}
+			for _, r := range s.Routes {
+				if r.Link != r.Nexthops[0].Link {
+					t.Errorf("%s: %+v is for link %s", c.name, r, r.Link)
+				}
+			}
 			s.Links = []Link{{Name: "b"}}
+		}
+	}
+}
+
+// several has a link for each letter, and of each an address and two rules, one of them for what
+// it learns; and a rule of no link.
+func several() State {
+	s := State{Rules: []Rule{{Family: Inet6, Priority: 9, Action: Nop}}}
+	for i, l := range strings.Split("abcdefgh", "") {
+		r := Rule{Family: Inet6, Priority: uint32(10 + i), Action: Nop, Link: l}
+		s.Links = append(s.Links, Link{Name: l, Learn: Learn{Rules: []LearnedRule{{Rule: r}, {Rule: r, To: true}}}})
+		s.Addresses = append(s.Addresses, Address{Link: l, Prefix: prefix("::1/128")})
+		s.Routes = append(s.Routes, Route{Family: Inet6, Dst: Inet6.Any(), Type: Unicast, Metric: uint32(i), Link: l, Nexthops: []Nexthop{{Link: l}, {Link: "h"}}})
+		s.Rules = append(s.Rules, r)
+	}
+	return s
+}
+
+// TestOneLinkOfNetworkds wants all of the others' to stay, and of no link's nothing, in
+// whatever order the links are gone through.
+func TestOneLinkOfNetworkds(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		s := several()
+		s.LeaveToNetworkd(func(link string) bool { return link == "d" })
+		for _, l := range s.Links {
+			if is := l.Name == "d"; l.PolicyOnly != is || l.Networkd != is {
+				t.Errorf("%+v", l)
+			}
+		}
+		of := ""
+		for _, r := range s.Rules {
+			of += r.Link
+		}
+		if len(s.Links) != 8 || of != "abcefgh" || len(s.Rules) != len(of) || len(s.Addresses) != 7 {
+			t.Errorf("rules of %s, %d links, addresses %v", of, len(s.Links), s.Addresses)
+		}
+	}
+	s := several()
+	if s.LeaveToNetworkd(func(string) bool { return false }); !reflect.DeepEqual(s, several()) {
+		t.Errorf("without networkd: %+v", s)
+	}
+}
+
+// TestCloneSharesNothing wants nothing of a State to change with its clone.
+func TestCloneSharesNothing(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*State){
+		"LeaveToNetworkd": func(s *State) { s.LeaveToNetworkd(func(link string) bool { return link == "a" || link == "h" }) },
+		"DropFamily":      func(s *State) { s.DropFamily(Inet6) },
+	} {
+		s := several()
+		clone := s.Clone()
+		if !reflect.DeepEqual(clone, s) {
+			t.Errorf("%s: the clone is %+v", name, clone)
+		}
+		if change(&clone); !reflect.DeepEqual(s, several()) {
+			t.Errorf("%s of a clone changed it to %+v", name, s)
 		}
 	}
 }
