@@ -238,6 +238,25 @@ func TestLaidOutIsTheSameAsFlat(t *testing.T) {
 	}
 }
 
+// TestNetworkAroundItsOwnAddresses wants the rule for a network to hold beside those for more
+// addresses in it, of the same uplink, than a block has.
+func TestNetworkAroundItsOwnAddresses(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"10.1.0.0/16", "10.1.0.0/24", "10.1.2.0/26"} {
+		var from []string
+		for i := range 60 {
+			from = append(from, fmt.Sprintf("\"10.1.%d.%d\"", i%4, i+1))
+		}
+		flat := compile(t, plain("", 600, 40)+"[uplink.vast]\ninterface = \"v\"\nto = []\nfrom = [\""+network+"\", "+strings.Join(from, ", ")+"]\n[[uplink.vast.route]]\nto = \"default\"\n")
+		laid := lay(t, flat)
+		for seed := range uint64(20) {
+			if wrong := differs(rand.New(rand.NewPCG(seed, 7)), flat, laid); wrong != "" {
+				t.Fatalf("%s: %s\nlaid out:\n%s", network, wrong, laid.Text())
+			}
+		}
+	}
+}
+
 func differs(g *rand.Rand, flat, laid fib.State) string {
 	host := lookup.FromState(flat)
 	a, b := lookup.New(host), lookup.New(lookup.FromState(laid))
