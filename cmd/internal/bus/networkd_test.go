@@ -5,9 +5,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +21,8 @@ import (
 )
 
 // serve is a message bus for one connection. It answers nothing but the login where it is
-// to take part, and not even that otherwise.
-func serve(conn net.Conn, takesPart bool) {
+// to take part, and not even that otherwise, and calls by errors of these names, or well by "".
+func serve(conn net.Conn, takesPart bool, answers ...string) {
 	in := bufio.NewReader(conn)
 	for takesPart {
 		line, err := in.ReadString('\n')
@@ -38,20 +41,49 @@ func serve(conn net.Conn, takesPart bool) {
 		if err != nil {
 			return
 		}
-		if call.Headers[dbus.FieldMember].Value() != "Hello" {
-			continue
-		}
 		reply := dbus.Message{
 			Type: dbus.TypeMethodReply, Body: []any{":1.1"},
 			Headers: map[dbus.HeaderField]dbus.Variant{
 				dbus.FieldReplySerial: dbus.MakeVariant(call.Serial()), dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf("")),
 			},
 		}
+		if call.Headers[dbus.FieldMember].Value() != "Hello" {
+			if len(answers) == 0 {
+				continue
+			}
+			if name := answers[0]; name != "" {
+				reply.Type, reply.Headers[dbus.FieldErrorName] = dbus.TypeError, dbus.MakeVariant(name)
+			}
+			answers = answers[1:]
+		}
 		var b bytes.Buffer
 		_ = reply.EncodeTo(&b, binary.LittleEndian)
 		binary.LittleEndian.PutUint32(b.Bytes()[8:], 1) // its own serial number
 		_, _ = conn.Write(b.Bytes())
 	}
+}
+
+// busBelow serves a message bus below a root.
+func busBelow(t *testing.T, root string, takesPart bool, answers ...string) (stop func()) {
+	t.Helper()
+	socket := filepath.Join(root, "run/dbus/system_bus_socket")
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go serve(conn, takesPart, answers...)
+		}
+	}()
+	return func() { listener.Close() }
 }
 
 // TestNobodyIsWaitedForWithoutEnd has a networkd, and a bus, that hang.
@@ -65,23 +97,7 @@ func TestNobodyIsWaitedForWithoutEnd(t *testing.T) {
 		{"the bus hangs", "the message bus, which does not answer", false},
 	} {
 		root := t.TempDir()
-		socket := filepath.Join(root, "run/dbus/system_bus_socket")
-		if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		listener, err := net.Listen("unix", socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go serve(conn, c.busAnswers)
-			}
-		}()
+		stop := busBelow(t, root, c.busAnswers)
 		done := make(chan error, 1)
 		go func() { done <- ReloadNetworkd(context.Background(), rootfs.At(root)) }()
 		select {
@@ -92,6 +108,35 @@ func TestNobodyIsWaitedForWithoutEnd(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			t.Errorf("%s: it waits", c.what)
 		}
-		listener.Close()
+		stop()
+	}
+}
+
+// TestNetworkdIsLookedFor has it come to the bus later than it is asked, or refuse.
+func TestNetworkdIsLookedFor(t *testing.T) {
+	callTime = CallTime
+	for _, c := range []struct {
+		what    string
+		answers []string
+		says    string
+	}{
+		{"it answers", []string{""}, ""},
+		{"the bus does not know it yet", []string{busError + "ServiceUnknown", ""}, ""},
+		{"it has no name yet", []string{busError + "NameHasNoOwner", busError + "NameHasNoOwner", ""}, ""},
+		{"it refuses", []string{busError + "AccessDenied", ""}, "systemd-networkd refuses Reload: "},
+		{"it never comes", slices.Repeat([]string{busError + "ServiceUnknown"}, attempts), "systemd-networkd refuses Reload: "},
+	} {
+		root := t.TempDir()
+		stop := busBelow(t, root, true, c.answers...)
+		if err := ReloadNetworkd(t.Context(), rootfs.At(root)); (err == nil) != (c.says == "") || err != nil && !strings.HasPrefix(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.what, err, c.says)
+		}
+		stop()
+	}
+	// Nor is a bus there yet, and nobody waits for it who is told to end.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := ReloadNetworkd(ctx, rootfs.At(t.TempDir())); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no bus: %v", err)
 	}
 }
