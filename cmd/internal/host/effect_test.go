@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/netip"
@@ -132,5 +133,67 @@ func TestARouteInTheWayIsLeftBehind(t *testing.T) {
 		if err != nil || have != c.left {
 			t.Errorf("%s: left %q, want %q: %v", c.name, have, c.left, err)
 		}
+	}
+}
+
+// TestWhatOthersHaveIsNotLeftBehind has what the old rendering asked for in the kernel, once as
+// networkd's and once as somebody else's, whose it stays.
+func TestWhatOthersHaveIsNotLeftBehind(t *testing.T) {
+	route := fib.Route{Family: fib.Inet, Table: 7, Dst: fib.Inet.Any(), Type: fib.Unicast, Link: "a", Nexthops: []fib.Nexthop{{Link: "a", Via: netip.MustParseAddr("192.0.2.1")}}}
+	rule := fib.Rule{Family: fib.Inet, Priority: 10000, From: netip.MustParsePrefix("192.0.2.10/32"), Action: fib.Lookup, Table: 7, Link: "a"}
+	links := []fib.Link{{Name: "a", Uplinks: []fib.Named{{Name: "a"}}, Match: fib.Match{Name: "eth0"}}}
+	root := rootfs.At(t.TempDir())
+	old, _, err := units.Render(fib.State{
+		Tables: []fib.Table{{ID: 7, Name: "a"}}, Links: links, Routes: []fib.Route{route}, Rules: []fib.Rule{rule},
+		Addresses: []fib.Address{{Link: "a", Prefix: netip.MustParsePrefix("192.0.2.10/24")}},
+	}, units.Target{Root: root, Version: units.Oldest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	route.Link, route.Nexthops = "eth0", []fib.Nexthop{{Link: "eth0", Via: netip.MustParseAddr("192.0.2.1")}}
+	rule.Link = ""
+	for protocol, want := range map[uint8]int{apply.ProtocolStatic: 2, apply.ProtocolBoot: 0, apply.ProtocolDHCP: 0} {
+		fake := kerneltest.NewFake("eth0")
+		fake.Routes = append(fake.Routes, apply.Route{Route: route, Protocol: protocol})
+		fake.Rules = append(fake.Rules, apply.Rule{Rule: rule, Protocol: protocol})
+		r := &reload{
+			Host:     &Host{Root: root, Applier: apply.Applier{Kernel: fake, Hardware: rtnl.Hardware{}}},
+			networkd: true, changed: true, oldHas: old.Contents(), state: fib.State{Links: links},
+		}
+		if left, err := r.leftovers(r.state); err != nil || len(left) != want {
+			t.Errorf("of protocol %d are left %+v, want %d: %v", protocol, left, want, err)
+		}
+	}
+}
+
+// TestSettleIsInterrupted has as much missing as there is left behind, which is not in effect,
+// and is told to end.
+func TestSettleIsInterrupted(t *testing.T) {
+	links := []fib.Link{{Name: "a", Uplinks: []fib.Named{{Name: "a"}}, Match: fib.Match{Name: "eth0"}}}
+	rule := func(from string) fib.Rule {
+		return fib.Rule{Family: fib.Inet, Priority: 10000, From: netip.MustParsePrefix(from), Action: fib.Lookup, Table: 7, Link: "a"}
+	}
+	state := func(from string) fib.State {
+		return fib.State{Tables: []fib.Table{{ID: 7, Name: "a"}}, Links: links, Rules: []fib.Rule{rule(from)}}
+	}
+	root := rootfs.At(t.TempDir())
+	old, _, err := units.Render(state("192.0.2.10/32"), units.Target{Root: root, Version: units.Oldest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := kerneltest.NewFake("eth0")
+	fake.Rules = append(fake.Rules, apply.Rule{Rule: rule("192.0.2.10/32"), Protocol: apply.ProtocolStatic})
+	r := &reload{
+		Host:   &Host{Root: root, Applier: apply.Applier{Kernel: fake, Hardware: rtnl.Hardware{}}},
+		stderr: io.Discard, wait: time.Hour, backend: spec.Networkd, networkd: true, changed: true, oldHas: old.Contents(), state: state("192.0.2.20/32"),
+	}
+	now, err := r.look()
+	if err != nil || len(now.missing) != 1 || len(now.left) != 1 {
+		t.Fatalf("%+v, %v", now, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := r.settle(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
 	}
 }
