@@ -58,3 +58,15 @@ func TestNobodyIsKeptOutForGood(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNoLockIsNoHost wants who cannot keep others out to change nothing.
+func TestNoLockIsNoHost(t *testing.T) {
+	root := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(root, "run"), 0o755), os.WriteFile(filepath.Join(root, ownDir), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := Open(t.Context(), root, 0, true); err == nil {
+		h.Close()
+		t.Error("a host that anybody may change meanwhile")
+	}
+}

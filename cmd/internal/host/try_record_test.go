@@ -63,12 +63,18 @@ func TestOwnIsWhatOurFilesAskFor(t *testing.T) {
 	rule := func(from string, table uint32, protocol uint8) apply.Rule {
 		return apply.Rule{Rule: fib.Rule{Family: fib.Inet, Priority: 10000, From: netip.MustParsePrefix(from + "/32"), Action: fib.Lookup, Table: table}, Protocol: protocol}
 	}
+	route := func(link string, table uint32, protocol uint8) apply.Route {
+		return apply.Route{Route: fib.Route{
+			Family: fib.Inet, Table: table, Dst: fib.Inet.Any(), Type: fib.Unicast, Link: link, Nexthops: []fib.Nexthop{{Link: link, Via: netip.MustParseAddr("192.0.2.1")}},
+		}, Protocol: protocol}
+	}
 	files := func(address string, table uint32) units.Tree {
 		state := fib.State{
 			Tables:    []fib.Table{{ID: table, Name: "a"}},
 			Links:     []fib.Link{{Name: "a", Uplinks: []fib.Named{{Name: "a"}}, Match: fib.Match{Name: "eth0"}}},
 			Addresses: []fib.Address{{Link: "a", Prefix: netip.MustParsePrefix(address + "/24")}},
 			Rules:     []fib.Rule{rule(address, table, 0).Rule},
+			Routes:    []fib.Route{route("a", table, 0).Route},
 		}
 		state.Rules[0].Link = "a"
 		tree, _, err := units.Render(state, units.Target{Root: rootfs.At(t.TempDir()), Version: units.Oldest})
@@ -88,6 +94,11 @@ func TestOwnIsWhatOurFilesAskFor(t *testing.T) {
 			rule("192.0.2.10", 6, 4), rule("192.0.2.10", 5, 3), // others'
 			rule("192.0.2.99", 9, fib.Protocol),
 		},
+		Routes: []apply.Route{
+			route("eth0", 5, 4), route("eth0", 6, 4), // networkd's
+			route("eth0", 5, 3), route("eth0", 7, 4), // others'
+			route("eth0", 9, fib.Protocol),
+		},
 	})
 	var have []string
 	for _, a := range own.Addresses {
@@ -96,7 +107,11 @@ func TestOwnIsWhatOurFilesAskFor(t *testing.T) {
 	for _, r := range own.Rules {
 		have = append(have, fmt.Sprint(r.From, " ", r.Table, " ", r.Protocol))
 	}
-	const want = "192.0.2.10/24, 192.0.2.20/24, 192.0.2.40/24, 192.0.2.10/32 5 4, 192.0.2.20/32 6 4, 192.0.2.20/32 6 0, 192.0.2.99/32 9 118"
+	for _, r := range own.Routes {
+		have = append(have, fmt.Sprint(r.Nexthops[0].Link, " ", r.Table, " ", r.Protocol))
+	}
+	const want = "192.0.2.10/24, 192.0.2.20/24, 192.0.2.40/24, 192.0.2.10/32 5 4, 192.0.2.20/32 6 4, 192.0.2.20/32 6 0, 192.0.2.99/32 9 118, " +
+		"eth0 5 4, eth0 6 4, eth0 9 118"
 	if text := strings.Join(have, ", "); text != want {
 		t.Errorf("%s\nwant\n%s", text, want)
 	}
@@ -154,6 +169,9 @@ func TestLinksThatComeAndGoDuringATry(t *testing.T) {
 		{"pulled out", slices.Concat(a, b), slices.Concat(a, changed), snapshot(both, address("eth0", ours), address("eth1", others)), snapshot(one, address("eth0", ours)), 0, 0},
 		{"its cable pulled out", slices.Concat(a, b), slices.Concat(a, changed), snapshot(both, address("eth1", others)), snapshot([]apply.Link{eth0, unplugged}), 0, 0},
 		{"not yet back", slices.Concat(a, b), slices.Concat(a, changed), snapshot(both, address("eth1", others)), snapshot(both, address("eth1", tried)), 2, 2},
+		{"pulled out, of two of one file", slices.Concat(file("a", "eth*", ours), b), slices.Concat(a, changed), snapshot(both, address("eth0", ours), address("eth1", ours)), apply.Snapshot{Links: one, Addresses: []apply.Address{address("eth0", ours)}}, 1, 0},
+		{"its MTU is another", a, a, snapshot([]apply.Link{{Index: 2, Name: "eth0", MTU: 1500, Up: true, Carrier: true}}), snapshot([]apply.Link{{Index: 2, Name: "eth0", MTU: 1400, Up: true, Carrier: true}}), 1, 0},
+		{"its MTU is as it was", a, a, snapshot([]apply.Link{{Index: 2, Name: "eth0", MTU: 1500, Up: true, Carrier: true}}), snapshot([]apply.Link{{Index: 2, Name: "eth0", MTU: 1500, Up: true, Carrier: true}}), 0, 0},
 		{"left on another card", b, file("b", "eth0", others), snapshot(both, address("eth1", others)), snapshot(both, address("eth1", others), address("eth0", others)), 0, 1},
 	} {
 		w := wayBack{was: record{Files: c.files, Tried: c.tried}}
