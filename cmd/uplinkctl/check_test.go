@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -123,6 +126,46 @@ func TestCheckOfNoSpec(t *testing.T) {
 		code, stdout, stderr := runCommand(checkCommand(), "--format", format, "--root", t.TempDir())
 		if code != run.ExitFail || stderr != "" || !regexp.MustCompile(want).MatchString(stdout) {
 			t.Errorf("%s: exit status %d\n%s%s", format, code, stdout, stderr)
+		}
+	}
+}
+
+// TestCheckOfManyUplinks wants who has an old systemd to know that its rules are tried one after
+// the other, and nobody else to hear of it.
+func TestCheckOfManyUplinks(t *testing.T) {
+	const netlink = "backend = \"netlink\"\n"
+	for _, c := range []struct {
+		what, head, systemd string
+		uplinks             int
+		want                bool
+	}{
+		{"an old one", "", "252", 60, true},
+		{"one that can lay them out", "", "257", 60, false},
+		{"none that is known", "", "", 60, false},
+		{"an old one that has no link", netlink, "252", 60, false},
+		{"an old one, and few uplinks", "", "252", 2, false},
+	} {
+		root, text := t.TempDir(), c.head
+		for i := range c.uplinks {
+			text += fmt.Sprintf("[uplink.u%02d]\ninterface = \"e%02[1]d\"\naddresses = [\"10.0.%[1]d.2/24\"]\ngateways = [\"10.0.%[1]d.1\"]\n", i)
+		}
+		text += "default-route = true\n"
+		for _, dir := range []string{"etc/uplink", "usr/lib/systemd"} {
+			if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		writeFile(t, filepath.Join(root, "etc/uplink/uplink.toml"), text)
+		if c.systemd != "" {
+			writeFile(t, filepath.Join(root, "usr/lib/systemd/libsystemd-shared-"+c.systemd+".so"), "")
+		}
+		want := run.ExitOK
+		if c.want {
+			want = run.ExitFail
+		}
+		code, _, stderr := runCommand(checkCommand(), "--strict", "--root", root)
+		if code != want || strings.Contains(strings.Join(strings.Fields(stderr), " "), "systemd-networkd "+c.systemd+" cannot lay them out in blocks") != c.want {
+			t.Errorf("%s: exit status %d\n%s", c.what, code, stderr)
 		}
 	}
 }
