@@ -72,6 +72,7 @@ func TestExplainOffline(t *testing.T) {
 			`(?m)^leaves by eth1 via 198\.51\.100\.1, table rt2$`,
 		}},
 		{"- 8.8.8.8 --offline --root recipe --all", 0, []string{`does not match: from`, `main`, `leaves by eth0 via 192\.0\.2\.1, table main, with source 192\.0\.2\.10`}},
+		{"- 8.8.8.8 --offline --root recipe --json", 0, []string{`"way": \{\s+"type": "unicast",\s+"table": 254,\s+"dev": "eth0",\s+"via": "192\.0\.2\.1",\s+"src": "192\.0\.2\.10"\s+\}`}},
 		{"- 224.0.0.5 --offline --root recipe", 1, []string{`^\nnot evaluated, this is no address of one host: `}},
 		{"isp1 192.0.2.77 --offline --root containers", 0, []string{`suppress_prefixlength 0`, `leaves by eth0, table isp1`}},
 		{"- 8.8.8.8 --mark 0x66 --offline --root vpn-fail-closed", 0, []string{`fwmark 0x66/0xffffffff`, `leaves by wg0, table tunnel`}},
