@@ -419,3 +419,31 @@ addresses = ["192.0.2.11/24", "2001:db8:1::10/64"]
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// TestWayOfALeaseBeforeTheLastResort wants what networkd has learned to be the way of an uplink
+// that fails closed, and the refusal where there is nothing.
+func TestWayOfALeaseBeforeTheLastResort(t *testing.T) {
+	const closed = "[uplink.rt2]\ninterface = \"card1\"\ntable = 1\ndhcp = \"ipv4\"\nfallthrough = \"unreachable\"\n"
+	for leased, want := range map[bool]string{true: "via 198.51.100.1 dev card1 table 1", false: "unreachable"} {
+		k := kerneltest.NewFake(kerneltest.Links...)
+		learnt(k, "card1", "198.51.100.50/24", apply.Address{})
+		if leased {
+			gateway(k, "card1", "198.51.100.1", apply.Route{Protocol: apply.ProtocolDHCP, Route: fib.Route{Table: 1, Metric: 1024}})
+		}
+		v, err := on(k).Verify(state(t, closed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := 0
+		for _, c := range v.Checks {
+			if c.Packet.To.String() == "8.8.8.8" {
+				if asked++; c.Want.String() != want {
+					t.Errorf("leased %t: wanted %s, want %s", leased, c.Want, want)
+				}
+			}
+		}
+		if asked != 1 {
+			t.Errorf("leased %t: asked %d times", leased, asked)
+		}
+	}
+}
