@@ -110,6 +110,7 @@ func TestRulesOfOthersAmongOurs(t *testing.T) {
 		"of one number, before all":   {before: []string{"rule add priority 10000 to 203.0.113.0/25 lookup main proto boot"}, want: is("", "priority 10000 from all to 203.0.113.0/25 lookup main")},
 		"of one number, among ours":   {lines: []string{"rule add priority 10000 to 203.0.113.0/25 lookup main proto boot"}, want: is(some, "priority 10000 from all to 203.0.113.0/25 lookup main")},
 		"of one number, behind all":   {lines: []string{"rule add priority 10001 to 203.0.113.0/25 lookup main"}},
+		"of the lowest source alone":  {spec: strings.Replace(twoCards, "metric ", "priority = 10005\nmetric ", 1), lines: []string{"rule add priority 10003 to 203.0.113.0/25 lookup main proto boot"}, want: is(some, "priority 10003 from all to 203.0.113.0/25 lookup main")},
 		"between the bands":           {spec: first, lines: []string{"rule add priority 20000 to 203.0.113.0/25 lookup 77 proto boot"}, want: is(some, "priority 20000 from all to 203.0.113.0/25 lookup 77")},
 		"between the bands, IPv6":     {spec: first, lines: []string{"-6 rule add priority 20000 from 2001:db8:2::/64 lookup 77 proto boot"}, want: is(some, "priority 20000 from 2001:db8:2::/64 lookup 77")},
 		"for others, between":         {spec: first, lines: []string{"rule add priority 20000 from 172.17.0.0/16 lookup 77", "rule add priority 20000 iif e2 lookup 77", "-6 rule add priority 20000 from 2001:db8:3::/64 lookup 77"}},
