@@ -23,12 +23,13 @@ func (h Hazard) String() string {
 }
 
 // hazards looks for all that is known to make a right state fail.
-func hazards(want Resolved, have Snapshot, hw Hardware, neighbours []Neighbour, checks []Check) []Hazard {
+func (a *Applier) hazards(s fib.State, want Resolved, have Snapshot, neighbours []Neighbour, checks []Check) []Hazard {
+	hw, ask := a.Hardware, a.Kernel.RouteGet
 	leads, own := leading(want, have), ownTables(want)
 	others, turns := takeTurns(want, have)
 	subnets, in := wantedSubnets(want), domains(have)
 	return slices.Concat(downs(want), ports(want, have), lateLocal(have, turns), rulesOfOthers(want, have, others, turns),
-		strangers(want, have, own), mainDefaults(want, have), aheadInMain(want, have, own, checks),
+		strangers(want, have, own), mainDefaults(want, have), aheadInMain(want, have, own, checks), strays(s, want, have, own, leads, ask),
 		reversePath(want, hw), sharedSubnets(have, hw, subnets, in), sameAddresses(want, have, subnets, in),
 		deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }

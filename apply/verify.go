@@ -254,7 +254,7 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	}
 	v.Checks = slices.CompactFunc(v.Checks, func(a, b Check) bool { return a.Uplink == b.Uplink && a.Packet == b.Packet })
 	neighbours, err := a.Kernel.Neighbours()
-	v.Hazards = hazards(want, have, a.Hardware, neighbours, v.Checks)
+	v.Hazards = a.hazards(s, want, have, neighbours, v.Checks)
 	return v, err
 }
 
