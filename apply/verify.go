@@ -20,6 +20,8 @@ type Check struct {
 	Have   Way
 	Err    error // the kernel gave no answer
 	Why    string
+
+	equal []Way // that are as right as Want
 }
 
 // OK says whether the kernel's answer is the right one.
@@ -246,6 +248,12 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 			if c.Have, c.Err = a.Kernel.RouteGet(c.Packet); c.Err == nil {
 				c.Why = c.Have.differs(c.Want)
 			}
+			if c.Packet.From.IsValid() {
+				c.Have.Src = netip.Addr{} // what the kernel would choose, and does not
+			}
+			if c.Why != "" {
+				c.judge(c.equal)
+			}
 			if c.Why != "" {
 				c.judge(own().ways(&r, c.Packet))
 			}
@@ -297,10 +305,10 @@ func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Ro
 	}
 	var list []Check
 	ask := func(to netip.Addr) {
-		if way, ok := wayIn(table, to); ok {
+		if ways := waysIn(table, to); len(ways) > 0 {
 			p := base
 			p.To = to
-			list = append(list, Check{Packet: p, Want: way})
+			list = append(list, Check{Packet: p, Want: ways[0], equal: ways})
 		}
 	}
 	for _, to := range outside[r.Family] {
@@ -332,9 +340,9 @@ func inside(p netip.Prefix, held map[netip.Addr]bool) (netip.Addr, bool) {
 
 var limitedBroadcast = netip.MustParseAddr("255.255.255.255")
 
-// wayIn finds a destination's way in a table: the longest prefix, then the lowest
-// metric. A destination with several ways at once has no one right answer.
-func wayIn(table []fib.Route, to netip.Addr) (Way, bool) {
+// waysIn finds a destination's way in a table: the longest prefix, then the lowest metric.
+// Of a route with several ways each is right, and which one it is the kernel's to say.
+func waysIn(table []fib.Route, to netip.Addr) (ways []Way) {
 	var best *fib.Route
 	for i := range table {
 		r := &table[i]
@@ -342,14 +350,16 @@ func wayIn(table []fib.Route, to netip.Addr) (Way, bool) {
 			best = r
 		}
 	}
-	if best == nil || len(best.Nexthops) > 1 || best.Type == fib.Throw {
-		return Way{}, false
+	switch {
+	case best == nil || best.Type == fib.Throw:
+		return nil
+	case len(best.Nexthops) == 0 || best.Type == fib.Local:
+		return []Way{{Type: best.Type, Table: best.Table}}
 	}
-	w := Way{Type: best.Type, Table: best.Table}
-	if len(best.Nexthops) == 1 && best.Type != fib.Local {
-		w.Device, w.Via = best.Nexthops[0].Link, best.Nexthops[0].Via
+	for _, n := range best.Nexthops {
+		ways = append(ways, Way{Type: best.Type, Table: best.Table, Device: n.Link, Via: n.Via})
 	}
-	return w, true
+	return ways
 }
 
 // judge compares the kernel's answer with other ways that are right, if there are any.
