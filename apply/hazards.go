@@ -28,8 +28,10 @@ func (a *Applier) hazards(s fib.State, want Resolved, have Snapshot, neighbours 
 	leads, own := leading(want, have), ownTables(want)
 	others, turns := takeTurns(want, have)
 	subnets, in := wantedSubnets(want), domains(have)
+	mains := mainUplinks(want)
+	ways := unbound(mains, ask)
 	return slices.Concat(downs(want), ports(want, have), lateLocal(have, turns), rulesOfOthers(want, have, others, turns),
-		strangers(want, have, own), mainDefaults(want, have), aheadInMain(want, have, own, checks), strays(s, want, have, own, leads, ask),
+		strangers(want, have, own), mainDefaults(want, have), aheadOfMain(have, others, turns, mains, ways), aheadInMain(want, have, own, checks), strays(s, want, have, own, leads, ask),
 		reversePath(want, hw), sharedSubnets(have, hw, subnets, in), sameAddresses(want, have, subnets, in),
 		deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }

@@ -83,3 +83,24 @@ gateways  = ["198.51.100.254", "2001:db8:2::ff"]
 		t.Errorf("wrong: %v, want 8; by %v", wrong, via)
 	}
 }
+
+// TestRulesAheadOfMain adds what takes the host's own traffic before main is asked.
+func TestRulesAheadOfMain(t *testing.T) {
+	const all = "; right for a VPN that is to have all, otherwise remove it"
+	is := func(leaves, rule string) string {
+		return "what asks for no source of its own " + leaves + ", not by a: a rule of boot scripts (protocol boot) is asked before main: " + rule + all
+	}
+	none := strings.Replace(twoCards, "default-route = true\nmetric    = 100\n", "", 1)
+	wg := []string{"route add default dev e2 table 51820", "rule add priority 32765 not fwmark 0xca6c lookup 51820 proto boot", "rule add priority 32764 lookup main suppress_prefixlength 0"}
+	testHazards(t, map[string]hazardCase{
+		"wg-quick":                      {lines: wg, want: []string{is("leaves by e2", "priority 32765 not from all fwmark 0xca6c/0xffffffff lookup 51820")}},
+		"IPv6":                          {lines: []string{"-6 route add default dev e2 table 51820", "-6 rule add priority 32765 not fwmark 0xca6c lookup 51820 proto boot"}, want: []string{is("leaves by e2", "priority 32765 not from all fwmark 0xca6c/0xffffffff lookup 51820")}},
+		"refused":                       {lines: []string{"rule add priority 30000 uidrange 0-0 prohibit proto boot"}, want: []string{is("is refused", "priority 30000 from all uidrange 0-0 prohibit")}},
+		"by an uplink's card":           {lines: []string{"route add default dev e0 table 77", "rule add priority 30000 lookup 77"}},
+		"no way there":                  {lines: []string{"rule add priority 30000 lookup 77"}},
+		"for marks and users":           {lines: append(wg[:1:1], "rule add priority 30000 fwmark 7 lookup 51820", "rule add priority 30000 uidrange 7-9 lookup 51820", "rule add priority 30000 from 10.0.0.0/8 lookup 51820", "rule add priority 30000 to 10.0.0.0/8 lookup 51820", "rule add priority 30000 iif e2 lookup 51820")},
+		"no uplink has a default route": {spec: none, lines: wg},
+		"of the spec":                   {spec: twoCards + "[[uplink.b.rule]]\nuidrange = \"0-0\"\npriority = 30000\n"},
+		"it is named already":           {lines: append(wg[:1:1], "rule add priority 5 lookup 51820 proto boot"), want: []string{"a rule of boot scripts (protocol boot) is asked before the uplinks': priority 5 from all lookup 51820"}},
+	})
+}
