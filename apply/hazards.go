@@ -30,10 +30,14 @@ func (a *Applier) hazards(s fib.State, want Resolved, have Snapshot, neighbours 
 	subnets, in := wantedSubnets(want), domains(have)
 	mains := mainUplinks(want)
 	ways := unbound(mains, ask)
+	carriers := deadRoutes(want, have, hw, ways, checks)
+	if len(carriers) == 0 {
+		carriers = failsOverByCarrier(s, want, have, hw)
+	}
 	return slices.Concat(downs(want), ports(want, have), lateLocal(have, turns), rulesOfOthers(want, have, others, turns),
 		strangers(want, have, own), mainDefaults(want, have), aheadOfMain(have, others, turns, mains, ways), aheadInMain(want, have, own, checks), strays(s, want, have, own, leads, ask),
 		reversePath(want, hw), sharedSubnets(have, hw, subnets, in), sameAddresses(want, have, subnets, in),
-		deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
+		carriers, deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 
 // deadGateways finds gateways that were asked for and did not answer.

@@ -65,14 +65,13 @@ var pageHosts = map[string]pageFault{
 	"no carrier": {start: func(h *pageHost) {
 		h.withoutNetworkd(map[string]string{hostSpec: recipeSpec(h.t)})
 		h.inEffect()
-		ip(h.ctx, h.t, h.Router, "link set p2 down")
-		eventually(h.ctx, h.t, func() (string, error) {
-			out, err := h.Host.Run(h.ctx, "ip", "link", "show", "dev", "eth1")
-			if !strings.Contains(out, "NO-CARRIER") {
-				return out, err
-			}
-			return "", err
-		})
+		h.loseCarrier("p2", "eth1")
+	}},
+	"no carrier on the first of two": {start: func(h *pageHost) {
+		text := replaced(h.t, recipeSpec(h.t), "default-route = true             # traffic that asks for no address leaves here\n", "default-route = true\nmetric        = 100\n")
+		h.withoutNetworkd(map[string]string{hostSpec: text + "default-route = true\nmetric        = 200\n"})
+		h.inEffect()
+		h.loseCarrier("p1", "eth0")
 	}},
 	"a machine that builds images": {start: func(h *pageHost) {
 		text := replaced(h.t, recipeSpec(h.t), "198.51.100.10", "198.51.100.97") + "\n[[uplink.rt2.rule]]\npriority = 900\nl3mdev   = true\n"
@@ -136,6 +135,18 @@ var pageHosts = map[string]pageFault{
 		})
 		h.sh(strings.Join(ifup, "\n"))
 	}},
+}
+
+// loseCarrier sets a port of the providers' down, and waits until the routes by the card show it.
+func (h *pageHost) loseCarrier(port, card string) {
+	ip(h.ctx, h.t, h.Router, "link set "+port+" down")
+	eventually(h.ctx, h.t, func() (string, error) {
+		out, err := h.Host.Run(h.ctx, "ip", "route", "show", "table", "all", "dev", card)
+		if !strings.Contains(out, "linkdown") {
+			return "no route is down:\n" + out, err
+		}
+		return "", err
+	})
 }
 
 // foreignRule is a host with a rule of somebody else's before ours.

@@ -49,6 +49,8 @@ func testHazards(t *testing.T, cases map[string]hazardCase) {
 				tt.spec = twoCards
 			}
 			ns.IP(tt.before...)
+			ns.Sysctl("net/ipv4/conf/all/ignore_routes_with_linkdown", "1")
+			ns.Sysctl("net/ipv6/conf/all/ignore_routes_with_linkdown", "1")
 			a, state := applied(t, ns, tt.spec)
 			ns.Settle()
 			if said := hazards(t, &a, state, ""); len(said) > 0 && tt.before == nil {
