@@ -43,6 +43,7 @@ func rulesOfOthers(want Resolved, have Snapshot, others []othersRule, turns map[
 			around = append(around, w)
 		}
 	}
+	numbered, advised := withoutNumber(have, turns), map[fib.Family]bool{}
 	for _, h := range others {
 		owner, text := ProtocolName(h.rule.Protocol), ruleText(h.rule)
 		over := slices.IndexFunc(around, func(w fib.Rule) bool {
@@ -54,7 +55,12 @@ func rulesOfOthers(want Resolved, have Snapshot, others []othersRule, turns map[
 				owner, around[over].Priority, around[over].Goto, text)})
 		case t == nil || harmless(h.rule):
 		case h.turn.before(t.first):
-			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s", owner, text)})
+			advice := ""
+			if f := h.rule.Family; h.rule.Priority >= numbered[f] && h.rule.Priority < t.first.priority && !advised[f] {
+				advised[f] = true
+				advice = "; it looks like one added without a priority, which the kernel puts before all others, however low these are: give it one (`ip rule add … priority 32000`)"
+			}
+			list = append(list, Hazard{Text: fmt.Sprintf("a rule of %s is asked before the uplinks': %s%s", owner, text, advice)})
 		case h.rule.Action == fib.Goto:
 			past := slices.IndexFunc(want.Rules, func(w fib.Rule) bool {
 				return w.Family == h.rule.Family && h.rule.Priority <= w.Priority && w.Priority < h.rule.Goto
@@ -67,6 +73,26 @@ func rulesOfOthers(want Resolved, have Snapshot, others []othersRule, turns map[
 		}
 	}
 	return list
+}
+
+// withoutNumber returns from which priority on the rules before ours look as if they had been
+// added without one: the kernel takes the next below the lowest then (fib_default_rule_pref in
+// net/core/fib_rules.c), so that a lower one of ours would not come first for long.
+func withoutNumber(have Snapshot, turns map[fib.Family]*turns) map[fib.Family]uint32 {
+	from := map[fib.Family]uint32{}
+	for f, t := range turns {
+		count := map[uint32]int{}
+		for i := range have.Rules {
+			if have.Rules[i].Family == f {
+				count[have.Rules[i].Priority]++
+			}
+		}
+		from[f] = t.first.priority
+		for from[f] > 1 && count[from[f]-1] == 1 {
+			from[f]--
+		}
+	}
+	return from
 }
 
 // harmless says whether a rule of others takes nothing from ours wherever it is. Table local is

@@ -26,6 +26,11 @@ var pageHosts = map[string]pageFault{
 	}},
 	"a foreign rule":                  {defeated: "198.51.100.10", start: foreignRule},
 	"a foreign rule that has to stay": {defeated: "198.51.100.10", start: foreignRule},
+	"a foreign rule without a priority": {defeated: "198.51.100.10", start: func(h *pageHost) {
+		h.withoutNetworkd(map[string]string{hostSpec: recipeSpec(h.t)})
+		h.inEffect()
+		ip(h.ctx, h.t, h.Host, "rule add from 198.51.100.0/24 lookup main")
+	}},
 	"a foreign route in the uplink's table": {defeated: "198.51.100.10", start: func(h *pageHost) {
 		h.withoutNetworkd(map[string]string{hostSpec: recipeSpec(h.t)})
 		h.inEffect()

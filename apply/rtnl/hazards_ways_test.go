@@ -104,3 +104,23 @@ func TestRulesAheadOfMain(t *testing.T) {
 		"it is named already":           {lines: append(wg[:1:1], "rule add priority 5 lookup 51820 proto boot"), want: []string{"a rule of boot scripts (protocol boot) is asked before the uplinks': priority 5 from all lookup 51820"}},
 	})
 }
+
+// TestRulesWithoutAPriority adds rules as wg-quick does: the kernel puts each before the lowest.
+func TestRulesWithoutAPriority(t *testing.T) {
+	is := func(rule string) string {
+		return "a rule of boot scripts (protocol boot) is asked before the uplinks': " + rule
+	}
+	const advice = "; it looks like one added without a priority, which the kernel puts before all others, however low these are: give it one (`ip rule add … priority 32000`)"
+	testHazards(t, map[string]hazardCase{
+		"two, and one of IPv6": {
+			lines: []string{"rule add not fwmark 0xca6c lookup 51820 proto boot", "rule add lookup main suppress_prefixlength 0 proto boot", "-6 rule add lookup 77 proto boot"},
+			want: []string{
+				is("priority 9998 from all lookup main suppress_prefixlength 0") + advice, is("priority 9999 not from all fwmark 0xca6c/0xffffffff lookup 51820"),
+				is("priority 9999 from all lookup 77") + advice,
+			},
+		},
+		"ours are low":         {spec: twoCards + "priority = 90\n", lines: []string{"rule add from 10.0.0.0/8 lookup 77 proto boot"}, want: []string{is("priority 89 from 10.0.0.0/8 lookup 77") + advice}},
+		"numbered by hand":     {lines: []string{"rule add priority 100 from 10.0.0.0/8 lookup 77 proto boot", "rule add priority 101 from 10.0.0.0/8 lookup 77 proto boot"}, want: []string{is("priority 100 from 10.0.0.0/8 lookup 77"), is("priority 101 from 10.0.0.0/8 lookup 77")}},
+		"of somebody's choice": {lines: []string{"rule add priority 100 from 10.0.0.0/8 lookup 77 proto boot"}, want: []string{is("priority 100 from 10.0.0.0/8 lookup 77")}},
+	})
+}
