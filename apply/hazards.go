@@ -35,7 +35,7 @@ func (a *Applier) hazards(s fib.State, want Resolved, have Snapshot, neighbours 
 		carriers = failsOverByCarrier(s, want, have, hw)
 	}
 	return slices.Concat(downs(want), ports(want, have), lateLocal(have, turns), rulesOfOthers(want, have, others, turns),
-		strangers(want, have, own), mainDefaults(want, have), aheadOfMain(have, others, turns, mains, ways), aheadInMain(want, have, own, checks), strays(s, want, have, own, leads, ask),
+		strangers(want, have, own), mainDefaults(want, have), aheadOfMain(have, others, turns, mains, ways), aheadInMain(want, have, own, checks), insideSubnets(want, have, own, ask), strays(s, want, have, own, leads, ask),
 		reversePath(want, hw), sharedSubnets(have, hw, subnets, in), sameAddresses(want, have, subnets, in),
 		carriers, deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
@@ -60,6 +61,71 @@ func strays(s fib.State, want Resolved, have Snapshot, own map[uint32]*ownTable,
 			leave = "are refused"
 		}
 		list = append(list, Hazard{Text: fmt.Sprintf("packets from %s %s, not by uplink %s: its `from` replaces its own addresses: add it there", src, leave, uplink)})
+	}
+	return list
+}
+
+// insideSubnets finds routes in main to a part of an uplink's subnet, as that of a bridge with
+// a delegated prefix. With main-routes-first the uplink's subnet still comes before main for
+// what has an address of the uplink's: that is what tells two links on one subnet apart.
+func insideSubnets(want Resolved, have Snapshot, own map[uint32]*ownTable, ask func(Packet) (Way, error)) (list []Hazard) {
+	first := map[fib.Family]uint32{} // priority, where main comes first
+	for i := range want.Rules {
+		if r := &want.Rules[i]; r.Action == fib.Lookup && own[r.Table] != nil && r.SuppressPrefixLength.Set {
+			if p, known := first[r.Family]; !known || r.Priority < p {
+				first[r.Family] = r.Priority
+			}
+		}
+	}
+	subnets, lengths := map[netip.Prefix][]*fib.Route{}, map[int]bool{}
+	for i := range want.Routes {
+		r := &want.Routes[i]
+		if _, is := first[r.Family]; is && own[r.Table] != nil && !r.IsDefault() && r.Type == fib.Unicast && r.Src.IsValid() {
+			subnets[r.Dst], lengths[r.Dst.Bits()] = append(subnets[r.Dst], r), true
+		}
+	}
+	if len(subnets) == 0 {
+		return nil
+	}
+	held := make(map[netip.Addr]bool, len(have.Addresses))
+	for _, a := range have.Addresses {
+		held[a.Prefix.Addr()] = true
+	}
+	const few = 3
+	for i := range have.Routes {
+		h := &have.Routes[i]
+		if h.Table != fib.TableMain || !h.Type.HasDevice() || h.Expires < 0 {
+			continue
+		}
+		to, others := inside(h.Dst, held)
+		if !others {
+			continue
+		}
+		links := linksOf(&h.Route)
+		for bits := h.Dst.Bits() - 1; bits > 0; bits-- {
+			if !lengths[bits] {
+				continue
+			}
+			for _, r := range subnets[netip.PrefixFrom(h.Dst.Addr(), bits).Masked()] {
+				t := own[r.Table]
+				if slices.ContainsFunc(links, func(link string) bool { return t.links[link] }) {
+					continue
+				}
+				way, err := ask(Packet{From: r.Src, To: to})
+				if err != nil || way.Table != r.Table || slices.Contains(links, way.Device) {
+					continue
+				}
+				if len(list) == few {
+					return append(list, Hazard{Text: "there are more such routes in main"})
+				}
+				remedy := ""
+				if p := first[r.Family]; p > 1 {
+					remedy = fmt.Sprintf("; a [[uplink.%s.rule]] with to = %q, table = \"main\" and priority = %d puts main first", t.name, h.Dst, p-1)
+				}
+				list = append(list, Hazard{Text: fmt.Sprintf("what %s sends to %s leaves by %s, not by %s: its subnet %s comes before main, with main-routes-first too%s",
+					t.name, h.Dst, way.Device, strings.Join(links, " and "), r.Dst, remedy)})
+			}
+		}
 	}
 	return list
 }

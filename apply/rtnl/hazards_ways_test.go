@@ -124,3 +124,32 @@ func TestRulesWithoutAPriority(t *testing.T) {
 		"of somebody's choice": {lines: []string{"rule add priority 100 from 10.0.0.0/8 lookup 77 proto boot"}, want: []string{is("priority 100 from 10.0.0.0/8 lookup 77")}},
 	})
 }
+
+// TestRoutesInsideSubnets puts a bridge with a part of an uplink's subnet beside it, and then
+// does what the note says.
+func TestRoutesInsideSubnets(t *testing.T) {
+	first := "main-routes-first = true\n" + twoCards
+	bridge := []string{"link add br0 type bridge", "link set br0 up", "address add 198.51.100.209/28 dev br0", "-6 address add 2001:db8:2:0:1::1/80 dev br0 nodad"}
+	is := func(to, subnet string) string {
+		return "what b sends to " + to + " leaves by e1, not by br0: its subnet " + subnet + " comes before main, with main-routes-first too; a [[uplink.b.rule]] with to = \"" + to + "\", table = \"main\" and priority = 9999 puts main first"
+	}
+	both := []string{is("198.51.100.208/28", "198.51.100.0/24"), is("2001:db8:2:0:1::/80", "2001:db8:2::/64")}
+	arp := []string{
+		"198.51.100.208/28 is on br0, and 198.51.100.0/24 on e1: both answer ARP for either's addresses; set net.ipv4.conf.br0.arp_ignore=1 and arp_announce=2",
+		"198.51.100.208/28 is on br0, and 198.51.100.0/24 on e1: both answer ARP for either's addresses; set net.ipv4.conf.e1.arp_ignore=1 and arp_announce=2",
+	}
+	rule := func(to string) string {
+		return "[[uplink.b.rule]]\nto = \"" + to + "\"\ntable = \"main\"\npriority = 9999\n"
+	}
+	testHazards(t, map[string]hazardCase{
+		"a bridge":            {spec: first, before: bridge, want: append(both[:2:2], arp...)},
+		"with the remedy":     {spec: first + rule("198.51.100.208/28") + rule("2001:db8:2:0:1::/80"), before: bridge, want: arp},
+		"for IPv4 alone":      {spec: first + rule("198.51.100.208/28"), before: bridge, want: append(both[1:2:2], arp...)},
+		"without the setting": {before: bridge, want: arp},
+		"by its own card":     {spec: first, lines: []string{"route add 198.51.100.208/28 via 198.51.100.7 dev e1"}},
+		"many": {spec: first, lines: []string{"route add 198.51.100.16/28 dev e2", "route add 198.51.100.32/28 dev e2", "route add 198.51.100.48/28 dev e2", "route add 198.51.100.64/28 dev e2", "route add 198.51.100.80/28 dev e2"}, want: []string{
+			strings.ReplaceAll(is("198.51.100.16/28", "198.51.100.0/24"), "br0", "e2"), strings.ReplaceAll(is("198.51.100.32/28", "198.51.100.0/24"), "br0", "e2"),
+			strings.ReplaceAll(is("198.51.100.48/28", "198.51.100.0/24"), "br0", "e2"), "there are more such routes in main",
+		}},
+	})
+}
