@@ -160,7 +160,7 @@ func TestWhatOthersHaveIsNotLeftBehind(t *testing.T) {
 			Host:     &Host{Root: root, Applier: apply.Applier{Kernel: fake, Hardware: rtnl.Hardware{}}},
 			networkd: true, changed: true, oldHas: old.Contents(), state: fib.State{Links: links},
 		}
-		if left, err := r.leftovers(r.state); err != nil || len(left) != want {
+		if left, err := r.leftovers(r.state, nil); err != nil || len(left) != want {
 			t.Errorf("of protocol %d are left %+v, want %d: %v", protocol, left, want, err)
 		}
 	}
