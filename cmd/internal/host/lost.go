@@ -62,7 +62,8 @@ func (r *reload) lost(have apply.Snapshot) (lost []apply.Op) {
 		if e.Ours() || learned || e.Table == fib.TableLocal || e.Link != "" && !links[e.Link] || !gone(apply.Snapshot{Routes: []apply.Route{e}}) {
 			continue
 		}
-		if _, old := r.oldHas.Route(e.Route); !old && !(e.MayBeNetworkds() && r.oldRoutes[e.Key()]) {
+		_, old := r.oldHas.Route(e.Route)
+		if old = old || e.MayBeNetworkds() && r.oldRoutes[e.Key()]; !old {
 			lost = append(lost, apply.Op{Verb: apply.RouteAdd, Route: &e.Route, Owner: fib.Some(e.Protocol)})
 		}
 	}
