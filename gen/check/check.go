@@ -50,7 +50,7 @@ var Kinds = []struct {
 	{NoUplink, "the spec has no uplink: to bring it into effect takes away all of an earlier one"},
 	{NoWayOut, "rules lead into a table that has no default route"},
 	{NothingSelects, "no rule and no route in main leads to an uplink"},
-	{ShadowedRule, "a rule is never asked, because an earlier one takes all that it selects"},
+	{ShadowedRule, "a rule is for nothing, because an earlier one takes all that it selects, whichever link is down"},
 	{Leak, "packets from an uplink's address leave by another uplink's gateway"},
 	{LinkedSpec, "a file of the spec is a link out of the directories for specs"},
 	{WritableSpec, "a file or directory of the spec can be written by others than root"},

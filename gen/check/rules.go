@@ -8,7 +8,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// shadowed finds rules that are never asked: an earlier one selects all that they do,
+// shadowed finds rules that nothing comes of: an earlier one selects all that they do,
 // and it always ends the lookup. Rules that refuse are left out: those of uplinks that
 // fail closed wait behind the lookup for the day when its routes are gone.
 func (c *checker) shadowed() {
@@ -103,8 +103,10 @@ func within[T cmp.Ordered](inner, outer fib.Range[T]) bool {
 	return inner.Hi != none && inner.Lo >= outer.Lo && inner.Hi <= outer.Hi
 }
 
-// ends says whether nothing comes to a later rule past an earlier one that selects it:
-// that one refuses, its table has something for every packet, or it asks for the same.
+// ends says whether nothing comes of a later rule past an earlier one that selects all of
+// it: that one refuses, it asks for the same, or its table has something for every packet.
+// What it has by a link goes with that, and then the later rule is the reserve: it is
+// for nothing only if all that it has would go as well.
 func (c *checker) ends(e, r *fib.Rule) bool {
 	switch e.Action {
 	case fib.Lookup:
@@ -116,9 +118,30 @@ func (c *checker) ends(e, r *fib.Rule) bool {
 	if e.Table == r.Table && e.SuppressPrefixLength == r.SuppressPrefixLength && !r.SuppressIfGroup.Set {
 		return true
 	}
-	return slices.ContainsFunc(c.routes[part{e.Family, e.Table}], func(d fib.Route) bool {
-		// What is refused is not suppressed (fib_rules_lookup in net/core/fib_rules.c).
-		return d.IsDefault() && d.Type != fib.Throw && (!e.SuppressPrefixLength.Set || !d.Type.HasDevice())
+	links := map[string]bool{}
+	for _, d := range c.routes[part{e.Family, e.Table}] {
+		switch {
+		case !d.IsDefault() || d.Type == fib.Throw:
+		case !d.Type.HasDevice():
+			return true // and it is not suppressed (fib_rules_lookup in net/core/fib_rules.c)
+		case !e.SuppressPrefixLength.Set:
+			for _, n := range d.Nexthops {
+				links[c.syntax.Device(n.Link)] = true
+			}
+		}
+	}
+	return len(links) > 0 && c.goesWith(part{r.Family, r.Table}, links)
+}
+
+// goesWith says whether a table has nothing any more once some links are down. What others
+// have put into one, as into main, is not known.
+func (c *checker) goesWith(p part, links map[string]bool) bool {
+	u := c.owners[p.table]
+	if u == nil || u.Learns(p.family) && !links[c.links[u.Name]] {
+		return false
+	}
+	return !slices.ContainsFunc(c.routes[p], func(r fib.Route) bool {
+		return r.Type != fib.Throw && !r.Type.HasDevice() || slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !links[c.syntax.Device(n.Link)] })
 	})
 }
 

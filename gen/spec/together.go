@@ -60,7 +60,7 @@ func (s *Spec) unique() {
 			for n, p := range sel.list {
 				id := selector{sel.key, p, Mark{}}
 				if first, taken := selectors[id]; taken && first != u.Name && !sharedAddress[p.Addr()] {
-					v.failValue("the second rule would never be asked", fmt.Sprintf("uplink `%s` has %s %s already", first, sel.key, p), at(n)...)
+					v.failValue(u.asReserve(), fmt.Sprintf("uplink `%s` has %s %s already", first, sel.key, p), at(n)...)
 				}
 				selectors[id] = u.Name
 			}
@@ -68,11 +68,17 @@ func (s *Spec) unique() {
 		if u.Mark.Mask != 0 {
 			id := selector{key: "fwmark", mark: u.Mark}
 			if first, taken := selectors[id]; taken {
-				v.failValue("the second rule would never be asked", fmt.Sprintf("uplink `%s` has the same fwmark", first), "fwmark")
+				v.failValue(u.asReserve(), fmt.Sprintf("uplink `%s` has the same fwmark", first), "fwmark")
 			}
 			selectors[id] = u.Name
 		}
 	}
+}
+
+// asReserve says how two uplinks are for the same packets: which of their own rules is asked
+// first would follow from names or numbers that are given for other reasons.
+func (u *Uplink) asReserve() string {
+	return fmt.Sprintf("which of the two is asked first would be left to chance; as the reserve, for when the other has no way out, this one selects it by a [[uplink.%s.rule]] with a `priority` behind the other's", u.Name)
 }
 
 // sharedLinks checks uplinks that are on one link: they must agree about it, and
