@@ -313,36 +313,6 @@ func (c *checker) inVain(r fib.Rule) bool {
 	})
 }
 
-// outside are destinations that no spec has a route of its own to.
-var outside = map[fib.Family]netip.Addr{
-	fib.Inet: netip.MustParseAddr("8.8.8.8"), fib.Inet6: netip.MustParseAddr("2001:4860:4860::8888"),
-}
-
-// sources sends packets from each address of an uplink, out and into the subnet.
-func (c *checker) sources(u *spec.Uplink) {
-	for _, p := range u.Addresses {
-		f := fib.FamilyOf(p.Addr())
-		if !c.held[p.Addr()] || p.Addr().IsLinkLocalUnicast() {
-			continue
-		}
-		if c.leaks(u, p.Addr(), f) || p.IsSingleIP() {
-			continue
-		}
-		to := p.Masked().Addr().Next()
-		for c.held[to] {
-			to = to.Next()
-		}
-		if !p.Contains(to) || f == fib.Inet && to == fib.BroadcastOf(p) {
-			continue
-		}
-		r := c.kernel.Lookup(lookup.Packet{From: p.Addr(), To: to})
-		if last, ok := r.Last(); ok && r.OK() && r.Way.Via.IsValid() && !last.Rule.Not && last.Route.IsDefault() {
-			c.warn(NoConnectedSubnet, u, fmt.Sprintf("add a [[route]] to %s without `via` to that table", p.Masked()),
-				"packets from %s to its own subnet %s go to the gateway %s: table `%s` does not have the subnet", p.Addr(), p.Masked(), r.Way.Via, c.name(r.Way.Table))
-		}
-	}
-}
-
 func (c *checker) name(table uint32) string {
 	if u := c.owners[table]; u != nil {
 		return u.Name
@@ -351,38 +321,6 @@ func (c *checker) name(table uint32) string {
 		return "main"
 	}
 	return fmt.Sprint(table)
-}
-
-// leaks finds an address whose packets leave by another uplink's gateway, where the
-// uplink has a way out itself. What the uplink's own rules say is meant, and so is
-// main where `from` leaves the address out.
-func (c *checker) leaks(u *spec.Uplink, from netip.Addr, f fib.Family) bool {
-	if !c.leadsOut(c.tables[u.Name], f) {
-		return false
-	}
-	r := c.kernel.Lookup(lookup.Packet{From: from, To: outside[f]})
-	last, ok := r.Last()
-	if !ok || !r.OK() || last.Rule.Origin == u.Origin || last.Rule.Origin.File == "" && u.From != nil {
-		return false
-	}
-	for _, w := range r.Ways() {
-		other := c.gatewayOf(w)
-		if other == nil || other == u || c.links[u.Name] == w.Device {
-			continue
-		}
-		why, help := "no rule selects it before table main", "let its `from` have the address"
-		if o := c.origins[last.Rule.Origin]; o != nil {
-			why, help = fmt.Sprintf("a rule of uplink `%s` selects it first (priority %d)", o.Name, last.Rule.Priority), fmt.Sprintf("make the rule of `%s` narrower, or give `%s` a lower `priority`", o.Name, u.Name)
-		}
-		c.warn(Leak, u, help, "packets from %s leave by uplink `%s` (via %s): %s", from, other.Name, w.Via, why)
-		return true
-	}
-	return false
-}
-
-// gatewayOf returns the uplink whose gateway a way goes to.
-func (c *checker) gatewayOf(w lookup.Way) *spec.Uplink {
-	return c.behind[lookup.Neighbour{Link: w.Device, Addr: w.Via}]
 }
 
 // gateways finds those that the host itself would look for elsewhere, because table main has

@@ -107,6 +107,10 @@ func TestWarnings(t *testing.T) {
 		}
 		return strings.Replace(s, line, "", 1)
 	}
+	var fifty []string
+	for i := range 50 {
+		fifty = append(fifty, fmt.Sprintf("\"198.51.100.%d/24\"", 10+i))
+	}
 	for _, c := range []struct {
 		name, spec string
 		want       []string // "id uplink: part of the text"
@@ -136,7 +140,22 @@ func TestWarnings(t *testing.T) {
 			"source-leaks rt2: packets from 198.51.100.10 leave by uplink `isp1` (via 192.0.2.1): a rule of uplink `isp1` selects it first (priority 5)",
 		}},
 		{"its own rule says so", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 5\nfrom = \"198.51.100.10\"\nto = \"203.0.113.0/24\"\ntable = \"isp1\"\n", nil},
-		{"from leaves it out", isp1 + rt2 + "from = []\nfwmark = 1\n", nil},
+		{"from is empty", isp1 + rt2 + "from = []\nfwmark = 1\n", nil},
+		{"from leaves it out", isp1 + rt2 + "from = [\"198.51.100.208/28\", \"2001:db8:2::/64\"]\n", []string{
+			"source-leaks rt2: packets from 198.51.100.10 leave by uplink `isp1` (via 192.0.2.1): `from` replaces the uplink's own addresses$",
+		}},
+		{"from has it, and more", isp1 + rt2 + "from = [\"198.51.100.10\", \"198.51.100.208/28\", \"2001:db8:2::/64\"]\n", nil},
+		{"from leaves it out, and a rule has it", isp1 + rt2 + "from = [\"198.51.100.208/28\", \"2001:db8:2::/64\"]\n[[uplink.rt2.rule]]\nfrom = \"198.51.100.10\"\n", nil},
+		{"from leaves out what is the first in main", isp1 + "from = [\"203.0.113.0/24\", \"2001:db8:77::/48\"]\n" + rt2, nil},
+		{"from leaves out many", isp1 + without(rt2, `addresses = ["198.51.100.10/24", "2001:db8:2::10/64"]`) + "addresses = [" + strings.Join(fifty, ", ") + ", \"2001:db8:2::10/64\"]\nfrom = [\"198.51.100.10\", \"2001:db8:2::10\"]\n", []string{
+			"source-leaks rt2: packets from 198.51.100.11, 198.51.100.12, 198.51.100.13 and 46 more leave by uplink `isp1`",
+		}},
+		{"from leaves it out, and main is learned", "[uplink.isp1]\ninterface = \"eth0\"\ndhcp = \"ipv4\"\ndefault-route = true\n" + without(without(rt2, `, "2001:db8:2::10/64"`), `, "2001:db8:2::1"`) + "from = [\"198.51.100.208/28\"]\n", []string{
+			"source-leaks rt2: packets from 198.51.100.10 leave by uplink `isp1`: `from` replaces the uplink's own addresses$",
+		}},
+		{"from leaves it out, and main is another's", without(without(rt2, `, "2001:db8:2::10/64"`), `, "2001:db8:2::1"`) + "manage = \"policy\"\nfrom = [\"198.51.100.208/28\"]\n", []string{
+			"source-leaks rt2: packets from 198.51.100.10 leave by table main: `from` replaces the uplink's own addresses$",
+		}},
 		{"no default", without(isp1, "default-route = true") + rt2, []string{"no-default-route isp1: table main has no IPv4 and no IPv6 default route"}},
 		{"no default, shared", without(isp1, "default-route = true") + rt2 + "[multipath]\nuplinks = { isp1 = 1, rt2 = 1 }\n", nil},
 		{"no default, others bring it", without(isp1, "default-route = true") + rt2 + "manage = \"policy\"\n", nil},
@@ -167,7 +186,7 @@ func TestWarnings(t *testing.T) {
 			"many-rules rt2: because a rule leads to priority 10010",
 		}},
 		{"many, and a rule that leads past them", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 500\nfwmark = 1\nfamily = \"ipv4\"\ngoto = 32766\n", nil},
-		{"many, and one for all of them", isp1 + many(60) + rt2 + "from = [\"10.0.0.0/8\", \"198.51.100.10/32\"]\nto = []\n", []string{
+		{"many, and one for all of them", isp1 + many(60) + rt2 + "from = [\"10.0.0.0/8\", \"198.51.100.10/32\", \"2001:db8:2::10\"]\nto = []\n", []string{
 			"many-rules rt2: because its rule for 10.0.0.0/8 selects sources of other uplinks too (10.0.0.2/32)",
 		}},
 		{"many, and one that learns an address that a network of another's may hold", isp1 + many(60) + rt2 + "from = [\"172.16.0.0/12\"]\n[uplink.z]\ninterface = \"wwan0\"\ndhcp = \"ipv4\"\n", []string{
