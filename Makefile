@@ -110,7 +110,7 @@ lint:
 	esac
 
 # What the tests need and a Debian-like machine may lack, as PACKAGE:PROGRAM.
-deps: needs = iproute2:ip systemd:networkctl util-linux:unshare procps:sysctl dbus-daemon:dbus-daemon man-db:man \
+deps: needs = iproute2:ip systemd:networkctl util-linux:unshare procps:sysctl dbus-daemon:dbus-daemon man-db:man nftables:nft \
   isc-dhcp-client:dhclient dhcpcd-base:dhcpcd udhcpc:udhcpc $(daemons)
 # Installed where systemd runs, these would start, and NetworkManager would take over the
 # machine's own network. Without them the tests that need them are skipped, and say so.

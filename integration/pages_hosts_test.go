@@ -117,6 +117,7 @@ var pageHosts = map[string]pageFault{
 		h.withoutNetworkd(map[string]string{hostSpec: recipeSpec(h.t)})
 		h.inEffect()
 	}},
+	"a published port": {needs: []lab.Need{lab.NeedNftables}, defeated: "198.51.100.10", held: "192.0.2.10", start: publishedPort},
 	"two leases and one default route": {needs: []lab.Need{lab.NeedDHCP}, defeated: "198.51.100.10", start: func(h *pageHost) {
 		h.withoutNetworkd(map[string]string{hostSpec: "[uplink.isp1]\ninterface = \"eth0\"\nmanage    = \"policy\"\ndhcp      = \"ipv4\"\n\n[uplink.rt2]\ninterface = \"eth1\"\nmanage    = \"policy\"\ndhcp      = \"ipv4\"\ntable     = 1\n"})
 		for i, address := range []string{"192.0.2.10", "198.51.100.10"} {

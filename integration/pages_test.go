@@ -30,6 +30,8 @@ type pageHost struct {
 	seat func(ctx context.Context, name string, args ...string) *exec.Cmd
 	// path is where its programs are.
 	path string
+	// asks asks an address from outside in a way of its own.
+	asks func(netip.Addr) error
 }
 
 // session is what a page shows of one host: all blocks from one `<!-- host: NAME -->`
@@ -278,6 +280,19 @@ func (h *pageHost) sh(line string) {
 // answers wants an address to be answered from outside, soon, or not to be.
 func (h *pageHost) answers(address string, want bool) {
 	h.t.Helper()
+	if h.asks != nil {
+		eventually(h.ctx, h.t, func() (string, error) {
+			err := h.asks(netip.MustParseAddr(address))
+			switch {
+			case err == nil && !want:
+				h.t.Errorf("%s answers: the fault is none", address)
+			case err != nil && want:
+				return err.Error(), nil
+			}
+			return "", nil
+		})
+		return
+	}
 	eventually(h.ctx, h.t, func() (string, error) {
 		answers, err := h.TCPEcho(h.ctx, 500*time.Millisecond, netip.MustParseAddr(address))
 		if err != nil || answers[0].Answered == want {

@@ -26,6 +26,8 @@ const (
 	// NeedDHCP is the servers and clients of [Lab.StartDHCPServer],
 	// [Lab.StartAdvertiser] and [Namespace.StartClient], but for networkd.
 	NeedDHCP
+	// NeedNftables is nft, and a kernel that translates addresses for it.
+	NeedNftables
 )
 
 // Require returns nil if this machine can run a lab, and an [ErrUnavailable]
@@ -41,6 +43,9 @@ func Require(needs ...Need) error {
 	}
 	if slices.Contains(needs, NeedDHCP) {
 		tools = append(tools, "dhcpd", "radvd", "dhclient", "dhcpcd", "udhcpc", "NetworkManager")
+	}
+	if slices.Contains(needs, NeedNftables) {
+		tools = append(tools, "nft")
 	}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -65,6 +70,11 @@ func Require(needs ...Need) error {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			return fmt.Errorf("make mounts private: %w", err)
 		}
+		if slices.Contains(needs, NeedNftables) {
+			if out, err := exec.Command("nft", translation).CombinedOutput(); err != nil {
+				return fmt.Errorf("translate addresses by nft: %w: %s", err, out)
+			}
+		}
 		return nil
 	})
 	if err != nil {
@@ -72,3 +82,6 @@ func Require(needs ...Need) error {
 	}
 	return nil
 }
+
+// translation is what a kernel without the parts for it refuses.
+const translation = "table ip t { chain c { type nat hook postrouting priority srcnat; ct mark 1 masquerade; }; }"
