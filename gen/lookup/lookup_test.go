@@ -3,6 +3,7 @@ package lookup_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,6 +106,17 @@ func TestWaysOfTwoUplinks(t *testing.T) {
 		{"several ways", lookup.Packet{To: addr("9.9.9.9")}, func(h *lookup.Host) {
 			h.Routes = append(h.Routes, fib.Route{Family: fib.Inet, Table: fib.TableMain, Dst: prefix("9.0.0.0/8"), Type: fib.Unicast, Nexthops: []fib.Nexthop{{Link: "eth0", Via: addr("10.0.1.1")}, {Link: "eth1", Via: addr("10.0.2.1")}}})
 		}, "route: unicast via 10.0.1.1 src 10.0.1.10 dev eth0 table 254 | unicast via 10.0.2.1 src 10.0.2.10 dev eth1 table 254"},
+		{"two defaults of one metric", lookup.Packet{To: addr("8.8.8.8")}, func(h *lookup.Host) {
+			h.Routes = append(h.Routes, fib.Route{Family: fib.Inet, Table: fib.TableMain, Dst: prefix("0.0.0.0/0"), Type: fib.Unicast, Nexthops: []fib.Nexthop{{Link: "eth1", Via: addr("10.0.2.1")}}})
+		}, "route: unicast via 10.0.1.1 src 10.0.1.10 dev eth0 table 254 | unicast via 10.0.2.1 src 10.0.2.10 dev eth1 table 254"},
+		{"two defaults of two metrics", lookup.Packet{To: addr("8.8.8.8")}, func(h *lookup.Host) {
+			h.Routes = append(h.Routes, fib.Route{Family: fib.Inet, Table: fib.TableMain, Dst: prefix("0.0.0.0/0"), Type: fib.Unicast, Metric: 1, Nexthops: []fib.Nexthop{{Link: "eth1", Via: addr("10.0.2.1")}}})
+		}, "route: unicast via 10.0.1.1 src 10.0.1.10 dev eth0 table 254"},
+		{"loose reverse path", lookup.Packet{From: addr("9.9.9.9"), To: addr("10.0.1.10"), IIF: "eth1"}, func(h *lookup.Host) { h.Links[2].ReversePath = 2 }, "route: local dev lo table 255"},
+		{"loose reverse path, by a link without an address", lookup.Packet{From: addr("9.9.9.9"), To: addr("10.0.1.10"), IIF: "eth1"}, func(h *lookup.Host) {
+			h.Links[2].ReversePath = 2
+			h.Addresses = slices.DeleteFunc(h.Addresses, func(a fib.Address) bool { return a.Link == "eth1" })
+		}, "reverse-path: blackhole"},
 		{"multicast", lookup.Packet{To: addr("224.0.0.1")}, nil, "not-evaluated: unreachable"},
 	} {
 		h := lookup.FromState(twoUplinks())
@@ -222,5 +234,39 @@ func TestASourceIsChosenAndAskedForAgain(t *testing.T) {
 	}
 	if have, want := way(r.Final()), "route: unicast via 2001:db8:1::1 dev eth0 table 10"; have != want || r.Again.Packet.From != addr("2001:db8:1::10") {
 		t.Errorf("again from %s: %s, want %s", r.Again.Packet.From, have, want)
+	}
+	h.Links[1].Up = false
+	if r := lookup.New(h).Lookup(lookup.Packet{To: addr("2a00::1")}); r.Again == nil || r.Again.Packet.From != addr("2001:db8:2::10") {
+		t.Errorf("of a link that is down: %+v", r.Again)
+	}
+}
+
+// TestAddressesOfOthers wants those that somebody else brings to be taken for there, in the
+// subnet that a route to it tells, and in none where only what is behind a gateway has them.
+func TestAddressesOfOthers(t *testing.T) {
+	route := func(dst, via string) fib.Route {
+		return fib.Route{Family: fib.Inet, Table: 20, Dst: prefix(dst), Type: fib.Unicast, Src: addr("10.0.2.10"), Nexthops: []fib.Nexthop{{Link: "rt2", Via: addr(via)}}}
+	}
+	subnet, around, behind, beside, all := route("10.0.2.0/24", ""), route("10.0.0.0/8", "10.0.2.1"), route("9.0.0.0/8", "10.0.2.1"), route("9.0.0.0/16", ""), route("0.0.0.0/0", "")
+	for _, c := range []struct {
+		routes []fib.Route
+		want   string
+	}{
+		{[]fib.Route{subnet}, "10.0.2.10/24"},
+		{[]fib.Route{behind, subnet}, "10.0.2.10/24"},
+		{[]fib.Route{around, beside, all, subnet}, "10.0.2.10/24"},
+		{[]fib.Route{behind}, "10.0.2.10/32"},
+		{[]fib.Route{around, beside, all}, "10.0.2.10/32"},
+	} {
+		h := lookup.FromState(fib.State{Links: []fib.Link{{Name: "rt2", Match: fib.Match{Name: "eth1"}}}, Routes: c.routes})
+		have := ""
+		for _, a := range h.Addresses {
+			if a.Link == "eth1" {
+				have += a.Prefix.String()
+			}
+		}
+		if have != c.want {
+			t.Errorf("%+v: %s, want %s", c.routes, have, c.want)
+		}
 	}
 }
