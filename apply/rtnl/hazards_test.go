@@ -170,7 +170,11 @@ func TestRoutesAheadInMain(t *testing.T) {
 		"of the spec":          {spec: first + "[[uplink.b.route]]\nto = \"8.8.8.0/24\"\ntable = \"main\"\n"},
 		"containers and a VPN": {spec: first, lines: []string{"route add 172.17.0.0/16 dev e2", "route add 10.8.0.0/16 dev e2", "-6 route add fd00::/8 dev e2"}},
 		"without the setting":  {lines: halves},
-		"a rule for main":      {spec: twoCards + "[[uplink.b.rule]]\nto = \"8.8.8.8\"\ntable = \"main\"\npriority = 5\n", lines: halves},
+		"a rule for main, and one for specific routes": {
+			spec:  twoCards + "[[uplink.b.rule]]\nto = \"8.8.8.8\"\ntable = \"main\"\npriority = 5\n[[uplink.b.rule]]\nfrom = \"198.51.100.1\"\npriority = 6\nsuppress-prefixlength = 0\n",
+			lines: halves,
+		},
+		"a rule for main": {spec: twoCards + "[[uplink.b.rule]]\nto = \"8.8.8.8\"\ntable = \"main\"\npriority = 5\n", lines: halves},
 	})
 }
 
