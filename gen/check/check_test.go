@@ -178,6 +178,10 @@ func TestWarnings(t *testing.T) {
 		{"many, and one that has to come in between", isp1 + many(60) + rt2 + "fwmark = 1\n", []string{
 			"many-rules rt2: they are not laid out in blocks, because this rule and those for the sources of uplinks before it may select the same packet",
 		}},
+		{"many, and one to an address of somebody else's", isp1 + many(60) + rt2 + "to = [\"203.0.113.9\"]\n", []string{
+			"many-rules rt2: they are not laid out in blocks, because this rule and those for the sources of uplinks before it may select the same packet",
+		}},
+		{"many, and one to its own address", isp1 + many(60) + rt2 + "to = [\"198.51.100.10\"]\n", nil},
 		{"many, and one that comes first", isp1 + many(60) + rt2 + "fwmark = 1\npriority = 9000\n", nil},
 		{"many, and a rule in their place", isp1 + many(60) + rt2 + "[[uplink.rt2.rule]]\npriority = 12000\nfwmark = 1\n", []string{
 			"many-rules rt2: because a rule stands at priority 12000",
