@@ -193,10 +193,10 @@ func TestWarnings(t *testing.T) {
 		{"many, and one for all of them", isp1 + many(60) + rt2 + "from = [\"10.0.0.0/8\", \"198.51.100.10/32\", \"2001:db8:2::10\"]\nto = []\n", []string{
 			"many-rules rt2: because its rule for 10.0.0.0/8 selects sources of other uplinks too (10.0.0.2/32)",
 		}},
-		{"many, and one that learns an address that a network of another's may hold", isp1 + many(60) + rt2 + "from = [\"172.16.0.0/12\"]\n[uplink.z]\ninterface = \"wwan0\"\ndhcp = \"ipv4\"\n", []string{
+		{"many, and one that learns an address that a network of another's may hold", isp1 + many(60) + rt2 + "from = [\"198.51.100.10\", \"2001:db8:2::10\", \"172.16.0.0/12\"]\n[uplink.z]\ninterface = \"wwan0\"\ndhcp = \"ipv4\"\n", []string{
 			"many-rules z: they are not laid out in blocks",
 		}},
-		{"many, and one that learns, and is only for what is to it", isp1 + many(60) + rt2 + "from = [\"172.16.0.0/12\"]\n[uplink.z]\ninterface = \"wwan0\"\ndhcp = \"ipv4\"\nfrom = []\n", nil},
+		{"many, and one that learns, and is only for what is to it", isp1 + many(60) + rt2 + "from = [\"198.51.100.10\", \"2001:db8:2::10\", \"172.16.0.0/12\"]\n[uplink.z]\ninterface = \"wwan0\"\ndhcp = \"ipv4\"\nfrom = []\n", nil},
 		{"many, and one that learns", isp1 + many(60) + rt2 + "[uplink.z]\ninterface = \"wwan0\"\ndhcp = \"ipv4\"\n", nil},
 		{"into another's table", isp1 + rt2 + "[[uplink.rt2.rule]]\npriority = 7\nfrom = \"198.51.100.10\"\ntable = \"isp1\"\n", []string{
 			"no-connected-subnet rt2: packets from 198.51.100.10 to its own subnet 198.51.100.0/24 go to the gateway 192.0.2.1: table `isp1` does not have the subnet",
