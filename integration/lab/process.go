@@ -17,7 +17,7 @@ import (
 )
 
 // stopLimit is how long a process may take over SIGTERM.
-const stopLimit = 5 * time.Second
+const stopLimit = 20 * time.Second
 
 // process is a program in the background.
 type process struct {
