@@ -42,14 +42,16 @@ func TestReloadRoutesByLearnedGateways(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			require(t, lab.NeedDHCP)
-			files := map[string]string{}
-			if manage != "" {
-				files["/etc/systemd/network/50-eth1.network"] = "[Match]\nName=eth1\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n"
-			}
-			h := bootNetworkd(t, files, provider1, provider2)
+			h := bootNetworkd(t, nil, provider1, provider2)
 			w := &watched{cli: newCLI(h.ctx, t, h.Host), Lab: h.Lab}
 			address := netip.MustParseAddr("198.51.100.50")
 			w.serve(address, time.Hour)
+			// Not before: a client that has asked in vain waits longer each time.
+			if manage != "" {
+				if err := h.networkd.Write(map[string]string{"/etc/systemd/network/50-eth1.network": "[Match]\nName=eth1\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=yes\n"}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			spec := strings.SplitAfter(twoUplinks, "table     = 1\n")[0] + manage + "dhcp = \"ipv4\"\naccept-ra = \"ipv6\"\n"
 			for _, to := range []string{"10.9.0.0/16", "10.10.0.0/16"} {
 				h.spec(spec + "[[uplink.rt2.route]]\nto = \"" + to + "\"\nvia = \"198.51.100.1\"\n[[uplink.rt2.route]]\nto = \"2001:db8:98::/48\"\nvia = \"fe80::1\"\n")
