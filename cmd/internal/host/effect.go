@@ -311,7 +311,7 @@ func (r *reload) settle(ctx context.Context) error {
 	start := time.Now()
 	var now effect
 	var moved time.Time
-	was, again := -1, false
+	was, again, looked := -1, false, false
 	var refused error
 	inEffect, err := poll(ctx, r.wait, func() (bool, error) {
 		refused = r.applyRest(ctx)
@@ -319,9 +319,16 @@ func (r *reload) settle(ctx context.Context) error {
 		if now, err = r.look(); err != nil {
 			return false, err
 		}
-		if refused != nil && !r.mayPass(refused) && (!errors.Is(refused, apply.ErrForeign) || !now.leaves()) {
-			return false, refused
+		inTheWay := errors.Is(refused, apply.ErrForeign)
+		if refused != nil && !r.mayPass(refused) && (!inTheWay || !now.leaves()) {
+			if !inTheWay || looked || !r.networkd {
+				return false, refused
+			}
+			// networkd may have let go of it between the two looks: the next run finds nothing.
+			looked = true
+			return false, nil
 		}
+		looked = false
 		if n := len(now.missing) + len(now.left); n != was {
 			was, moved = n, time.Now()
 		}
