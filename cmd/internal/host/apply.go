@@ -151,7 +151,7 @@ func (h *Host) applySpec(ctx context.Context, s toApply, o ApplyOptions) (apply.
 		return apply.Result{}, err
 	}
 	result, err := h.Apply(ctx, state)
-	if o.IfNeeded && errors.Is(err, apply.ErrForeign) {
+	if o.IfNeeded && isInTheWay(err) {
 		result, err = h.ApplyBesideNetworkd(ctx, s.Effective, err)
 	}
 	if err == nil {

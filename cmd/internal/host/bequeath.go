@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/apply"
@@ -69,9 +70,15 @@ func (h *Host) ApplyBesideNetworkd(ctx context.Context, whole Effective, inTheWa
 			result, failed = h.Apply(ctx, rest)
 		}
 		err = failed
-		return !errors.Is(failed, apply.ErrForeign), nil
+		return !isInTheWay(failed), nil
 	})
 	return result, cmp.Or(stopped, err)
+}
+
+// isInTheWay says whether a route of another's was in the way: when all was looked at, or, of
+// one that networkd has added since, when ours was added.
+func isInTheWay(err error) bool {
+	return errors.Is(err, apply.ErrForeign) || errors.Is(err, syscall.EEXIST)
 }
 
 // beforeDown is how long networkd may be configuring its links before all that is ours is
