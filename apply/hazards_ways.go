@@ -40,10 +40,7 @@ func strays(s fib.State, want Resolved, have Snapshot, own map[uint32]*ownTable,
 			}
 		}
 	}
-	held := make(map[netip.Addr]bool, len(have.Addresses))
-	for _, a := range have.Addresses {
-		held[a.Prefix.Addr()] = true
-	}
+	held := have.held()
 	for _, a := range slices.Concat(s.Addresses, s.Held) {
 		src, f := a.Prefix.Addr(), a.Family()
 		uplink := uplinks[a.Origin]
@@ -87,10 +84,7 @@ func insideSubnets(want Resolved, have Snapshot, own map[uint32]*ownTable, ask f
 	if len(subnets) == 0 {
 		return nil
 	}
-	held := make(map[netip.Addr]bool, len(have.Addresses))
-	for _, a := range have.Addresses {
-		held[a.Prefix.Addr()] = true
-	}
+	held := have.held()
 	const few = 3
 	for i := range have.Routes {
 		h := &have.Routes[i]

@@ -88,6 +88,15 @@ type Snapshot struct {
 	Rules     []Rule
 }
 
+// held returns the addresses that the host has, on whichever link.
+func (s *Snapshot) held() map[netip.Addr]bool {
+	held := make(map[netip.Addr]bool, len(s.Addresses))
+	for i := range s.Addresses {
+		held[s.Addresses[i].Prefix.Addr()] = true
+	}
+	return held
+}
+
 // Link is a network interface of the host.
 type Link struct {
 	Index    int

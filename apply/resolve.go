@@ -97,7 +97,7 @@ type AmbiguousError struct {
 // Error names the uplink and the links.
 func (e *AmbiguousError) Error() string {
 	how := ""
-	if e.Link.Match == (fib.Match{MAC: e.Link.Match.MAC}) {
+	if e.Link.Match.IsMACAlone() {
 		how = ", with `driver` beside `mac` (`ethtool -i LINK` shows it)"
 	}
 	return fmt.Sprintf("%s: uplink %s matches more than one link (%s is %s): make the match narrower%s",
@@ -115,8 +115,7 @@ func withoutPorts(found []Link) []Link {
 	return free
 }
 
-// stacked are the kinds of links that bear the address of the card below them.
-var stacked = []string{"vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "hsr", "dsa", "vrf"}
+var stacked = strings.Fields(fib.Stacked)
 
 // matches says whether a link is the one that m selects, as networkd would decide.
 func matches(m fib.Match, l Link, hw Hardware) bool {
@@ -130,7 +129,7 @@ func matches(m fib.Match, l Link, hw Hardware) bool {
 	if m.MAC != "" && m.MAC != l.MAC {
 		return false
 	}
-	if m == (fib.Match{MAC: m.MAC}) && slices.Contains(stacked, l.Kind) {
+	if m.IsMACAlone() && slices.Contains(stacked, l.Kind) {
 		return false
 	}
 	return (m.Driver == "" || glob(m.Driver, hw.Driver(l))) && (m.Path == "" || glob(m.Path, hw.Path(l)))
@@ -170,7 +169,7 @@ func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 				}
 			}
 		}
-		if l.Match == (fib.Match{MAC: l.Match.MAC}) {
+		if l.Match.IsMACAlone() {
 			found = withoutPorts(found)
 		}
 		several := ""
@@ -412,10 +411,7 @@ func (r *Resolved) route(e fib.Route, device map[string]string, ready readiness)
 // lacking finds, for links of which only the policy is ours, an address that a route
 // needs as its source and that the host does not have.
 func lacking(s fib.State, have Snapshot) map[string]netip.Addr {
-	held := make(map[netip.Addr]bool, len(have.Addresses)+len(s.Addresses))
-	for _, a := range have.Addresses {
-		held[a.Prefix.Addr()] = true
-	}
+	held := have.held()
 	for _, a := range s.Addresses {
 		held[a.Prefix.Addr()] = true
 	}

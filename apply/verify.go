@@ -229,10 +229,7 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	for _, t := range want.Tables {
 		names[t.ID] = t.Name
 	}
-	held := make(map[netip.Addr]bool, len(have.Addresses))
-	for _, a := range have.Addresses {
-		held[a.Prefix.Addr()] = true
-	}
+	held := have.held()
 	insides := map[uint32][]netip.Addr{}
 	for table, routes := range tables {
 		for i := range routes {

@@ -245,7 +245,7 @@ type body struct {
 // link renders one link's .network file, or its drop-in to others'.
 func (r *renderer) link(l *fib.Link, b *body) {
 	origin := l.Uplinks[0].Origin
-	if isMACAlone(l.Match) {
+	if l.Match.IsMACAlone() {
 		if cards := r.links.cards(l.Match.MAC); len(cards) > 1 {
 			r.note(origin, "%s is on more than one card (%s): networkd takes each of them for this uplink's; say `driver` or `interface` beside `mac`", l.Match, strings.Join(cards, ", "))
 		}

@@ -101,15 +101,13 @@ func (f *file) link(l *fib.Link, addresses []*fib.Address) {
 			f.set(o, m.key, m.value)
 		}
 	}
-	if isMACAlone(l.Match) {
-		// What is stacked on the card bears the card's own address. Not Type=ether,
-		// which would leave out wlan and wwan.
-		const stacked = "!vlan bridge bond team macvlan macvtap ipvlan ipvtap macsec hsr dsa vrf"
+	if l.Match.IsMACAlone() {
+		// Not Type=ether, which would leave out wlan and wwan.
+		key := "Kind"
 		if f.renderer.Version.Before(since["Match.Kind"]) {
-			f.set(o, "Type", stacked)
-		} else {
-			f.set(o, "Kind", stacked)
+			key = "Type"
 		}
+		f.set(o, key, "!"+fib.Stacked)
 	}
 
 	loopback := l.Match.Name == "lo"
@@ -148,9 +146,6 @@ func (f *file) link(l *fib.Link, addresses []*fib.Address) {
 		f.set(o, "Domains", strings.Join(l.Domains, " "))
 	}
 }
-
-// isMACAlone says whether nothing but a hardware address says which link is meant.
-func isMACAlone(m fib.Match) bool { return m.MAC != "" && m == (fib.Match{MAC: m.MAC}) }
 
 func yesOrNo(b bool) string {
 	if b {

@@ -172,6 +172,13 @@ func (m Match) Device() (name string, ok bool) {
 	return m.Name, m.Name != "" && !IsGlob(m.Name)
 }
 
+// IsMACAlone says whether nothing but a hardware address says which link is meant.
+func (m Match) IsMACAlone() bool { return m.MAC != "" && m == Match{MAC: m.MAC} }
+
+// Stacked are the kinds of links that bear the hardware address of the card below them, with
+// a blank between. Who goes by the address alone means the card.
+const Stacked = "vlan bridge bond team macvlan macvtap ipvlan ipvtap macsec hsr dsa vrf"
+
 // String says in words what is matched: "name eth1, MAC 02:00:00:00:00:01".
 func (m Match) String() string {
 	var s []string
