@@ -112,6 +112,9 @@ func (r *reload) look() (effect, error) {
 			e.devices["lo"] = true
 		}
 	}
+	if !r.mayLeave() {
+		return e, nil
+	}
 	beside, _, err := r.besideNetworkd(r.state)
 	if err != nil {
 		return e, err
@@ -140,10 +143,13 @@ func deviceOf(o apply.Op) string {
 	return "lo"
 }
 
+// mayLeave says whether networkd was told of files that are other than the old ones.
+func (r *reload) mayLeave() bool { return r.networkd && r.changed && !r.oldHas.Empty() }
+
 // leftovers finds what the old rendering asked for, the kernel holds as networkd's, and
 // the State does not ask for, or not of networkd: of the links of beside it has to let go.
 func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []leftover, err error) {
-	if !r.networkd || !r.changed || r.oldHas.Empty() {
+	if !r.mayLeave() {
 		return nil, nil
 	}
 	have, err := r.Kernel.Observe(apply.Scope{Foreign: true})
@@ -183,17 +189,8 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 			continue
 		}
 		old, inTheWay := []fib.Route{h.Route}, routes[h.Key()]
-		if want := asked[h.Key()]; theirs[h.Key()] && len(want) == 1 && len(h.Nexthops) < 2 {
-			// Before 257 networkd does not tell routes apart that differ in no more than their
-			// metrics (MTUBytes=) or GatewayOnLink=, and leaves the first of these that it had.
-			same := want[0]
-			same.MTU, same.AdvMSS, same.InitCwnd, same.InitRwnd = h.MTU, h.AdvMSS, h.InitCwnd, h.InitRwnd
-			same.Nexthops = slices.Clone(same.Nexthops)
-			if len(h.Nexthops) > 0 && len(same.Nexthops) > 0 {
-				same.Nexthops[0].OnLink = h.Nexthops[0].OnLink
-			}
-			file, _ := r.oldHas.Route(h.Route)
-			if (file != "" || r.oldRoutes[h.Key()]) && same.Same(&h.Route) && !want[0].Same(&h.Route) {
+		if want := asked[h.Key()]; theirs[h.Key()] && len(want) == 1 && seemsSame(&h.Route, &want[0]) {
+			if file, ok := r.oldHas.Route(h.Route); ok || r.oldRoutes[h.Key()] {
 				left = append(left, leftover{apply.Op{Verb: apply.RouteReplace, Route: &want[0], Owner: fib.Some(h.Protocol)}, file, inTheWay})
 				continue
 			}
@@ -222,6 +219,20 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 		}
 	}
 	return left, nil
+}
+
+// seemsSame says whether networkd before 257 takes two routes for one that are not: they differ
+// in no more than their metrics (MTUBytes=) or GatewayOnLink=. It leaves the first that it had.
+func seemsSame(have, want *fib.Route) bool {
+	if len(have.Nexthops) > 1 || have.Same(want) {
+		return false
+	}
+	seems := *want
+	seems.MTU, seems.AdvMSS, seems.InitCwnd, seems.InitRwnd = have.MTU, have.AdvMSS, have.InitCwnd, have.InitRwnd
+	if seems.Nexthops = slices.Clone(want.Nexthops); len(have.Nexthops) > 0 && len(seems.Nexthops) > 0 {
+		seems.Nexthops[0].OnLink = have.Nexthops[0].OnLink
+	}
+	return seems.Same(have)
 }
 
 // onLink is an address on an interface.
@@ -445,23 +456,35 @@ func (r *reload) isAsBefore(ctx context.Context) bool {
 	return same && err == nil
 }
 
-// contents counts what a snapshot has. The kernel's own is left out: it comes and goes
-// with the rest, and link-local addresses come with a link that is set up.
+// contents counts what a snapshot has, but for what comes and goes with the rest.
 func contents(s apply.Snapshot) map[string]int {
 	count := map[string]int{}
-	for _, a := range s.Addresses {
-		if a.Prefix.Addr().IsLinkLocalUnicast() && !a.Ours {
-			continue
-		}
-		count[a.Link+" "+a.Prefix.String()]++
+	for i := range s.Addresses {
+		count[addressKey(&s.Addresses[i])]++
 	}
 	for _, r := range s.Rules {
 		count[fmt.Sprint(r.Key(), r.Protocol)]++
 	}
-	for _, r := range s.Routes {
-		if r.Protocol != apply.ProtocolKernel {
-			count[fmt.Sprint(r.Route, r.Protocol)]++
-		}
+	for i := range s.Routes {
+		count[routeKey(&s.Routes[i])]++
 	}
+	delete(count, "")
 	return count
+}
+
+// addressKey is an address in contents; "" for link-local ones, which come with a link that is
+// set up.
+func addressKey(a *apply.Address) string {
+	if a.Prefix.Addr().IsLinkLocalUnicast() && !a.Ours {
+		return ""
+	}
+	return a.Link + " " + a.Prefix.String()
+}
+
+// routeKey is a route in contents; "" for the kernel's own.
+func routeKey(r *apply.Route) string {
+	if r.Protocol == apply.ProtocolKernel {
+		return ""
+	}
+	return fmt.Sprint(r.Route, r.Protocol)
 }

@@ -41,16 +41,9 @@ func (r *reload) lost(have apply.Snapshot) (lost []apply.Op) {
 		links[l.Name] = true
 	}
 	now := contents(have)
-	gone := func(one apply.Snapshot) bool {
-		for what := range contents(one) {
-			if now[what] == 0 {
-				return true
-			}
-		}
-		return false
-	}
+	gone := func(key string) bool { return key != "" && now[key] == 0 }
 	for _, a := range r.before.Addresses {
-		if a.Ours || a.Valid > 0 || !links[a.Link] || !gone(apply.Snapshot{Addresses: []apply.Address{a}}) {
+		if a.Ours || a.Valid > 0 || !links[a.Link] || !gone(addressKey(&a)) {
 			continue
 		}
 		if _, old := r.oldHas.Address(a.Address); !old {
@@ -59,7 +52,7 @@ func (r *reload) lost(have apply.Snapshot) (lost []apply.Op) {
 	}
 	for _, e := range r.before.Routes {
 		learned := e.Protocol == apply.ProtocolRA || e.Protocol == apply.ProtocolDHCP
-		if e.Ours() || learned || e.Table == fib.TableLocal || e.Link != "" && !links[e.Link] || !gone(apply.Snapshot{Routes: []apply.Route{e}}) {
+		if e.Ours() || learned || e.Table == fib.TableLocal || e.Link != "" && !links[e.Link] || !gone(routeKey(&e)) {
 			continue
 		}
 		_, old := r.oldHas.Route(e.Route)
