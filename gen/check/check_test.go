@@ -10,12 +10,13 @@ import (
 
 	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/check"
+	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// warningsOf checks the spec below a root.
-func warningsOf(t *testing.T, root string) []check.Warning {
+// compiled is the spec below a root.
+func compiled(t *testing.T, root string) (*spec.Spec, fib.State) {
 	t.Helper()
 	s, err := spec.Load(rootfs.At(root))
 	if err != nil {
@@ -25,7 +26,13 @@ func warningsOf(t *testing.T, root string) []check.Warning {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return check.Run(s, state)
+	return s, state
+}
+
+// warningsOf checks the spec below a root.
+func warningsOf(t *testing.T, root string) []check.Warning {
+	t.Helper()
+	return check.Run(compiled(t, root))
 }
 
 func rootWith(t *testing.T, text string) string {

@@ -8,12 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/check"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
-	"github.com/uplink-generator/uplink-generator/gen/rootfs"
-	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 const wg = `
@@ -32,14 +29,7 @@ to = "default"
 // and to what routes say.
 func leaks(t *testing.T, root string) map[uint32]bool {
 	t.Helper()
-	s, err := spec.Load(rootfs.At(root))
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, err := gen.Compile(s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, state := compiled(t, root)
 	h := lookup.FromState(state)
 	for i := range h.Links {
 		h.Links[i].Up = h.Links[i].Name != "wg0"

@@ -9,12 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/uplink-generator/uplink-generator/gen"
 	"github.com/uplink-generator/uplink-generator/gen/check"
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
-	"github.com/uplink-generator/uplink-generator/gen/rootfs"
-	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
 // shadows says of which priorities a warning says that a rule there is never asked.
@@ -33,14 +30,7 @@ func shadows(warnings []check.Warning) map[uint32]bool {
 // all links are up or any of them are down.
 func deciding(t *testing.T, root string) map[uint32]bool {
 	t.Helper()
-	s, err := spec.Load(rootfs.At(root))
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, err := gen.Compile(s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, state := compiled(t, root)
 	found := map[uint32]bool{}
 	for down := range 1 << 3 {
 		h := lookup.FromState(state)

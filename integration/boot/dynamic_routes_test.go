@@ -1,15 +1,12 @@
 package boot_test
 
 import (
-	"context"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/uplink-generator/uplink-generator/integration/boot"
-	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
 // viaLearned are routes by gateways that no address in the spec reaches.
@@ -40,18 +37,7 @@ func TestDynamicRoutes(t *testing.T) {
 				spec = strings.Replace(spec, "via = \""+via+"\"\n", "via = \""+via+"\"\nonlink = true\n", 1)
 			}
 		}
-		var s servers
-		h := bootedWith(t, boot.Config{
-			Root: boot.Root{Suite: suite}, Product: installed(t), Files: onlineFiles(spec), Enable: []string{networkd},
-		}, "running", func(ctx context.Context, l *lab.Lab) error {
-			if err := s.serve(ctx, l); err != nil {
-				return err
-			}
-			return s.serve6(ctx, l)
-		})
-		cards := maps.Clone(recipeCards)
-		maps.Copy(cards, leases6)
-		h.learned(cards)
+		h, cards := learnsBoth(t, suite, spec)
 		routes := h.must("sh", "-c", "ip -4 route show table 1 proto static; ip -6 route show table 1 proto static")
 		if strings.Count(routes, " via ") != 3 || strings.Count(routes, "onlink") != len(refused) {
 			t.Errorf("want 3 routes, %d of them onlink:\n%s", len(refused), routes)

@@ -179,21 +179,29 @@ func (h *host) refusesRules() {
 // TestDynamicBoth boots hosts whose cards get addresses of both families.
 func TestDynamicBoth(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
-		var s servers
-		h := bootedWith(t, boot.Config{
-			Root: boot.Root{Suite: suite}, Product: installed(t), Files: onlineFiles(learnBothSpec), Enable: []string{networkd},
-		}, "running", func(ctx context.Context, l *lab.Lab) error {
-			if err := s.serve(ctx, l); err != nil {
-				return err
-			}
-			return s.serve6(ctx, l)
-		})
-		cards := maps.Clone(recipeCards)
-		maps.Copy(cards, leases6)
-		h.learned(cards)
+		h, _ := learnsBoth(t, suite, learnBothSpec)
 		// One family's address is enough for networkd to be online.
 		t.Logf("all rules of IPv4 are there %s ms after the network is online", strings.TrimSpace(h.must("cat", "/run/online-late")))
 	})
+}
+
+// learnsBoth boots a host under networkd whose cards get addresses of both families, which it
+// returns with their cards.
+func learnsBoth(t *testing.T, suite boot.Suite, spec string) (h *host, cards map[netip.Addr]string) {
+	t.Helper()
+	var s servers
+	h = bootedWith(t, boot.Config{
+		Root: boot.Root{Suite: suite}, Product: installed(t), Files: onlineFiles(spec), Enable: []string{networkd},
+	}, "running", func(ctx context.Context, l *lab.Lab) error {
+		if err := s.serve(ctx, l); err != nil {
+			return err
+		}
+		return s.serve6(ctx, l)
+	})
+	cards = maps.Clone(recipeCards)
+	maps.Copy(cards, leases6)
+	h.learned(cards)
+	return h, cards
 }
 
 // learned waits for the addresses to be learned, and wants all to be as the spec says.
