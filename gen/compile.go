@@ -19,12 +19,18 @@ func Compile(s *spec.Spec) (fib.State, error) {
 		priorities: priorities(s),
 		links:      map[string]int{},
 		waysOut:    map[way]fib.Nexthop{},
-		routes:     make(map[fib.RouteKey]string, 4*len(s.Uplinks)),
 		extraRules: map[int][]string{},
 	}
-	// Most uplinks have two routes and two rules a family.
-	c.state.Routes = make([]fib.Route, 0, 4*len(s.Uplinks))
-	c.state.Rules = make([]fib.Rule, 0, 4*len(s.Uplinks))
+	addresses, gateways := 0, 0
+	for i := range s.Uplinks {
+		addresses += len(s.Uplinks[i].Addresses)
+		gateways += len(s.Uplinks[i].Gateways)
+	}
+	// What most specs come to: a subnet and two rules an address, a default route a gateway.
+	c.routes = make(map[fib.RouteKey]string, addresses+gateways)
+	c.state.Routes = make([]fib.Route, 0, addresses+gateways+1)
+	c.state.Rules = make([]fib.Rule, 0, 2*addresses)
+	c.state.Addresses = make([]fib.Address, 0, addresses)
 	c.makeLinks()
 	for i := range s.Uplinks {
 		c.uplink(&s.Uplinks[i])
@@ -58,7 +64,9 @@ type compiler struct {
 
 // makeLinks makes one link of all the uplinks that match the same one.
 func (c *compiler) makeLinks() {
-	byMatch := map[fib.Match]int{}
+	n := len(c.spec.Uplinks)
+	c.state.Tables, c.state.Links = make([]fib.Table, 0, n), make([]fib.Link, 0, n)
+	byMatch := make(map[fib.Match]int, n)
 	for i := range c.spec.Uplinks {
 		u := &c.spec.Uplinks[i]
 		c.state.Tables = append(c.state.Tables, fib.Table{ID: c.tables[u.Name], Name: u.Name})

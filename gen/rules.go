@@ -13,7 +13,7 @@ import (
 // ownRules adds the rules that follow from the uplink itself.
 func (c *compiler) ownRules(u *spec.Uplink) {
 	base := fib.Rule{Action: fib.Lookup, Table: c.tables[u.Name], Link: c.ruleLink(u), Origin: u.Origin, Order: orderOf(u)}
-	var selected []fib.Rule
+	add := func(r fib.Rule) { c.state.Rules = append(c.state.Rules, c.bands(u, r)...) }
 	var own []netip.Prefix
 	seen := map[netip.Addr]bool{}
 	for _, p := range u.Addresses {
@@ -29,14 +29,7 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 	if to == nil {
 		to = own
 	}
-	for _, p := range from {
-		r := base
-		r.Family, r.From = fib.FamilyOf(p.Addr()), p
-		if mayMove(u) {
-			r.Order = fib.Movable
-		}
-		selected = append(selected, r)
-	}
+	// In canonical order, which spares a large State the sorting.
 	for _, p := range to {
 		r := base
 		r.Family, r.To = fib.FamilyOf(p.Addr()), p
@@ -44,7 +37,15 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 		if mayMove(u) && seen[p.Addr()] && p.IsSingleIP() {
 			r.Order = fib.Movable
 		}
-		selected = append(selected, r)
+		add(r)
+	}
+	for _, p := range from {
+		r := base
+		r.Family, r.From = fib.FamilyOf(p.Addr()), p
+		if mayMove(u) {
+			r.Order = fib.Movable
+		}
+		add(r)
 	}
 	if u.Mark.Mask != 0 {
 		for _, f := range fib.Families {
@@ -54,14 +55,11 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 			if u.Families().Has(f) || u.Fallthrough != 0 {
 				r := base
 				r.Family, r.Mark, r.Mask = f, u.Mark.Value, u.Mark.Mask
-				selected = append(selected, r)
+				add(r)
 			}
 		}
 	}
 
-	for _, r := range selected {
-		c.state.Rules = append(c.state.Rules, c.bands(u, r)...)
-	}
 	learn := &c.state.Links[c.links[u.Name]].Learn
 	for _, f := range fib.Families {
 		if !u.Learns(f) {

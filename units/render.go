@@ -110,7 +110,7 @@ func (e *MultipathError) Error() string {
 // bytes. What the host's systemd cannot express is refused: the error wraps an
 // UnsupportedError for each such thing.
 func Render(s fib.State, t Target) (Tree, []Note, error) {
-	r := renderer{Target: t, state: s, syntax: s.Syntax()}
+	r := renderer{Target: t, state: s, syntax: s.Syntax(), tree: make(Tree, 0, len(s.Links)+3)}
 	if len(s.Links) > 0 {
 		if !t.WithoutNetworkd && t.Version.Before(Oldest) {
 			return nil, nil, fmt.Errorf("systemd %s is older than %s, the oldest that is supported: take backend = \"netlink\"", t.Version, Oldest)

@@ -44,9 +44,15 @@ func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 	if !Worth(s, least) {
 		return s, nil
 	}
-	l := newLayout(s.Clone())
+	flat := s
+	// Only the rules change, those of learned addresses too: the rest is shared.
+	s.Rules, s.Links = slices.Clone(s.Rules), slices.Clone(s.Links)
+	for i := range s.Links {
+		s.Links[i].Learn.Rules = slices.Clone(s.Links[i].Learn.Rules)
+	}
+	l := newLayout(s)
 	if o := l.obstacle(); o != nil {
-		return s, o
+		return flat, o
 	}
 	l.number()
 	// The parts refer to the rules, which must not move yet.

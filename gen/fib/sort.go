@@ -45,9 +45,18 @@ func SortStable[T any](list []T, compare func(a, b *T) int) {
 		from[i] = i
 	}
 	slices.SortFunc(from, func(a, b int) int { return cmp.Or(compare(&list[a], &list[b]), a-b) })
-	sorted := make([]T, len(list))
-	for to, i := range from {
-		sorted[to] = list[i]
+	// Cycle by cycle, in place: a second copy of a large State costs more than the sort.
+	for start := range from {
+		if from[start] == start {
+			continue
+		}
+		first := list[start]
+		to := start
+		for from[to] != start {
+			next := from[to]
+			list[to], from[to] = list[next], to
+			to = next
+		}
+		list[to], from[to] = first, to
 	}
-	copy(list, sorted)
 }

@@ -54,6 +54,9 @@ func (d *decoder) spec(tree map[string]any) *Spec {
 			})
 		case "uplink":
 			nameless := d.nameless(v)
+			if t, ok := v.(map[string]any); ok {
+				s.Uplinks = make([]Uplink, 0, len(t))
+			}
 			d.table(v, func(name string, v any) {
 				if _, isTable := v.(map[string]any); nameless && !isTable {
 					return

@@ -18,7 +18,7 @@ func (s *Spec) unique() {
 		prefix netip.Prefix
 		mark   Mark
 	}
-	selectors := map[selector]string{}
+	selectors := make(map[selector]string, 2*len(s.Uplinks)) // an address each
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		v := uplinkChecker{s, u}
