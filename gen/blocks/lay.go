@@ -7,19 +7,21 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Threshold is how many rules of one family for addresses the kernel is left to try one by
-// one. Measured for 1,000 uplinks (`go run ./integration/bench -only lookup`, and its results):
-// a packet that none of their 2,000 rules is for costs 9 times as much as without rules; in
-// blocks 1.2 times, as for 100. From that, and not measured: 50 rules one by one cost a fifth.
+// Threshold is how many address rules of one family the kernel still tries one by one.
+// Measured with 1,000 uplinks (`go run ./integration/bench -only lookup`, and its results):
+// a packet that none of their 2,000 rules selects costs 9 times as much as without rules;
+// in blocks 1.2 times, as with 100 uplinks. Calculated from that, not measured: 50 rules
+// one by one add a fifth.
 const Threshold = 50
 
-// Worth says whether a State has more than least such rules.
+// Worth says whether a State has more than least of the rules that Threshold counts.
 func Worth(s fib.State, least int) bool {
 	return slices.ContainsFunc(partsOf(&s), func(p *part) bool { return len(p.from)+len(p.to) > least })
 }
 
-// Leads says whether a rule is one that a layout has added, and not an uplink's: it is of no
-// line of the spec. That it is ours is for the caller to know; the kernel tells no origin.
+// Leads says whether a layout has added the rule: it is then not an uplink's, and
+// belongs to no line of the spec. The caller must know that the rule is ours, because
+// the kernel stores no origin.
 func Leads(r *fib.Rule) bool {
 	return (r.Action == fib.Goto || r.Action == fib.Nop) && r.Origin.Line == 0
 }
@@ -34,12 +36,13 @@ func Examine(s fib.State, least int) (many bool, o *Obstacle) {
 	return true, l.obstacle()
 }
 
-// Lay returns a State that sends every packet the way that s does, and of whose rules the
-// kernel tries few. It is s itself where no more than least rules select by an address
-// (see Threshold), or where there is an obstacle, which is returned then. s is in
-// canonical order, and so is what is returned; s is not changed.
+// Lay returns a State that sends every packet the way that s does, with rules of which the
+// kernel tries few. Where no more than least rules select by an address (see Threshold), it
+// returns s itself. It also does so where there is an obstacle, which it then returns too.
+// s is in canonical order, and so is the result; s is not changed.
 //
-// Rules to the host's own addresses are taken to compete with none: table local comes first.
+// Lay assumes that rules to the host's own addresses compete with no others: table local
+// comes first.
 func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 	if !Worth(s, least) {
 		return s, nil
@@ -65,7 +68,7 @@ func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 		l.Rules[i].Order = fib.Given
 	}
 	l.Sort()
-	// Two places may end at one number.
+	// Two prefixes that share a place have each added the rule that ends it.
 	var last *fib.Rule
 	l.Rules = fib.Without(l.Rules, func(r *fib.Rule) bool {
 		again := last != nil && r.Compare(last) == 0
@@ -79,10 +82,10 @@ func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 type layout struct {
 	fib.State
 	parts []*part
-	twice bool // main-routes-first: all of it once more, upper above
+	twice bool // main-routes-first: everything stands a second time, higher by upper
 }
 
-// newLayout begins with a State, whose rules change with the layout's.
+// newLayout begins a layout of s. It shares the rules with s, and changes them there.
 func newLayout(s fib.State) *layout {
 	l := &layout{State: s}
 	l.parts = partsOf(&l.State)
@@ -93,7 +96,7 @@ func newLayout(s fib.State) *layout {
 // upper is how far above the first band of main-routes-first the second one stands.
 const upper = fib.FullLookupOffset
 
-// part is what is laid out by itself: the rules of one family that may move, in one band.
+// part is laid out by itself: the rules of one family and one band that may move.
 type part struct {
 	family   fib.Family
 	specific bool        // the first band of main-routes-first
@@ -121,7 +124,7 @@ func partsOf(s *fib.State) (parts []*part) {
 	return parts
 }
 
-// band returns what is added to all numbers of the band that a priority is in.
+// band returns the offset of the band that a priority is in.
 func (l *layout) band(priority uint32) uint32 {
 	if l.twice && priority >= upper {
 		return upper
@@ -137,8 +140,8 @@ func moves(r *fib.Rule) bool {
 // stays says whether a rule keeps its place among the others in front of the blocks.
 func stays(r *fib.Rule) bool { return r.Order != fib.Given && !moves(r) }
 
-// staying calls f with each rule that stays, those of addresses that are learned with
-// what they lack.
+// staying calls f with each rule that stays. For the rule of a learned address it
+// passes learned as well.
 func (l *layout) staying(f func(r *fib.Rule, learned *fib.LearnedRule)) {
 	for i := range l.Rules {
 		if stays(&l.Rules[i]) {
@@ -154,14 +157,15 @@ func (l *layout) staying(f func(r *fib.Rule, learned *fib.LearnedRule)) {
 	}
 }
 
-// numbers returns the numbers of the rules that stay, without their bands, in order.
+// numbers returns the priorities of the rules that stay, without the offsets of their
+// bands, in order.
 func (l *layout) numbers() (list []uint32) {
 	l.staying(func(r *fib.Rule, _ *fib.LearnedRule) { list = append(list, r.Priority-l.band(r.Priority)) })
 	fib.SortStable(list, func(a, b *uint32) int { return cmp.Compare(*a, *b) })
 	return slices.Compact(list)
 }
 
-// number moves the rules that stay together, so that all of them stand before the blocks.
+// number renumbers the rules that stay, so that they all stand together before the blocks.
 func (l *layout) number() {
 	list := l.numbers()
 	l.staying(func(r *fib.Rule, _ *fib.LearnedRule) {

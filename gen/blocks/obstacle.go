@@ -14,9 +14,9 @@ type Obstacle struct {
 	Help   string
 }
 
-// obstacle returns the first one there is.
+// obstacle returns the first obstacle, or nil.
 func (l *layout) obstacle() *Obstacle {
-	var last uint32 // of all numbers of the flat layout
+	var last uint32 // the highest number of the flat layout
 	for _, p := range l.parts {
 		for _, r := range slices.Concat(p.from, p.to) {
 			last = max(last, r.Priority-l.band(r.Priority))
@@ -44,8 +44,8 @@ func (l *layout) obstacle() *Obstacle {
 	return nil
 }
 
-// given finds rules whose priority the spec says, or where it says they lead, among those
-// that are laid out.
+// given finds a rule that the spec puts among those that are laid out, by its priority, or
+// leads there by its goto.
 func (l *layout) given(last uint32) *Obstacle {
 	among := func(priority uint32) bool {
 		n := priority - l.band(priority)
@@ -66,8 +66,8 @@ func (l *layout) given(last uint32) *Obstacle {
 	return nil
 }
 
-// nested finds a prefix of one uplink with one of another's in it: which of them comes
-// first would be left to chance.
+// nested finds a prefix of one uplink that contains a prefix of another's: chance would
+// decide which of them comes first.
 func nested(list []*fib.Rule) *Obstacle {
 	list = slices.Clone(list)
 	fib.SortStable(list, func(a, b **fib.Rule) int { return comparePrefixes((*a).From, (*b).From) })
@@ -76,7 +76,7 @@ func nested(list []*fib.Rule) *Obstacle {
 		for len(around) > 0 && !around[len(around)-1].From.Overlaps(r.From) {
 			around = around[:len(around)-1]
 		}
-		// All that are around one another do the same.
+		// All prefixes that contain one another so far have the same outcome.
 		if len(around) > 0 && !around[0].SameOutcome(r) {
 			return &Obstacle{around[0].Origin, fmt.Sprintf("its rule for %s selects sources of other uplinks too (%s)", around[0].From, r.From),
 				fmt.Sprintf("give this uplink a `priority` below %d, or leave those out of its `from`", fib.FirstNumber)}
@@ -86,8 +86,8 @@ func nested(list []*fib.Rule) *Obstacle {
 	return nil
 }
 
-// overtakes finds a rule that would come before one of the part's that it comes behind, for
-// packets that both select.
+// overtakes finds a rule that comes behind one of the part's now and would come before it
+// in the layout, where both may select the same packet.
 func (l *layout) overtakes(p *part) (o *Obstacle) {
 	l.staying(func(b *fib.Rule, learned *fib.LearnedRule) {
 		if o != nil || b.Family != p.family || l.twice && p.specific != (l.band(b.Priority) == 0) {
@@ -97,7 +97,7 @@ func (l *layout) overtakes(p *part) (o *Obstacle) {
 			if r.Compare(b) > 0 {
 				break
 			}
-			// An address that is learned is the host's own, and none that the spec names.
+			// A learned address is the host's own, and none of those that the spec names.
 			if r.SameOutcome(b) || !r.Overlaps(b) || learned != nil && (learned.To || r.From.IsSingleIP()) {
 				continue
 			}

@@ -7,17 +7,17 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// rootBits is the length of the prefixes that the root tells apart at least. Shorter ones
-// would not let the traffic of others pass at once, and their number is small.
+// rootBits is the least length of the prefixes that the root tells apart. Shorter ones
+// would not let other traffic pass at once, and there are few of them.
 const rootBits = 4
 
-// tree lays the rules of one family and one end (source or destination) out.
+// tree lays out the rules of one family and one end (source or destination).
 type tree struct {
 	base  uint32 // the root's number
-	past  uint32 // where the packets go that no rule is for
-	to    bool   // the destination is what is asked for
+	past  uint32 // where packets go that no rule selects
+	to    bool   // the rules select by destination, not by source
 	like  fib.Rule
-	rules []fib.Rule // those that lead and end
+	rules []fib.Rule // those that lead to places, and end them
 }
 
 // prefix returns what a rule selects by.
@@ -43,8 +43,8 @@ func comparePrefixes(a, b netip.Prefix) int {
 	return a.Bits() - b.Bits()
 }
 
-// children divides the rules in a prefix into those of the largest prefixes below it that
-// what is smaller can hold, and writes what leads there.
+// children divides the rules in a prefix among the largest prefixes below it that a smaller
+// kind can hold, and adds the rules that lead there.
 func (t *tree) children(list []*fib.Rule, in netip.Prefix, of kind, at uint32) {
 	limit := limits[of-1]
 	t.divide(list, in, func(list []*fib.Rule, p netip.Prefix) bool {
@@ -55,7 +55,7 @@ func (t *tree) children(list []*fib.Rule, in netip.Prefix, of kind, at uint32) {
 			k++
 		}
 		if k > block && t.prefix(list[0]) == p {
-			k = block // a rule for all of it cannot be divided
+			k = block // a rule for the whole prefix cannot be divided
 		}
 		number := at + entry(of, k)
 		if k == inline {
@@ -80,7 +80,7 @@ func set(list []*fib.Rule, number uint32) {
 	}
 }
 
-// divide halves a prefix until it is small enough, or a rule is for all of it.
+// divide halves a prefix until it is small enough, or one rule is for the whole of it.
 func (t *tree) divide(list []*fib.Rule, p netip.Prefix, small func([]*fib.Rule, netip.Prefix) bool, do func([]*fib.Rule, netip.Prefix)) {
 	switch {
 	case len(list) == 0:
@@ -103,7 +103,7 @@ func halves(p netip.Prefix) (lower, upper netip.Prefix) {
 	return netip.PrefixFrom(p.Addr(), p.Bits()+1), netip.PrefixFrom(addr, p.Bits()+1)
 }
 
-// lead adds a rule that leads what is in a prefix on.
+// lead adds a rule at number at that sends the packets of a prefix to number there.
 func (t *tree) lead(at uint32, p netip.Prefix, there uint32) {
 	r := t.like
 	r.Priority, r.Action, r.Goto = at, fib.Goto, there
@@ -115,7 +115,7 @@ func (t *tree) lead(at uint32, p netip.Prefix, there uint32) {
 	t.rules = append(t.rules, r)
 }
 
-// stop adds the rule that ends a place. Two that share one have one.
+// stop adds the rule that ends a place. Where two prefixes share the place, Lay keeps one.
 func (t *tree) stop(at uint32) {
 	r := t.like
 	r.Priority, r.Action, r.Goto = at, fib.Goto, t.past
