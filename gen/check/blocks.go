@@ -18,7 +18,7 @@ func (c *checker) inBlocks() {
 		ID: ManyRules, Origin: o.Origin, Help: o.Help,
 		Text: "for each packet the kernel tries the rules of all uplinks one after the other: they are not laid out in blocks, because " + o.Why,
 	}
-	if w.Origin.File == "" { // it is no single thing
+	if w.Origin.File == "" { // no single line is the cause
 		w.Origin = fib.Origin{File: c.spec.Files[0], Line: 1}
 	}
 	if u := c.origins[o.Origin]; u != nil {
@@ -28,7 +28,8 @@ func (c *checker) inBlocks() {
 }
 
 // Flat returns the warning for a State whose many rules cannot be laid out because the
-// systemd that has the links is too old for it; false where there are not so many.
+// systemd that has the links is too old for it; false where the rules are fewer, or
+// something else keeps them from it.
 func Flat(s *spec.Spec, state fib.State, systemd string) (Warning, bool) {
 	if many, o := blocks.Examine(state, blocks.Threshold); !many || o != nil {
 		return Warning{}, false

@@ -33,7 +33,7 @@ const (
 	FamiliesApart       ID = "families-apart"
 )
 
-// Kinds says in one sentence each what the kinds are, for those who list them.
+// Kinds describes each kind in one sentence, for lists of them.
 var Kinds = []struct {
 	ID   ID
 	What string
@@ -61,7 +61,7 @@ type Warning struct {
 	ID     ID
 	Uplink string
 	Origin fib.Origin
-	Text   string // what it is, and what comes of it
+	Text   string // what was found, and its consequence
 	Help   string // the remedy
 }
 
@@ -104,7 +104,7 @@ type part struct {
 	table  uint32
 }
 
-// checker has what the checks ask for again and again.
+// checker holds what the checks ask for again and again.
 type checker struct {
 	spec    *spec.Spec
 	state   fib.State
@@ -114,14 +114,14 @@ type checker struct {
 	links   map[string]string       // uplink → device
 	origins map[fib.Origin]*spec.Uplink
 	held    map[netip.Addr]bool
-	near    map[netip.Prefix]bool // what table main has a route to, and whether that is on a link itself
-	out     map[part]bool         // those with routes to everywhere that lead somewhere
+	near    map[netip.Prefix]bool // destinations in table main, and whether a route leads there without a gateway
+	out     map[part]bool         // those whose routes lead everywhere
 	routes  map[part][]fib.Route  // of each table
 	leading map[part][]fib.Rule   // into each table
 	gotos   []fib.Rule
 	outside map[string]bool                   // devices that a route in another uplink's table, or main, leads to
-	behind  map[lookup.Neighbour]*spec.Uplink // gateways' uplinks, the first of several
-	rest    map[fib.Family]string             // where what no uplink's table has a way for leaves by
+	behind  map[lookup.Neighbour]*spec.Uplink // by gateway; the first of several
+	rest    map[fib.Family]string             // how packets leave for which no uplink's table has a route, as words
 	syntax  fib.Syntax
 	found   []Warning
 }
@@ -192,8 +192,8 @@ func (c *checker) warn(id ID, u *spec.Uplink, help, format string, args ...any) 
 	c.found = append(c.found, Warning{ID: id, Uplink: u.Name, Origin: u.Origin, Text: fmt.Sprintf(format, args...), Help: help})
 }
 
-// everywhere says whether routes lead to all that is to be had of a family: by a default
-// route, or by the two halves of one that VPNs put before it.
+// everywhere says whether routes lead to all usable addresses of a family: by a default route,
+// or by more specific ones that together cover as much, such as the two halves that VPNs add.
 func everywhere(f fib.Family, routes []fib.Route) bool {
 	reached := map[netip.Prefix]bool{}
 	var byLength [129][]netip.Prefix
@@ -218,7 +218,7 @@ func everywhere(f fib.Family, routes []fib.Route) bool {
 	return reached[f.Any()] || reached[globalUnicast]
 }
 
-// globalUnicast is all of IPv6 that is given out (RFC 4291).
+// globalUnicast is the part of IPv6 from which addresses are assigned (RFC 4291).
 var globalUnicast = netip.MustParsePrefix("2000::/3")
 
 // sibling returns the other half of the prefix that is one bit shorter.
@@ -229,7 +229,7 @@ func sibling(p netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(addr, p.Bits())
 }
 
-// leadsOut says whether a table has routes to everywhere that lead somewhere.
+// leadsOut says whether a table's routes lead everywhere.
 func (c *checker) leadsOut(table uint32, f fib.Family) bool { return c.out[part{f, table}] }
 
 // settings finds keys that do nothing, and uplinks that nothing leads to. What an uplink
@@ -270,11 +270,11 @@ func (c *checker) waysOut(u *spec.Uplink) {
 	}
 }
 
-// instead says what becomes of packets for which an uplink's table has no way.
+// instead says what happens to packets for which an uplink's table has no route.
 func (c *checker) instead(f fib.Family) string { return "goes on to table main" + c.rest[f] }
 
-// mainWay says by which uplink table main leads out, as far as it can be known: the default
-// route with the lowest metric, unless one may be learned.
+// mainWay says by which uplink table main leads out, as far as that can be known: by the
+// default route with the lowest metric, unless one may be learned.
 func (c *checker) mainWay(f fib.Family) string {
 	first := c.mainDefault(f, func(*fib.Route) bool { return true })
 	learned := slices.ContainsFunc(c.spec.Uplinks, func(u spec.Uplink) bool { return u.DefaultRoute && u.LearnsGateway(f) })
@@ -290,8 +290,8 @@ func (c *checker) mainWay(f fib.Family) string {
 	return ""
 }
 
-// mainDefault returns the default route in table main with the lowest metric, of those that
-// are so.
+// mainDefault returns the default route in table main with the lowest metric among
+// those for which so is true.
 func (c *checker) mainDefault(f fib.Family, so func(*fib.Route) bool) (first *fib.Route) {
 	routes := c.routes[part{f, fib.TableMain}]
 	for i := range routes {
@@ -302,8 +302,8 @@ func (c *checker) mainDefault(f fib.Family, so func(*fib.Route) bool) (first *fi
 	return first
 }
 
-// inVain says whether a rule leads into its table for more than the table's own routes.
-// Rules to the host's own addresses do not count: table local comes first.
+// inVain says whether a rule leads packets into its table for which that table, which has no
+// default route, has none. Rules to the host's own addresses do not count: table local comes first.
 func (c *checker) inVain(r fib.Rule) bool {
 	if c.toItself(&r) {
 		return false
@@ -323,8 +323,9 @@ func (c *checker) name(table uint32) string {
 	return fmt.Sprint(table)
 }
 
-// gateways finds those that the host itself would look for elsewhere, because table main has
-// a route that is narrower than the subnet. Who says onlink knows that the gateway is in none.
+// gateways finds gateways that the host itself would look for elsewhere, because table main
+// has a route that is narrower than the subnet. A user who says onlink knows that the
+// gateway is in no subnet.
 func (c *checker) gateways(u *spec.Uplink) {
 	for _, gw := range u.Gateways {
 		if u.OnLink || gw.IsLinkLocalUnicast() || c.isNear(gw) {
@@ -338,8 +339,9 @@ func (c *checker) gateways(u *spec.Uplink) {
 	}
 }
 
-// isNear says whether table main's narrowest route to an address is on a link itself. To send
-// a packet there would tell as well, but it takes the choice of a source among all addresses.
+// isNear says whether table main's narrowest route to an address leads there without a
+// gateway. A lookup of a packet would tell as well, but it also chooses a source among all
+// addresses, which takes long.
 func (c *checker) isNear(a netip.Addr) bool {
 	for bits := a.BitLen(); bits > 0; bits-- {
 		p, err := a.Prefix(bits)
@@ -350,8 +352,8 @@ func (c *checker) isNear(a netip.Addr) bool {
 	return false
 }
 
-// mainDefaults finds families that have a way out, but none in table main. Where others
-// have a hand in main, or something is learned, that is not known.
+// mainDefaults finds families that have a way out, but none in table main. Where other
+// programs add to main, or an uplink learns something, it cannot know.
 func (c *checker) mainDefaults() {
 	var lacking []string
 	var first *spec.Uplink
@@ -375,8 +377,8 @@ func (c *checker) mainDefaults() {
 	}
 }
 
-// apart finds two uplinks of which each is first in main for one family, because a default
-// route without a metric has 0 for IPv4 and 1024 for IPv6.
+// apart finds two uplinks of which one comes first in main for IPv4 and the other for IPv6,
+// because a default route without a metric has 0 for IPv4 and 1024 for IPv6.
 func (c *checker) apart() {
 	firstIn := map[fib.Family]*spec.Uplink{}
 	for _, f := range fib.Families {

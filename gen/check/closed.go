@@ -11,11 +11,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// closed finds rules for an uplink that fails closed which do so for IPv4 alone. Where an
-// IPv6 lookup without a source is refused, the kernel picks a source and asks again
-// (ip6_dst_lookup_tail in net/ipv6/ip6_output.c): a rule for that source that comes before
-// lets the packet out. Automatic priorities see to it, but for the specific routes of other
-// uplinks with main-routes-first. A packet that is forwarded has a source.
+// closed finds rules that fail closed for IPv4 alone, though their uplink fails closed. When
+// the kernel refuses an IPv6 lookup without a source, it picks a source and asks again
+// (ip6_dst_lookup_tail in net/ipv6/ip6_output.c): an earlier rule for that source then lets
+// the packet out. Automatic priorities prevent it, except for the specific routes of other
+// uplinks with main-routes-first. A forwarded packet always has a source.
 func (c *checker) closed() {
 	if !slices.ContainsFunc(c.spec.Uplinks, func(u spec.Uplink) bool { return u.Fallthrough != 0 }) {
 		return
@@ -34,10 +34,10 @@ func (c *checker) closed() {
 		candidates := escapes
 		if c.spec.MainRoutesFirst {
 			if r.SuppressPrefixLength.Set {
-				continue // what refuses comes behind the one without
+				continue // the rule that refuses comes behind the full lookup
 			}
 			if r.Priority > spec.MaxPriorityMainRoutesFirst {
-				candidates = hidden // what main has specific routes to never came here
+				candidates = hidden // packets to main's specific routes never get here
 			}
 		}
 		for _, e := range candidates {
@@ -60,8 +60,9 @@ func (c *checker) closed() {
 	}
 }
 
-// closedHelp is a remedy that helps: other priorities, where priorities were given and no
-// rule of main-routes-first for specific routes is what lets the packets out.
+// closedHelp returns a remedy that works: other priorities, unless what lets the packets
+// out is a rule of main-routes-first for specific routes. To leave the priorities out helps
+// only where some were given.
 func (c *checker) closedHelp(u *spec.Uplink, r *fib.Rule, e *escape) string {
 	switch {
 	case e.rule.SuppressPrefixLength.Set:
@@ -72,15 +73,15 @@ func (c *checker) closedHelp(u *spec.Uplink, r *fib.Rule, e *escape) string {
 	return "give this one's rules a lower `priority` than the other's"
 }
 
-// escape is a rule for a source of an uplink that does not fail closed, and to where it lets
-// packets out.
+// escape is a rule for a source of an uplink that does not fail closed, and the destinations
+// to which it lets packets out.
 type escape struct {
 	rule fib.Rule
 	by   *spec.Uplink
 	to   netip.Prefix
 }
 
-// escapes returns what there is of them, by priority.
+// escapes returns all escapes, by priority.
 func (c *checker) escapes() (list []escape) {
 	see := func(r fib.Rule) {
 		u := c.owners[r.Table]
@@ -125,7 +126,7 @@ func (c *checker) escapes() (list []escape) {
 	return list
 }
 
-// inMain says whether table main has a route to a prefix that is no default route.
+// inMain says whether table main has a route to a prefix, other than a default route.
 func (c *checker) inMain(p netip.Prefix) bool {
 	for bits := p.Bits(); bits > 0; bits-- {
 		if _, there := c.near[netip.PrefixFrom(p.Addr(), bits).Masked()]; there {
@@ -135,9 +136,9 @@ func (c *checker) inMain(p netip.Prefix) bool {
 	return false
 }
 
-// escapesBy says whether a packet that a rule selects is let out by another. To everywhere
-// some source leads there; to a specific route the kernel may pick another's. What is
-// learned is not known here.
+// escapesBy says whether the rule of an escape lets out a packet that r selects. If it leads
+// everywhere it does, for some source; to a specific route the kernel may pick a source of another
+// uplink, so the packet is looked up. What an uplink learns is not known here: its escapes count.
 func (c *checker) escapesBy(kernel *lookup.Resolver, r *fib.Rule, e *escape) bool {
 	if !r.Overlaps(&e.rule) || r.To.Bits() > 0 && !r.To.Overlaps(e.to) {
 		return false
@@ -149,7 +150,7 @@ func (c *checker) escapesBy(kernel *lookup.Resolver, r *fib.Rule, e *escape) boo
 	if r.To.Bits() > e.to.Bits() {
 		p.To = r.To.Addr()
 	}
-	// The first is every router's (RFC 4291, section 2.6.1).
+	// The first address of a subnet is that of all its routers (RFC 4291, section 2.6.1).
 	for next := p.To.Next(); e.to.Contains(next) && (p.To == e.to.Addr() || c.held[p.To]); next = next.Next() {
 		p.To = next
 	}
@@ -164,7 +165,7 @@ func (c *checker) escapesBy(kernel *lookup.Resolver, r *fib.Rule, e *escape) boo
 	return ok && last.Rule.Table == e.rule.Table
 }
 
-// withoutClosed is the host while the ways of all uplinks that fail closed are gone.
+// withoutClosed returns the host as it is while all uplinks that fail closed have lost their ways out.
 func (c *checker) withoutClosed() *lookup.Resolver {
 	h := c.kernel.Host()
 	shared := map[string]bool{}

@@ -6,14 +6,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// The kinds of warnings about the files of a spec, and not what they say.
+// The kinds of warnings about the files of a spec, as opposed to their content.
 const (
 	WritableSpec ID = "spec-writable"
 	LinkedSpec   ID = "spec-linked-elsewhere"
 )
 
-// Files returns a warning for everything by which somebody who is not root could say what the
-// spec of the host at root is, see spec.Exposures.
+// Files returns a warning for each way in which somebody other than root could change the
+// spec of the host at root, see spec.Exposures.
 func Files(root rootfs.Root) (found []Warning) {
 	for _, e := range spec.Exposures(root) {
 		id := WritableSpec

@@ -8,11 +8,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// shadowed finds rules that nothing comes of: an earlier one selects all that they do,
-// and it always ends the lookup. Rules that refuse are left out: those of uplinks that
-// fail closed wait behind the lookup for the day when its routes are gone.
+// shadowed finds rules that have no effect, because an earlier one selects all that they do
+// and always ends the lookup. It leaves out rules that refuse: those of uplinks that fail
+// closed wait behind the lookup until its routes are gone.
 func (c *checker) shadowed() {
-	// What one rule must have alike, or wider, to cover another.
+	// The selectors in which one rule must equal another, or be wider, to cover it.
 	type selectors struct {
 		family     fib.Family
 		from, to   netip.Prefix
@@ -48,7 +48,7 @@ func (c *checker) shadowed() {
 	}
 }
 
-// wider returns the prefixes of the given lengths that a prefix lies in, and none at all.
+// wider returns the absent prefix, and those prefixes of the given lengths that p lies in.
 func wider(p netip.Prefix, lengths map[int]bool) []netip.Prefix {
 	list := []netip.Prefix{{}}
 	for n := 1; n <= p.Bits(); n++ {
@@ -59,7 +59,7 @@ func wider(p netip.Prefix, lengths map[int]bool) []netip.Prefix {
 	return list
 }
 
-// shadowedBy warns of a rule if one of the earlier takes all of it.
+// shadowedBy warns of a rule if an earlier one takes all that it selects.
 func (c *checker) shadowedBy(r *fib.Rule, earlier func(func(*fib.Rule) bool)) {
 	for e := range earlier {
 		if e.Priority >= r.Priority || !covers(e, r) || !c.ends(e, r) || c.jumped(e) {
@@ -103,10 +103,10 @@ func within[T cmp.Ordered](inner, outer fib.Range[T]) bool {
 	return inner.Hi != none && inner.Lo >= outer.Lo && inner.Hi <= outer.Hi
 }
 
-// ends says whether nothing comes of a later rule past an earlier one that selects all of
-// it: that one refuses, it asks for the same, or its table has something for every packet.
-// What it has by a link goes with that, and then the later rule is the reserve: it is
-// for nothing only if all that it has would go as well.
+// ends says whether a later rule r has no effect because e selects all its packets first: e
+// refuses them, r looks up the same, or the table of e has a route for every packet. A route
+// by a link goes away with the link, and r is then the reserve: it has no effect only if all
+// its routes would go away too.
 func (c *checker) ends(e, r *fib.Rule) bool {
 	switch e.Action {
 	case fib.Lookup:
@@ -123,7 +123,7 @@ func (c *checker) ends(e, r *fib.Rule) bool {
 		switch {
 		case !d.IsDefault() || d.Type == fib.Throw:
 		case !d.Type.HasDevice():
-			return true // and it is not suppressed (fib_rules_lookup in net/core/fib_rules.c)
+			return true // and the rule does not suppress it (fib_rules_lookup in net/core/fib_rules.c)
 		case !e.SuppressPrefixLength.Set:
 			for _, n := range d.Nexthops {
 				links[c.syntax.Device(n.Link)] = true
@@ -133,8 +133,8 @@ func (c *checker) ends(e, r *fib.Rule) bool {
 	return len(links) > 0 && c.goesWith(part{r.Family, r.Table}, links)
 }
 
-// goesWith says whether a table has nothing any more once some links are down. What others
-// have put into one, as into main, is not known.
+// goesWith says whether a table is empty once some links are down. What other programs have
+// added to a table, such as main, is not known: then the answer is no.
 func (c *checker) goesWith(p part, links map[string]bool) bool {
 	u := c.owners[p.table]
 	if u == nil || u.Learns(p.family) && !links[c.links[u.Name]] {
@@ -152,13 +152,13 @@ func (c *checker) jumped(e *fib.Rule) bool {
 	})
 }
 
-// many is beyond what people give one priority by hand. Once the numbers run out the
-// last one is shared by uplinks whose addresses differ (gen/numbers.go), and to compare
-// each of those with each would take long.
+// many is more rules than people give one priority by hand. Once the numbers run out, uplinks
+// whose addresses differ share the last one (gen/numbers.go); it would take long to compare
+// each of those with each.
 const many = 500
 
-// equalPriorities finds rules of one priority that may select the same packet and do
-// different things: networkd adds them in no order.
+// equalPriorities finds rules of one priority that may select the same packet and do different
+// things: networkd adds them in no fixed order.
 func (c *checker) equalPriorities() {
 	rules := c.state.Rules
 	for start := 0; start < len(rules); {

@@ -10,7 +10,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// outside are destinations that no spec has a route of its own to.
+// outside has a destination of each family to which no spec has a specific route.
 var outside = map[fib.Family]netip.Addr{
 	fib.Inet: netip.MustParseAddr("8.8.8.8"), fib.Inet6: netip.MustParseAddr("2001:4860:4860::8888"),
 }
@@ -44,7 +44,7 @@ func (c *checker) sources(u *spec.Uplink) {
 	}
 }
 
-// leftOut are addresses that an uplink's `from` does not have, by the way that their packets
+// leftOut collects addresses that an uplink's `from` lacks, by the way that their packets
 // take: an uplink may have many, and one mistake is one warning.
 type leftOut struct {
 	ways []string
@@ -77,9 +77,10 @@ func few(list []netip.Addr) string {
 	return names[0]
 }
 
-// leaks finds an address whose packets leave by another uplink's gateway, where the
-// uplink has a way out itself. What the uplink's own rules say is meant, and so is
-// main with `from = []`. Who writes prefixes there may think that they are more.
+// leaks says whether packets from an address leave by another uplink's gateway although the
+// uplink has a way out itself. Where the uplink's own rules send them there, or `from = []`
+// leaves them to main, this is intended. A user who writes prefixes in `from` may think that
+// they add to the addresses.
 func (c *checker) leaks(u *spec.Uplink, from netip.Addr, f fib.Family, left *leftOut) bool {
 	if !c.leadsOut(c.tables[u.Name], f) {
 		return false
@@ -113,8 +114,8 @@ func (c *checker) leaks(u *spec.Uplink, from netip.Addr, f fib.Family, left *lef
 	return false
 }
 
-// learnedWay says by what, but an uplink's own link, table main leads out where the spec does
-// not have the default route, because it is learned or others bring it.
+// learnedWay returns the way out by table main where the spec does not have its default route,
+// because an uplink learns it or other programs add it; "" where that is by the uplink's own link.
 func (c *checker) learnedWay(u *spec.Uplink, f fib.Family) (way string) {
 	for i := range c.spec.Uplinks {
 		switch o := &c.spec.Uplinks[i]; {
