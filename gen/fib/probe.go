@@ -10,13 +10,13 @@ import (
 // Failover's table: behind the rules of all uplinks, before main.
 const PriorityFailover = PriorityMain - 2
 
-// Verdict is an uplink's in one family: each is judged for itself.
+// Verdict is about one uplink in one family: each family is judged by itself.
 type Verdict struct {
 	Uplink string
 	Family Family
 }
 
-// Probe says how it is found out whether an uplink works in one family.
+// Probe says how to find out whether an uplink works in one family.
 type Probe struct {
 	Verdict
 	Link              string       // Link.Name
@@ -26,18 +26,18 @@ type Probe struct {
 	Port              uint16       // of a TCP connect; 0 for an ICMP echo
 	Interval, Timeout time.Duration
 	Down, Up          uint32 // failed rounds in a row until it is dead, good ones until it is alive
-	Reliability       uint32 // targets that have to answer in a good round
+	Reliability       uint32 // targets that must answer in a good round
 	Origin            Origin
 }
 
-// Equal says whether both ask in the same way, and so find the same.
+// Equal says whether two probes ask in the same way, and so find the same.
 func (p Probe) Equal(o Probe) bool {
 	return p.Verdict == o.Verdict && p.Link == o.Link && p.Mark == o.Mark && p.Port == o.Port && p.Interval == o.Interval && p.Timeout == o.Timeout &&
 		p.Down == o.Down && p.Up == o.Up && p.Reliability == o.Reliability && slices.Equal(p.Targets, o.Targets) && slices.Equal(p.Sources, o.Sources)
 }
 
-// Failover is where traffic that would leave through table main goes while the uplink
-// that main takes is dead. The zero value is for a State without probes.
+// Failover is where traffic that would leave through table main goes while the uplink that
+// main uses is dead. The zero value is for a State without probes.
 type Failover struct {
 	Table  uint32
 	Ways   []MainWay // by uplink, then by family
@@ -50,11 +50,11 @@ type MainWay struct {
 	Link   string // Link.Name
 	Table  uint32 // the uplink's own, which has the gateway
 	Metric uint32 // in main, for the kernel; 0 for IPv4 where none is given
-	Weight uint16 // among those of a multipath route, which come first; 0 for one by itself
+	Weight uint16 // its share of a multipath route, whose ways come first; 0 for a route by itself
 }
 
-// NeedsWatch says whether somebody has to look after the State as long as it is in
-// effect, because it follows from what happens on the network.
+// NeedsWatch says whether the State must be watched while it is in effect, because it
+// depends on what happens on the network.
 func (s *State) NeedsWatch() bool { return s.Learns() || len(s.Probes) > 0 }
 
 // usedLinks returns the links that are needed to probe, or to fail over to.

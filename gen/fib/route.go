@@ -111,20 +111,20 @@ type Route struct {
 	Scope    Scope
 	Metric   uint32     // RTA_PRIORITY: the lowest wins; IPv6 never has 0
 	Src      netip.Addr // RTA_PREFSRC; invalid (zero) lets the kernel choose
-	MTU      uint32     // bytes, RTAX_MTU; 0 is the link's, and so for the three below
+	MTU      uint32     // bytes, RTAX_MTU; 0 for the link's; likewise for the three below
 	AdvMSS   uint32     // bytes, RTAX_ADVMSS
 	InitCwnd uint32     // packets, RTAX_INITCWND
 	InitRwnd uint32     // packets, RTAX_INITRWND
 	Nexthops []Nexthop  // none for the types without a device, several for multipath
 
-	// Link is the link whose coming and going the route follows: the first
-	// nexthop's, or "" for one that stands without any.
+	// Link is the link that the route comes and goes with: the first nexthop's, or
+	// "" for a route that depends on no link.
 	Link   string
 	Origin Origin
 }
 
-// RouteKey is what makes two routes of one table the same to the kernel: an
-// add of a second one is refused (IPv4) or becomes another nexthop (IPv6).
+// RouteKey is what makes two routes of one table the same to the kernel: it refuses
+// to add the second (IPv4), or makes it another nexthop (IPv6).
 type RouteKey struct {
 	Family Family
 	Table  uint32
@@ -137,9 +137,9 @@ func (r Route) Key() RouteKey { return RouteKey{r.Family, r.Table, r.Dst, r.Metr
 
 // Compare orders routes by family and table, from the longest prefix to the
 // shortest, so that what a gateway needs comes before it, and by metric; then by
-// all that is left but Link and Origin: 0 means the same to the kernel.
+// everything else but Link and Origin. 0 means that both are the same to the kernel.
 func (r *Route) Compare(o *Route) int {
-	// What mostly differs first: all the arguments of cmp.Or are worked out.
+	// What mostly differs comes first: cmp.Or evaluates all its arguments.
 	if c := cmp.Or(cmp.Compare(r.Family, o.Family), cmp.Compare(r.Table, o.Table), cmp.Compare(o.Dst.Bits(), r.Dst.Bits())); c != 0 {
 		return c
 	}
@@ -159,8 +159,8 @@ func (r *Route) Compare(o *Route) int {
 	)
 }
 
-// Same says whether two routes are one to the kernel, which keeps the nexthops of an IPv6
-// route in the order in which it likes them.
+// Same says whether two routes are one to the kernel, which keeps the nexthops of an
+// IPv6 route in an order of its own.
 func (r *Route) Same(o *Route) bool {
 	if r.Family == Inet6 && len(r.Nexthops) > 1 {
 		r, o = r.sorted(), o.sorted()

@@ -55,14 +55,14 @@ func compareRange[T cmp.Ordered](a, b Range[T]) int {
 	return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Hi, b.Hi))
 }
 
-// Order says whose choice a rule's priority is.
+// Order says who chooses a rule's priority.
 type Order uint8
 
-// Whose choice a priority is.
+// Who chooses a priority.
 const (
-	Given    Order = iota // the spec's, or what others rely on
-	Numbered              // it only has to come after those of lower priority, and before those of a higher one
-	Movable               // the same, and it selects by one prefix alone: see package blocks
+	Given    Order = iota // the spec does, or other rules rely on the number
+	Numbered              // we do: any number between the rules of lower and those of higher priority will do
+	Movable               // we do, and the rule selects by one prefix alone: see package blocks
 )
 
 // Rule is one entry of the routing policy database, as in ip-rule(8). The zero
@@ -85,20 +85,20 @@ type Rule struct {
 	Table  uint32 // for Lookup without L3MDev
 	Goto   uint32 // for Goto: a priority above this rule's
 
-	// What the lookup found counts as nothing if its prefix is no longer than
-	// this (suppress_prefixlength), or its device is in that group.
+	// The kernel ignores the route that the lookup found if its prefix is no longer
+	// than this (suppress_prefixlength), or its device is in that group.
 	SuppressPrefixLength Opt[uint32]
 	SuppressIfGroup      Opt[uint32]
 
-	// Link is the link whose coming and going the rule follows, or "" for one
-	// that has to stand without any, because it fails closed.
+	// Link is the link that the rule comes and goes with, or "" for a rule that must
+	// not depend on one, such as one that fails closed.
 	Link   string
 	Origin Origin
 	Order  Order
 }
 
-// Key returns the rule without what is not the kernel's, in the form in which equal
-// rules are == and may be a map's key.
+// Key returns the rule without the fields that the kernel does not have, in the form
+// in which equal rules are == and can be a map's key.
 func (r Rule) Key() Rule {
 	r.Link, r.Origin, r.Order = "", Origin{}, Given
 	if r.From.Bits() <= 0 {
@@ -118,10 +118,10 @@ func (r *Rule) Bare() Rule {
 	}
 }
 
-// Compare orders rules by family and priority, then by all that is left but
-// Link, Origin and Order: 0 means the same rule to the kernel.
+// Compare orders rules by family and priority, then by everything else but Link,
+// Origin and Order. 0 means that both are the same rule to the kernel.
 func (r *Rule) Compare(o *Rule) int {
-	// What mostly differs first: all the arguments of cmp.Or are worked out.
+	// What mostly differs comes first: cmp.Or evaluates all its arguments.
 	if c := cmp.Or(cmp.Compare(r.Family, o.Family), cmp.Compare(r.Priority, o.Priority)); c != 0 {
 		return c
 	}
@@ -154,8 +154,8 @@ func (r *Rule) compareRest(o *Rule) int {
 	)
 }
 
-// compareSelector takes an absent prefix and one of length 0 for the same: the
-// kernel stores neither (net/core/fib_rules.c, src_len and dst_len).
+// compareSelector treats an absent prefix and one of length 0 as equal: the kernel
+// stores neither (net/core/fib_rules.c, src_len and dst_len).
 func compareSelector(a, b netip.Prefix) int {
 	if a.Bits() <= 0 && b.Bits() <= 0 {
 		return 0

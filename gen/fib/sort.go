@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Without takes items out, as slices.DeleteFunc does. That copies each of them to ask.
+// Without removes items as slices.DeleteFunc does, which copies each item to ask about it.
 func Without[T any](list []T, gone func(*T) bool) []T {
 	kept := 0
 	for i := range list {
@@ -18,8 +18,8 @@ func Without[T any](list []T, gone func(*T) bool) []T {
 	return list[:kept]
 }
 
-// Any says whether there is one of a kind, as slices.ContainsFunc does. That copies each of
-// them to ask.
+// Any says whether an item is of a kind, as slices.ContainsFunc does, which copies
+// each item to ask about it.
 func Any[T any](list []T, is func(*T) bool) bool {
 	for i := range list {
 		if is(&list[i]) {
@@ -29,16 +29,16 @@ func Any[T any](list []T, is func(*T) bool) bool {
 	return false
 }
 
-// SortStable sorts as slices.SortStableFunc does. It sorts the places and then moves
-// each item once: items are large, and one sort of places serves every type, where
-// the code of slices.SortStableFunc, 10 kB, is there once for each.
+// SortStable sorts as slices.SortStableFunc does. It sorts the indexes and then moves
+// each item once: items are large, and one sort of indexes serves every type, where
+// slices.SortStableFunc would add 10 kB of code for each.
 func SortStable[T any](list []T, compare func(a, b *T) int) {
 	sortedUpTo := 1
 	for sortedUpTo < len(list) && compare(&list[sortedUpTo-1], &list[sortedUpTo]) <= 0 {
 		sortedUpTo++
 	}
 	if sortedUpTo >= len(list) {
-		return // mostly
+		return // the usual case
 	}
 	from := make([]int, len(list))
 	for i := range from {

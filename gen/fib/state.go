@@ -26,13 +26,13 @@ const (
 	// this number or above is never asked for what main has a route for.
 	PriorityMain = 32766
 
-	// FirstNumber is where the numbers of tables and the priorities begin that a spec does
-	// not give: above what people number by hand, and away from what container networks and
-	// VPNs take.
+	// FirstNumber is the first table number and the first priority that we choose where
+	// the spec gives none: above what people number by hand, and away from what container
+	// networks and VPNs take.
 	FirstNumber = 10000
 
-	// FullLookupOffset is how far above an uplink's rules, with main-routes-first, they
-	// stand once more, with the defaults of its table.
+	// FullLookupOffset is how far above an uplink's rules, with main-routes-first, the
+	// same rules stand again, now for the defaults of its table too.
 	FullLookupOffset = PriorityMain / 2
 
 	// MetricDefaultInet6 is what the kernel gives an IPv6 route without a metric
@@ -77,8 +77,8 @@ func (f Family) Bits() int {
 	return 128
 }
 
-// Metric returns the metric that a route of the family has for the kernel where it is
-// given this one, or none (0).
+// Metric returns the metric that the kernel gives a route of the family for a given
+// metric, or for none (0).
 func (f Family) Metric(given uint32) uint32 {
 	if f == Inet6 && given == 0 {
 		return MetricDefaultInet6
@@ -127,7 +127,7 @@ type State struct {
 	Tables    []Table
 	Links     []Link
 	Addresses []Address
-	Held      []Address // that links with PolicyOnly are to have of others, who bring them
+	Held      []Address // addresses of links with PolicyOnly, which others configure
 	Routes    []Route
 	Rules     []Rule
 	Probes    []Probe // by uplink, then by family
@@ -150,7 +150,7 @@ func BroadcastOf(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// Match selects a link. All that is given must match; at least one field is.
+// Match selects a link. At least one field is set, and all that are set must match.
 type Match struct {
 	Name   string // interface name, or a glob as in fnmatch(3)
 	MAC    string // lower case, colons: "02:00:00:00:00:01"
@@ -172,11 +172,11 @@ func (m Match) Device() (name string, ok bool) {
 	return m.Name, m.Name != "" && !IsGlob(m.Name)
 }
 
-// IsMACAlone says whether nothing but a hardware address says which link is meant.
+// IsMACAlone says whether the match has a hardware address and nothing else.
 func (m Match) IsMACAlone() bool { return m.MAC != "" && m == Match{MAC: m.MAC} }
 
-// Stacked are the kinds of links that bear the hardware address of the card below them, with
-// a blank between. Who goes by the address alone means the card.
+// Stacked lists the kinds of links that bear the hardware address of the card below them,
+// separated by blanks. A match by the address alone means the card.
 const Stacked = "vlan bridge bond team macvlan macvtap ipvlan ipvtap macsec hsr dsa vrf"
 
 // String says in words what is matched: "name eth1, MAC 02:00:00:00:00:01".
@@ -198,12 +198,12 @@ type Link struct {
 	Uplinks []Named
 	Match   Match
 
-	// PolicyOnly leaves the link, its addresses and its .network file to whoever
+	// PolicyOnly leaves the link, its addresses and its .network file to the program that
 	// has them now (manage = "policy").
 	PolicyOnly bool
 
-	// Networkd says that systemd-networkd has the link: of the State only the rules of
-	// learned addresses, and what its probe brings about, are here. See LeaveToNetworkd.
+	// Networkd says that systemd-networkd has the link. The State then holds only the
+	// rules of its learned addresses, and what its probe needs. See LeaveToNetworkd.
 	Networkd bool
 
 	MTU               uint32 // bytes; 0 leaves it alone
@@ -213,13 +213,13 @@ type Link struct {
 	Learn             Learn
 }
 
-// Named is an uplink and where the spec begins to speak of it.
+// Named is an uplink and where the spec begins to describe it.
 type Named struct {
 	Name   string
 	Origin Origin
 }
 
-// Learn says what a link learns of its network, and where that goes.
+// Learn says what a link learns from its network, and where that goes.
 type Learn struct {
 	DHCP4, DHCP6, RA bool
 	Table            uint32 // learned gateways go here
@@ -227,11 +227,10 @@ type Learn struct {
 	Metric           uint32 // with this metric; 0 for the default
 
 	Fixed []netip.Addr  // addresses of the spec on this link: they are not learned
-	Rules []LearnedRule // what each learned address asks for
+	Rules []LearnedRule // the rules that each learned address needs
 }
 
-// LearnedRule is a rule that lacks an address: one that is not known before the link
-// learns it.
+// LearnedRule is a rule that lacks its address, which is not known before the link learns it.
 type LearnedRule struct {
 	Rule
 	To bool // the address is the destination; else it is the source
@@ -291,7 +290,7 @@ func (s *State) Sort() {
 	}
 }
 
-// Learns says whether any link learns something of its network.
+// Learns says whether any link learns something from its network.
 func (s *State) Learns() bool {
 	return Any(s.Links, func(l *Link) bool { return l.Learn.Any() })
 }
@@ -305,7 +304,7 @@ func (s *State) Link(name string) (Link, bool) {
 	return s.Links[i], true
 }
 
-// Clone returns a copy that shares nothing with s that LeaveToNetworkd or DropFamily change.
+// Clone returns a copy that shares with s nothing that LeaveToNetworkd or DropFamily changes.
 func (s *State) Clone() State {
 	c := State{
 		Tables: s.Tables, Links: slices.Clone(s.Links), Addresses: slices.Clone(s.Addresses), Held: slices.Clone(s.Held),
@@ -321,9 +320,9 @@ func (s *State) Clone() State {
 	return c
 }
 
-// LeaveToNetworkd takes out of the State what belongs to the links that networkd has,
-// and where there is one of them, what belongs to none. The rules of learned addresses
-// stay: networkd has no such thing (systemd issue 33540). So do probes, and what fails over.
+// LeaveToNetworkd removes from the State what belongs to the links that networkd has and,
+// if there is any such link, what belongs to no link. The rules of learned addresses stay:
+// networkd has no such thing (systemd issue 33540). So do probes, and what fails over.
 func (s *State) LeaveToNetworkd(has func(link string) bool) {
 	gone, used := map[string]bool{}, s.usedLinks()
 	s.Links = Without(s.Links, func(l *Link) bool {
@@ -343,10 +342,11 @@ func (s *State) LeaveToNetworkd(has func(link string) bool) {
 	s.Rules = Without(s.Rules, func(r *Rule) bool { return gone[r.Link] })
 }
 
-// leaveRoutes takes the ways by links that are gone out of the routes. An IPv4 route is
-// networkd's with all its ways where its link is; of an IPv6 one each link's file has its
-// own (see units), and what is left stays here. It stands behind networkd's part then: at
-// one metric the kernel joins the two, and says of only one of them whose it is.
+// leaveRoutes removes from the routes the ways by links that networkd has. If networkd
+// has the link of an IPv4 route, it has the route with all its ways. Of an IPv6 route
+// each link's file has its own way (see units), and the other ways stay here, at a higher
+// metric than networkd's: at one metric the kernel joins the two routes, and reports the
+// protocol of only one of them.
 func (s *State) leaveRoutes(gone map[string]bool) {
 	taken := make(map[RouteKey]bool)
 	if Any(s.Routes, func(r *Route) bool { return r.Family == Inet6 && len(r.Nexthops) > 1 }) {
@@ -375,8 +375,8 @@ func (s *State) leaveRoutes(gone map[string]bool) {
 	SortStable(s.Routes, (*Route).Compare)
 }
 
-// DropFamily takes all of a family out of the State, for a kernel that does not
-// have it, and says whether there was anything.
+// DropFamily removes all of a family from the State, for a kernel that does not have it,
+// and says whether it removed anything.
 func (s *State) DropFamily(f Family) bool {
 	n := s.size()
 	s.Addresses = Without(s.Addresses, func(a *Address) bool { return a.Family() == f })
@@ -392,7 +392,7 @@ func (s *State) DropFamily(f Family) bool {
 	return n != s.size()
 }
 
-// size counts what is of one family each.
+// size counts the items that belong to one family.
 func (s *State) size() int {
 	n := len(s.Addresses) + len(s.Routes) + len(s.Rules) + len(s.Probes) + len(s.Failover.Ways)
 	for i := range s.Links {

@@ -14,8 +14,7 @@ type Syntax struct {
 	Device func(link string) string
 	// Table names a table; nil for its number.
 	Table func(id uint32) string
-	// Protocol is the number that routes and rules bear, where that is not ours; 0 leaves
-	// it out.
+	// Protocol is the number that routes and rules bear, if it is not ours; 0 leaves it out.
 	Protocol Opt[uint8]
 }
 
@@ -299,7 +298,8 @@ func utoa(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
 
 func hex(v uint32) string { return "0x" + strconv.FormatUint(uint64(v), 16) }
 
-// probeText says what is asked: "isp1 IPv4: 1 of 198.51.100.1 203.0.113.1 (icmp), every 5s for 2s, down 3, up 5".
+// probeText describes a probe: "isp1 IPv4: 1 of 198.51.100.1 203.0.113.1 (icmp), every
+// 5s for 2s, down 3, up 5".
 func probeText(p *Probe) string {
 	var b strings.Builder
 	b.WriteString(p.Uplink + " " + p.Family.String() + ": " + utoa(p.Reliability) + " of")
