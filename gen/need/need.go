@@ -1,5 +1,5 @@
-// Package need is for tests that need more of a machine than Go: a program, root, a kernel
-// that has something. It is for tests alone, of all packages.
+// Package need is for tests that need more of a machine than Go: a program, root, a
+// feature of the kernel. Only tests use it, of all packages.
 package need
 
 import (
@@ -11,8 +11,8 @@ import (
 )
 
 // Nil skips the test where err says that this machine cannot run it. Where CI is set it
-// fails instead: a test that is skipped there is one that nobody runs. An emulated program
-// (`make arches` sets EMULATED) is skipped there too: the same test runs as itself.
+// fails instead, because nobody would run a test that is skipped there. Under emulation
+// (`make arches` sets EMULATED) it skips even there: the same test runs natively as well.
 func Nil(t testing.TB, err error) {
 	t.Helper()
 	switch {
@@ -24,8 +24,8 @@ func Nil(t testing.TB, err error) {
 	}
 }
 
-// Program returns where a program is that the test needs. What more is to be said is how one
-// comes by it, where that is not plain.
+// Program returns the path of a program that the test needs. more says how to get it,
+// where that is not obvious.
 func Program(t testing.TB, name string, more ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
