@@ -10,20 +10,20 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// CommandLine is what the kernel command line says to us.
+// CommandLine is what the kernel command line tells uplink-generator.
 type CommandLine struct {
 	Off     bool         // uplink=0
 	Backend spec.Backend // uplink.backend=; "" where it is not given
-	Bad     string       // a word of ours that makes no sense; "" for none
+	Bad     string       // a word for us that is not understood; "" for none
 }
 
-// commandLineVariable holds a command line that counts instead of the kernel's
-// (ENVIRONMENT.md of systemd).
+// commandLineVariable names the environment variable that replaces the kernel's
+// command line (ENVIRONMENT.md of systemd).
 const commandLineVariable = "SYSTEMD_PROC_CMDLINE"
 
-// ReadCommandLine reads the kernel command line of the host at root; in a
-// container that of its PID 1, as systemd does, because /proc/cmdline is then the
-// outer host's. One that cannot be read says nothing.
+// ReadCommandLine reads the kernel command line of the host at root. In a container
+// it reads that of PID 1, as systemd does, because /proc/cmdline is the outer host's
+// there. A command line that cannot be read counts as empty.
 func ReadCommandLine(root rootfs.Root) CommandLine {
 	if s, given := os.LookupEnv(commandLineVariable); given && root.IsHost() {
 		return parseCommandLine(s)
@@ -45,7 +45,7 @@ func inContainer(root rootfs.Root) bool {
 	return strings.HasPrefix(os.Getenv("SYSTEMD_VIRTUALIZATION"), "container:") || root.Exists("/run/systemd/container")
 }
 
-// parseCommandLine reads the words that are ours. As for systemd the last one counts.
+// parseCommandLine reads the words for us. As for systemd, the last one counts.
 func parseCommandLine(s string) (c CommandLine) {
 	for _, word := range words(s) {
 		key, value, given := strings.Cut(word, "=")
@@ -72,7 +72,8 @@ func parseCommandLine(s string) (c CommandLine) {
 	return c
 }
 
-// shown is as much of a word as a log can hold, without what a terminal would obey.
+// shown cuts a word to what a log can hold, and replaces characters that a terminal
+// would obey.
 func shown(word string) string {
 	const most = 64
 	list := []rune(word[:min(len(word), utf8.UTFMax*most)])
@@ -87,8 +88,8 @@ func shown(word string) string {
 	return string(list)
 }
 
-// words splits a command line at its blanks, but not inside of double quotes, and
-// takes these off.
+// words splits a command line at its blanks, except inside double quotes,
+// and removes the quotes.
 func words(s string) (list []string) {
 	var word strings.Builder
 	quoted := false

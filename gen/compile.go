@@ -8,10 +8,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// Compile returns the State that the kernel must hold for a spec, in canonical
-// order. It does no I/O, and gives the same State for the same Spec. What only
-// shows here (two routes that the kernel would take for one) comes back as
-// spec.Errors.
+// Compile returns the State that the kernel must hold for a spec, in canonical order.
+// It does no I/O, and gives the same State for the same Spec. Mistakes that only show
+// here (two routes that the kernel would take for one) are returned as spec.Errors.
 func Compile(s *spec.Spec) (fib.State, error) {
 	c := compiler{
 		spec:       s,

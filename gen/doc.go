@@ -7,8 +7,8 @@
 //
 // Its parts: gen/rootfs reads files below any root directory, gen/spec turns TOML
 // into checked values, gen/fib is the State and its words, and this package ties
-// them together. Beside this way, gen/blocks lays many rules of a State out,
-// gen/lookup says which way it sends a packet, gen/check warns of what nobody wants,
-// and gen/importer writes a spec of what is there. Nothing here knows of netlink or
-// D-Bus, and nothing but the generator writes a file.
+// them together. Beside them, gen/blocks lays out many rules of a State, gen/lookup
+// says which way a State sends a packet, gen/check warns of what nobody wants, and
+// gen/importer writes a spec from what a host has. Nothing here knows of netlink or
+// D-Bus, and only the generator writes files.
 package gen

@@ -14,7 +14,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// The unit files that are installed, which the generator hooks in.
+// The installed unit files that the generator hooks in.
 const (
 	renderService = "uplink-networkd.service"
 	applyService  = "uplink-apply.service"
@@ -30,10 +30,9 @@ var unitPath = []string{
 	"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
 }
 
-// Generator is the systemd generator, as in systemd.generator(7). It decides
-// nothing that is only known later: networkd may be enabled by another generator
-// that runs beside this one. So it hooks in a service for each back end, and each
-// of them runs only where it is right.
+// Generator is the systemd generator, as in systemd.generator(7). It decides nothing that
+// is only known later: another generator that runs beside it may enable networkd. So it
+// hooks in a service for each back end, and each service runs only where it is right.
 type Generator struct {
 	Root rootfs.Root
 	// Log takes one line for people, with a priority as in syslog(3).
@@ -49,9 +48,9 @@ const (
 )
 
 // Run hooks the back ends in below normal, the first of the three directories that
-// systemd gives; the other two are not needed. Without a spec it does nothing. A
-// spec with errors is logged, and the services are hooked in all the same: they
-// fail then, which is how it shows in systemctl --failed, and leave what there is.
+// systemd gives; the other two are not needed. Without a spec it does nothing. It logs
+// the errors of a spec, and hooks the services in all the same: they then fail, so that
+// systemctl --failed shows it, and leave everything as it is.
 func (g Generator) Run(normal string) error {
 	g.found = map[string]string{}
 	line := ReadCommandLine(g.Root)
@@ -62,7 +61,7 @@ func (g Generator) Run(normal string) error {
 		return nil
 	}
 	if line.Backend != "" && inContainer(g.Root) {
-		// Also without a spec: it may come late.
+		// Even without a spec, which may come late.
 		if err := passBackend(normal, line.Backend); err != nil {
 			g.Log(LogErr, err.Error())
 			return err
@@ -83,8 +82,8 @@ func (g Generator) Run(normal string) error {
 }
 
 // inInitrd says whether this is the initrd, as systemd decides (in_initrd(),
-// src/basic/initrd-util.c): what serves the uplinks belongs to the host, and is not there.
-// Systemd says so itself since 251.
+// src/basic/initrd-util.c): the uplinks' services belong to the host, and the initrd
+// does not have them. Systemd says so itself since 251.
 func inInitrd(root rootfs.Root) bool {
 	if said := os.Getenv("SYSTEMD_IN_INITRD"); said != "" && root.IsHost() {
 		return said == "1"
@@ -92,7 +91,7 @@ func inInitrd(root rootfs.Root) bool {
 	return root.Exists("/etc/initrd-release")
 }
 
-// logErrors logs what is wrong, but not without end: the kernel drops what a
+// logErrors logs the first errors, and how many more there are: the kernel drops what a
 // process writes too fast into its log.
 func (g Generator) logErrors(err error) {
 	var list spec.Errors
@@ -112,7 +111,7 @@ func (g Generator) logErrors(err error) {
 // hook links the services below the units that pull them in.
 func (g Generator) hook(normal string, s *spec.Spec) error {
 	var errs []error
-	missing := map[string]bool{} // said already: there may be thousands of devices
+	missing := map[string]bool{} // reported already: there may be thousands of devices
 	link := func(puller, name, installed string) {
 		if _, ok := g.installed(installed); !ok {
 			if missing[installed] {
@@ -131,7 +130,7 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 			errs = append(errs, err)
 		}
 	}
-	// Also where netlink does it all: a networkd that has other links must be told to
+	// Even if netlink does it all: a networkd that has other links must be told to
 	// leave alone what it did not make.
 	link("systemd-networkd.service", renderService, renderService)
 	if s.Backend == spec.Auto {
@@ -157,8 +156,9 @@ func (g Generator) hook(normal string, s *spec.Spec) error {
 	return errors.Join(errs...)
 }
 
-// passCredential has the services that read the spec load the credential that it is in.
-// LoadCredential= with a path is known to 247 already; that there may be none is not.
+// passCredential makes the services that read the spec load the credential that holds
+// it. systemd 247 knows LoadCredential= with a path already, but not yet that the
+// credential may be missing.
 func (g Generator) passCredential(normal, name string) error {
 	const dropIn = "10-uplink-credential.conf"
 	for _, service := range [...]string{renderService, applyService, applyTemplate, hotplugTemplate, reloadService} {
@@ -174,9 +174,9 @@ func (g Generator) passCredential(normal, name string) error {
 	return nil
 }
 
-// passBackend tells all our services, whoever starts them, what the command line says: a
-// container's is that of its PID 1, which is hidden from them (ProtectProc=). Drop-ins may
-// stand in a directory that is named for the beginning of units' names since systemd 239.
+// passBackend tells all our services, whoever starts them, what the command line says:
+// in a container it is that of PID 1, which ProtectProc= hides from them. Since systemd
+// 239 the directory of a drop-in may be named after the beginning of the units' names.
 func passBackend(normal string, b spec.Backend) error {
 	dir := filepath.Join(normal, "uplink-.service.d")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -208,7 +208,7 @@ func (g Generator) link(dir, name, installed string) error {
 	return nil
 }
 
-// installed finds a unit file; what was found is not looked for again.
+// installed finds a unit file, and looks for each only once.
 func (g Generator) installed(name string) (file string, ok bool) {
 	if file, ok = g.found[name]; ok {
 		return file, file != ""

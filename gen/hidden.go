@@ -9,14 +9,16 @@ import (
 )
 
 // dropHidden drops rules that select a part of what another one selects, with the same
-// outcome at the same priority. They change nothing, and hide the other one: to the
-// kernel a new rule that leaves from, to or tos open is there already when one is
-// that does not (fib4_rule_compare in net/ipv4/fib_rules.c, fib6_rule_compare). networkd,
-// which adds them in no order, then takes it for granted. Nor can a rule that selects
-// everything be removed beside them: the kernel takes the first that fits
-// (fib_nl_delrule in net/core/fib_rules.c), and networkd leaves it for good.
+// outcome at the same priority. They change nothing, and hide the other rule: when a
+// new rule leaves from, to or tos open, the kernel takes one that does not for the
+// same, and says that it exists (fib4_rule_compare in net/ipv4/fib_rules.c,
+// fib6_rule_compare). networkd adds rules in no fixed order, and then believes that the
+// open one is there. Nor can a rule that selects everything be removed beside them: the
+// kernel removes the first rule that fits (fib_nl_delrule in net/core/fib_rules.c), and
+// networkd leaves the open one for good.
 //
-// One that stands for rules of other links follows none: it must not go with its own.
+// A rule that stands for rules of other links as well follows no link: it must
+// not go away with its own.
 func (c *compiler) dropHidden() {
 	selectsAll := func(r *fib.Rule) bool { return r.From.Bits() <= 0 && r.To.Bits() <= 0 && r.Mask == 0 }
 	if len(c.extraRules) == 0 && !fib.Any(c.state.Rules, selectsAll) {
@@ -60,15 +62,14 @@ func (c *compiler) dropHidden() {
 	c.state.Rules = fib.Without(c.state.Rules, func(r *fib.Rule) bool {
 		key := r.Key()
 		gone := hidden[key]
-		hidden[key] = true // another one like it: from and to may both say everything
+		hidden[key] = true // drops an equal rule as well: from and to may both say everything
 		r.Link = link[key]
 		return gone
 	})
 }
 
-// distinctToTheKernel reports two rules of which one has `not` and that are the same
-// to the kernel otherwise: it does not look at that (rule_exists in
-// net/core/fib_rules.c).
+// distinctToTheKernel reports two rules of which one has `not` and that are otherwise the
+// same to the kernel, which does not compare `not` (rule_exists in net/core/fib_rules.c).
 func (c *compiler) distinctToTheKernel(there map[fib.Rule]bool) {
 	extra := map[fib.Rule][]string{}
 	for i, at := range c.extraRules {
@@ -94,7 +95,7 @@ func (c *compiler) distinctToTheKernel(there map[fib.Rule]bool) {
 	}
 }
 
-// opened returns a rule, and it with from, to and tos left open.
+// opened returns a rule with from, to and tos left open or not, in all combinations.
 func opened(r fib.Rule) iter.Seq[fib.Rule] {
 	return func(yield func(fib.Rule) bool) {
 		for open := range 8 {

@@ -7,12 +7,13 @@ import (
 
 // The bands of main-routes-first. Each uplink's rules stand at its priority, with
 // the defaults of its table suppressed; then comes one rule for main with its
-// defaults suppressed; then, fib.FullLookupOffset above, the uplink's rules again, in
-// full, and, where it fails closed, right behind them those that refuse.
+// defaults suppressed; then, fib.FullLookupOffset higher, the uplink's rules again,
+// in full, followed by the rules that refuse where the uplink fails closed.
 const priorityMainSpecific = spec.MaxPriorityMainRoutesFirst + 1
 
 // tables gives each uplink its table's number: the given one, or the lowest free
-// number from fib.FirstNumber up, in order of the names. Behind them is the one to fail over to.
+// number from fib.FirstNumber up, in order of the names. The table to fail over to
+// gets the next free one.
 func tables(s *spec.Spec) map[string]uint32 {
 	used := map[uint32]bool{fib.TableDefault: true, fib.TableMain: true, fib.TableLocal: true}
 	for _, u := range s.Uplinks {
@@ -46,14 +47,14 @@ func tables(s *spec.Spec) map[string]uint32 {
 }
 
 // priorities gives each uplink the priority of its rules: the given one, or the
-// lowest free number from fib.FirstNumber up, in order of the names. Once they have run
-// out the last one is shared, which disjoint selectors allow.
+// lowest free number from fib.FirstNumber up, in order of the names. Once the
+// numbers have run out, uplinks share the last one, which disjoint selectors allow.
 //
-// Uplinks that fail closed come before the others: a packet can be both, of their
-// mark and of another uplink's address, and must not slip out by the other. The
-// kernel itself makes such packets: where an IPv6 lookup without a source ends in
-// "unreachable" it picks a source and asks again (ip6_dst_lookup_tail). With
-// main-routes-first each of them takes two numbers, see failClosed.
+// Uplinks that fail closed come before the others: a packet may have the mark of one
+// and the address of another uplink, and must not slip out by the other. The kernel
+// itself makes such packets: where an IPv6 lookup without a source ends in
+// "unreachable", it picks a source and asks again (ip6_dst_lookup_tail). With
+// main-routes-first each uplink that fails closed takes two numbers, see failClosed.
 func priorities(s *spec.Spec) map[string]uint32 {
 	end := uint32(fib.PriorityMain)
 	if s.HasProbes() {
@@ -61,7 +62,7 @@ func priorities(s *spec.Spec) map[string]uint32 {
 	}
 	last := end - 1
 	if s.MainRoutesFirst {
-		// They stand once more in the upper band, and there what refuses right behind.
+		// The rules stand again in the upper band, and those that refuse right behind.
 		last = end - fib.FullLookupOffset - 2
 	}
 	numbers := func(u *spec.Uplink) uint32 {

@@ -7,10 +7,10 @@ import (
 )
 
 // excuseGateways marks gateways as onlink where a rule of the spec would spoil the
-// kernel's check of them, see fib.GatewayRules. Where such a rule is there before the
-// subnet's route is in that table, as with networkd, or with the oneshot from the second
-// run on, a right gateway is refused, and networkd gives the link up for it. That an
-// address reaches the gateway was checked already.
+// kernel's check of them, see fib.GatewayRules. If such a rule exists before the subnet's
+// route is in the table (with networkd, or with the oneshot from the second run on), the
+// kernel refuses a valid gateway, and networkd gives the link up for it. That an address
+// reaches the gateway was checked already.
 func (c *compiler) excuseGateways() {
 	var rules fib.GatewayRules
 	for _, r := range c.state.Rules {
@@ -25,8 +25,7 @@ func (c *compiler) excuseGateways() {
 	}
 }
 
-// subnets holds the links with an address in each IPv6 subnet of the spec: one, or "" for
-// several.
+// subnets has for each IPv6 subnet of the spec the link with an address in it, or "" for several.
 type subnets struct {
 	links map[netip.Prefix]string
 	bits  map[int]bool
@@ -52,7 +51,7 @@ func (c *compiler) subnets() subnets {
 }
 
 // elsewhere says whether an IPv6 gateway lies in a subnet of another link too. The kernel
-// then takes onlink for a mistake (ip6_route_check_nh_onlink).
+// then refuses onlink as a mistake (ip6_route_check_nh_onlink).
 func (s subnets) elsewhere(n *fib.Nexthop) bool {
 	if n.Via.Is4() {
 		return false

@@ -9,7 +9,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// probes adds what is to be found out of the uplinks, and which ways table main has.
+// probes adds the probes of the uplinks, and the ways that table main has.
 func (c *compiler) probes() {
 	if !c.spec.HasProbes() {
 		return
@@ -57,8 +57,8 @@ func (c *compiler) probe(u *spec.Uplink, f fib.Family) {
 	}
 }
 
-// mainWay adds the default route that the uplink has, or may learn, in table main; weight is
-// its share in [multipath], or 0.
+// mainWay adds the default route that the uplink has, or may learn, in table main. weight
+// is its share in [multipath], or 0.
 func (c *compiler) mainWay(u *spec.Uplink, f fib.Family, weight uint16) {
 	w := fib.MainWay{Verdict: fib.Verdict{Uplink: u.Name, Family: f}, Link: c.linkOf(u.Name), Table: c.tables[u.Name], Metric: f.Metric(u.Metric)}
 	_, out := c.wayOut(u, f)

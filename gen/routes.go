@@ -9,8 +9,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// addRoute adds a route of uplink u, unless the kernel would take it for another
-// that is there; key is what to point at then.
+// addRoute adds a route of uplink u, unless the kernel would take it for one that
+// exists already: then it reports an error at key.
 func (c *compiler) addRoute(u *spec.Uplink, r fib.Route, key ...string) {
 	r.Metric, r.Origin = r.Family.Metric(r.Metric), u.Origin
 	if r.Family == fib.Inet6 && len(r.Nexthops) > 1 && slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return !n.Via.IsValid() }) {
@@ -40,7 +40,8 @@ func (c *compiler) addRoute(u *spec.Uplink, r fib.Route, key ...string) {
 	c.state.Routes = append(c.state.Routes, r)
 }
 
-// best returns the default route of a family that the uplink's table would use.
+// best returns the default route of a family that the kernel would use in the
+// uplink's table.
 func best(defaults []fib.Route, f fib.Family) (r fib.Route, ok bool) {
 	for _, d := range defaults {
 		if d.Family == f && (!ok || f.Metric(d.Metric) < f.Metric(r.Metric)) {
@@ -96,14 +97,14 @@ func (c *compiler) extraRoute(u *spec.Uplink, i int) (defaults []fib.Route) {
 	return defaults
 }
 
-// connected says whether a gateway lies in a subnet of the uplink's, so that it can do
-// without onlink: networkd has no such thing in a multipath route.
+// connected says whether a gateway lies in a subnet of the uplink's, and so needs no
+// onlink, which networkd does not know in a multipath route.
 func connected(u *spec.Uplink, gateway netip.Addr) bool {
 	return gateway.Is6() && gateway.IsLinkLocalUnicast() || slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Contains(gateway) })
 }
 
-// enoughForInet6 reports a link that is to carry IPv6 with an MTU that is too low for
-// it: the kernel has no IPv6 there then.
+// enoughForInet6 reports a link that is to carry IPv6 with an MTU that is too low
+// for it: the kernel switches IPv6 off on such a link.
 func (c *compiler) enoughForInet6() {
 	carry := map[string]bool{}
 	for i := range c.state.Addresses {
@@ -153,7 +154,7 @@ func ownFirst(link string, hops []fib.Nexthop) []fib.Nexthop {
 	return append(own, others...)
 }
 
-// single drops the weight of an only nexthop: nothing is shared then.
+// single drops the weight of an only nexthop, which shares nothing.
 func single(hops []fib.Nexthop) []fib.Nexthop {
 	if len(hops) == 1 {
 		hops[0].Weight = 0
@@ -161,22 +162,23 @@ func single(hops []fib.Nexthop) []fib.Nexthop {
 	return hops
 }
 
-// sharedMetric is the metric of [multipath]'s first route in main. The routes of
-// uplinks that stand there one by one come behind.
+// sharedMetric is the metric of the first [multipath] route in main. Uplinks whose
+// routes stand there one by one come behind.
 const sharedMetric = 1
 
 // sharedDefault adds the default routes of [multipath] to main.
 //
-// For IPv6 that is one route. For IPv4 there is one for each uplink, with a metric
-// of its own and the uplink's own way first: the first carries the traffic, and
-// each of them would do. A route follows its link, and networkd takes a multipath
-// route down with the link in whose file it stands; with one route for all, the
-// host would lose every way out with that link (systemd 257 and 262, measured).
-// Nor does networkd add a route before each link that it names is there and has carrier
-// (252, 257, 262): behind them each uplink has a route of its own, by which the host gets
-// out when one of the others is dead already.
-// The kernel joins IPv6 routes of one metric by itself, so there it is enough that
-// each link's file has its own nexthop.
+// For IPv6 that is one route: the kernel joins IPv6 routes of one metric by itself,
+// so it is enough that each link's file has its own nexthop.
+//
+// For IPv4 each uplink has such a route, with a metric of its own and the uplink's
+// own way first. The first route carries the traffic, and each of them would do. A
+// route follows its link, and networkd removes a multipath route together with the
+// link in whose file it stands: with one route for all, the host would lose every
+// way out with that link (systemd 257 and 262, measured). Nor does networkd add a
+// route before every link that it names exists and has carrier (252, 257, 262). So
+// behind these each uplink has a route by itself, by which the host gets out when
+// another uplink is dead already.
 func (c *compiler) sharedDefault() {
 	for _, f := range fib.Families {
 		var sharing []*spec.Uplink
@@ -197,7 +199,7 @@ func (c *compiler) sharedDefault() {
 		if c.beforeShared(f, count) {
 			continue
 		}
-		onlink := make([]bool, len(hops)) // networkd has that in a route with one way alone
+		onlink := make([]bool, len(hops)) // networkd knows it only in a route with a single way
 		for i, u := range sharing {
 			onlink[i] = hops[i].OnLink
 			hops[i].OnLink = hops[i].OnLink && (len(hops) == 1 || !connected(u, hops[i].Via))

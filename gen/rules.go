@@ -33,7 +33,7 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 	for _, p := range to {
 		r := base
 		r.Family, r.To = fib.FamilyOf(p.Addr()), p
-		// Others than the host's own addresses compete with the sources of all uplinks.
+		// Rules to other addresses than the host's own compete with the sources of all uplinks.
 		if mayMove(u) && seen[p.Addr()] && p.IsSingleIP() {
 			r.Order = fib.Movable
 		}
@@ -49,9 +49,9 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 	}
 	if u.Mark.Mask != 0 {
 		for _, f := range fib.Families {
-			// A mark says nothing of the family. Where the uplink fails closed the other
-			// family must not slip past it; where it does not, a table that is empty for
-			// that family would only be asked in vain.
+			// A mark does not tell the family. If the uplink fails closed, the other
+			// family must not slip past it; if not, it would be useless to ask a table
+			// that is empty for that family.
 			if u.Families().Has(f) || u.Fallthrough != 0 {
 				r := base
 				r.Family, r.Mark, r.Mask = f, u.Mark.Value, u.Mark.Mask
@@ -78,7 +78,7 @@ func (c *compiler) ownRules(u *spec.Uplink) {
 	}
 }
 
-// orderOf says whose choice the priority of the uplink's rules is.
+// orderOf says who chooses the priority of the uplink's rules.
 func orderOf(u *spec.Uplink) fib.Order {
 	if u.Priority != 0 {
 		return fib.Given
@@ -86,11 +86,11 @@ func orderOf(u *spec.Uplink) fib.Order {
 	return fib.Numbered
 }
 
-// mayMove says whether the uplink's rules for addresses may stand anywhere among those of
-// the others. Where it fails closed they come before the others', see priorities.
+// mayMove says whether the uplink's rules for addresses may stand anywhere among those
+// of the others. Those of an uplink that fails closed come first, see priorities.
 func mayMove(u *spec.Uplink) bool { return u.Priority == 0 && u.Fallthrough == 0 }
 
-// bands returns a rule of the uplink's at the priorities at which it has to stand.
+// bands returns a rule of the uplink's at each priority at which it must stand.
 func (c *compiler) bands(u *spec.Uplink, r fib.Rule) []fib.Rule {
 	r.Priority = c.priorities[u.Name]
 	if !c.spec.MainRoutesFirst {
@@ -102,8 +102,8 @@ func (c *compiler) bands(u *spec.Uplink, r fib.Rule) []fib.Rule {
 	return []fib.Rule{specific, full}
 }
 
-// ruleLink returns the link whose coming and going the uplink's rules follow:
-// none where they fail closed, because that is when they are needed most.
+// ruleLink returns the link that the uplink's rules come and go with: none if the
+// uplink fails closed, because its rules are needed most when the link is gone.
 func (c *compiler) ruleLink(u *spec.Uplink) string {
 	if u.Fallthrough != 0 {
 		return ""
@@ -148,14 +148,14 @@ func (c *compiler) extraRule(u *spec.Uplink, i int) {
 	}
 }
 
-// failClosed ends every way into the table of an uplink that fails closed, whichever
-// uplink's rule leads there.
+// failClosed refuses packets that find no route in the table of an uplink that fails
+// closed, whichever uplink's rule led them there.
 //
-// It is a route of last resort in the table, in each family that is led there. With
-// main-routes-first it is a rule right behind the full lookup, before any other
-// uplink's: the first lookup in the table would find the route and stop, because an
-// unreachable default is not suppressed (fib_rules_lookup in net/core/fib_rules.c
-// asks suppress only where there was no error).
+// Without main-routes-first, a route of last resort in the table does that, in each
+// family that a rule leads there. With it, a rule right behind the full lookup does,
+// before any other uplink's rule: the first lookup in the table would find the route and
+// stop, because the kernel does not suppress an unreachable default (fib_rules_lookup in
+// net/core/fib_rules.c asks suppress only where there was no error).
 func (c *compiler) failClosed() {
 	closed := map[uint32]*spec.Uplink{}
 	for i := range c.spec.Uplinks {
@@ -167,7 +167,7 @@ func (c *compiler) failClosed() {
 		return
 	}
 	led := map[way]bool{}
-	// refusing returns the rule that comes behind one with main-routes-first.
+	// refusing returns the rule that, with main-routes-first, comes behind r; false for none.
 	refusing := func(r fib.Rule) (fib.Rule, bool) {
 		u := closed[r.Table]
 		if u == nil || r.Action != fib.Lookup || r.L3MDev {
@@ -211,8 +211,7 @@ func (c *compiler) failClosed() {
 	}
 }
 
-// mainFirst adds the rules that look main's specific routes up before the uplinks'
-// defaults.
+// mainFirst adds the rules that look up main's specific routes before the uplinks' defaults.
 func (c *compiler) mainFirst() {
 	if !c.spec.MainRoutesFirst {
 		return
