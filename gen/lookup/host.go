@@ -31,8 +31,8 @@ type Neighbour struct {
 // Host is the routing state of a host. Links are interface names everywhere.
 type Host struct {
 	Links     []Link
-	Addresses []fib.Address // of one link and family in the kernel's order
-	Routes    []fib.Route   // of all tables; those alike in the kernel's order
+	Addresses []fib.Address // those of one link and family are in the kernel's order
+	Routes    []fib.Route   // of all tables; routes that compare as equal are in the kernel's order
 	Rules     []fib.Rule    // those of one priority in the kernel's order
 
 	// Forwarding6 is net.ipv6.conf.all.forwarding. Without it, the kernel avoids IPv6
@@ -43,7 +43,7 @@ type Host struct {
 	NonLocalBind6 bool // net.ipv6.ip_nonlocal_bind
 }
 
-// table is what identifies one.
+// table identifies a routing table.
 type table struct {
 	family fib.Family
 	id     uint32
@@ -60,7 +60,7 @@ type Resolver struct {
 	on       map[string][]fib.Address // by link
 }
 
-// New returns a Resolver for a host, which must not be changed afterwards.
+// New returns a Resolver for a host, which the caller must not change afterwards.
 func New(h Host) *Resolver {
 	k := &Resolver{
 		host: h, links: make(map[string]*Link, len(h.Links)), tables: map[table]*prefixes[*fib.Route]{},
@@ -104,9 +104,9 @@ func New(h Host) *Resolver {
 // Host returns the host that the Resolver was made for.
 func (k *Resolver) Host() Host { return k.host }
 
-// alive says whether a route's way can be used: its link is up (RTNH_F_DEAD), and has a
-// carrier where that is asked for (RTNH_F_LINKDOWN). A route to the host itself needs no
-// carrier (fib_sync_down_dev in net/ipv4/fib_semantics.c, fib6_ifdown).
+// alive says whether a route's way can be used: its link must be up (RTNH_F_DEAD), and must
+// have a carrier if the host asks for that (RTNH_F_LINKDOWN). A route to the host itself
+// needs no carrier (fib_sync_down_dev in net/ipv4/fib_semantics.c, fib6_ifdown).
 func (k *Resolver) alive(r *fib.Route, n *fib.Nexthop) bool {
 	l := k.links[n.Link]
 	if l == nil || !l.Up {
@@ -115,8 +115,8 @@ func (k *Resolver) alive(r *fib.Route, n *fib.Nexthop) bool {
 	return r.Scope == fib.ScopeHost || own6(r) || l.Carrier || !l.IgnoreLinkDown
 }
 
-// matching returns the routes of a table that are for a destination, the longest
-// prefix first; those of one prefix come together, by metric.
+// matching returns the routes of a table for a destination, the longest prefix first; those
+// of one prefix are together, by metric.
 func (k *Resolver) matching(t table, dst netip.Addr) []*fib.Route {
 	if x := k.tables[t]; x != nil {
 		return x.around(dst)
@@ -124,9 +124,9 @@ func (k *Resolver) matching(t table, dst netip.Addr) []*fib.Route {
 	return nil
 }
 
-// own6 says whether an IPv6 route is for the host itself: what it takes then comes to lo
-// (ip6_rt_get_dev_rcu). An anycast route is only where the kernel made it
-// (RTF_ANYCAST), for a subnet of its own; one that somebody adds leads out.
+// own6 says whether an IPv6 route is for the host itself: its packets then arrive on lo
+// (ip6_rt_get_dev_rcu). An anycast route is one only where the kernel made it
+// (RTF_ANYCAST), for a subnet of the host's; one that somebody adds leads out.
 func own6(r *fib.Route) bool {
 	return r.Family == fib.Inet6 && (r.Type == fib.Local || r.Type == fib.Anycast && r.Table == fib.TableLocal && r.Dst.IsSingleIP())
 }

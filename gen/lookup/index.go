@@ -7,10 +7,10 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// A host with thousands of uplinks has thousands of rules and of routes in table main, and
-// one packet is for few of them.
+// A host with thousands of uplinks has thousands of rules and of routes in table main, few
+// of which are for a given packet.
 
-// prefixes holds what is for the packets of a prefix each.
+// prefixes holds items by the prefix whose packets they are for.
 type prefixes[T any] struct {
 	of      map[netip.Prefix][]T
 	lengths []int // of the prefixes, the longest first
@@ -27,7 +27,7 @@ func (x *prefixes[T]) add(p netip.Prefix, item T) {
 	x.of[p] = append(x.of[p], item)
 }
 
-// around returns what is for an address, that of the longest prefix first.
+// around returns the items for an address, those of the longest prefix first.
 func (x *prefixes[T]) around(a netip.Addr) (list []T) {
 	for _, bits := range x.lengths {
 		if p, err := a.Prefix(bits); err == nil {
@@ -37,8 +37,8 @@ func (x *prefixes[T]) around(a netip.Addr) (list []T) {
 	return list
 }
 
-// selection holds rules of one family, as their places among all of it, by the first thing
-// that each selects by.
+// selection indexes the rules of one family by the first thing that each selects by. A rule
+// is given by its index among all of the family.
 type selection struct {
 	from, to prefixes[int]
 	marks    map[mark][]int
@@ -75,7 +75,7 @@ func newSelection(rules []*fib.Rule) *selection {
 	return s
 }
 
-// candidates returns the places of the rules that may select a packet, in order.
+// candidates returns the indexes of the rules that may select a packet, in order.
 func (s *selection) candidates(f *flow) []int {
 	if s == nil {
 		return nil

@@ -32,7 +32,7 @@ func (k *Resolver) input4(r *Result, f *flow, all bool) {
 	case fib.Local, fib.Broadcast:
 		back := *f
 		if kind == fib.Broadcast {
-			back.dst = f.family.Any().Addr() // the way back is looked up from nowhere
+			back.dst = f.family.Any().Addr() // the kernel looks the way back up without a source
 		}
 		if why, bad := k.validateSource(&back, "", in); bad {
 			r.refuse(why, fib.RouteBlackhole)
@@ -53,7 +53,7 @@ func (k *Resolver) input4(r *Result, f *flow, all bool) {
 		r.refuse(NoForwarding, fib.RouteUnreachable)
 		return
 	}
-	// The way back is looked up as if it came in where this one leaves.
+	// The kernel looks the way back up as if the packet came in where this one leaves.
 	c := &v.found
 	var reason Reason
 	hops := append([]fib.Nexthop{c.hop}, c.equal...)
@@ -77,10 +77,10 @@ func (k *Resolver) input4(r *Result, f *flow, all bool) {
 
 var zeronet = netip.MustParsePrefix("0.0.0.0/8")
 
-// validateSource looks the way back up (__fib_validate_source in
-// net/ipv4/fib_frontend.c): a source that is the host's own, or that no packet can have,
-// is a martian; what does not come from where its answer would go is dropped where
-// rp_filter says so. The way back has neither mark nor user, and the ports turned round.
+// validateSource looks the way back up (__fib_validate_source in net/ipv4/fib_frontend.c).
+// A source that is the host's own, or that no packet can have, is a martian; rp_filter may
+// drop a packet that does not come from where its answer would go. The lookup of the way
+// back has neither mark nor user, and has the ports swapped.
 func (k *Resolver) validateSource(f *flow, out string, in *Link) (Reason, bool) {
 	back := flow{
 		family: fib.Inet, src: f.dst, dst: f.src, hasSrc: true, iif: out,

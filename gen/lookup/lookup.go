@@ -10,7 +10,7 @@ import (
 // Lookup finds a packet's way. The steps are the rules that matched.
 func (k *Resolver) Lookup(p Packet) Result { return k.lookup(p, false) }
 
-// Trace finds a packet's way with every rule that was tried among the steps.
+// Trace finds a packet's way, and lists every rule that was tried among the steps.
 func (k *Resolver) Trace(p Packet) Result { return k.lookup(p, true) }
 
 const udp = 17
@@ -32,8 +32,8 @@ func (k *Resolver) lookup(p Packet, all bool) Result {
 		return r
 	}
 	if p.IIF != "" {
-		// What comes in is bound to no link, and root's (net/ipv4/route.c,
-		// ip_route_input_slow; net/ipv6/route.c, ip6_route_input).
+		// A packet that comes in is bound to no link, and has root's user id
+		// (net/ipv4/route.c, ip_route_input_slow; net/ipv6/route.c, ip6_route_input).
 		f.oif, f.uid = "", 0
 	} else {
 		f.iif = Loopback
@@ -47,8 +47,8 @@ func (k *Resolver) lookup(p Packet, all bool) Result {
 		f.dev, f.strict = p.IIF, needsStrict(p.To) // ip6_pol_route_input
 		k.walk6(&r, &f, all)
 	default:
-		// ip6_route_output_flags: for who is bound to a link, other links count only
-		// once there is a source.
+		// ip6_route_output_flags: for a socket that is bound to a link, only a packet with
+		// a source may leave by another.
 		f.dev, f.strict = p.OIF, needsStrict(p.To) || p.OIF != "" && !f.hasSrc
 		r.Unheld = f.hasSrc && !f.src.IsUnspecified() && !k.host.NonLocalBind6 && !k.isLocal6(f.src)
 		k.walk6(&r, &f, all)
@@ -59,7 +59,7 @@ func (k *Resolver) lookup(p Packet, all bool) Result {
 
 var limitedBroadcast = netip.MustParseAddr("255.255.255.255")
 
-// needsStrict says whether a destination is one on each link (rt6_need_strict).
+// needsStrict says whether a destination exists on each link (rt6_need_strict).
 func needsStrict(a netip.Addr) bool { return a.IsLinkLocalUnicast() || a.IsLoopback() }
 
 func (r *Result) refuse(why Reason, how fib.RouteType) { r.Reason, r.Way = why, Way{Type: how} }
@@ -80,7 +80,7 @@ func (k *Resolver) walk(r *Result, f *flow, all bool) (verdict, bool) {
 	return v, false
 }
 
-// output4 finds the way of an IPv4 packet of the host's own
+// output4 finds the way of an IPv4 packet that the host sends
 // (ip_route_output_key_hash_rcu in net/ipv4/route.c).
 func (k *Resolver) output4(r *Result, f *flow, all bool) {
 	if f.hasSrc && !k.isLocal4(f.src) {
@@ -96,8 +96,8 @@ func (k *Resolver) output4(r *Result, f *flow, all bool) {
 	v, ok := k.walk(r, f, all)
 	switch {
 	case !ok && f.oif != "":
-		// "Apparently, routing tables are wrong": whatever the rules said, unreachable
-		// and prohibit too, the destination is taken to be on the link.
+		// "Apparently, routing tables are wrong": whatever the rules said, unreachable and
+		// prohibit included, the kernel takes the destination to be on the link.
 		r.Reason, r.Way = ByOIF, Way{Type: fib.Unicast, Device: f.oif}
 		if !f.hasSrc {
 			r.Way.Src = k.selectAddr4(f.oif, netip.Addr{}, fib.ScopeLink)
@@ -115,8 +115,8 @@ func (k *Resolver) output4(r *Result, f *flow, all bool) {
 	if !r.OK() {
 		return
 	}
-	// The host's own addresses are not sent abroad, chosen by the kernel or not
-	// (__mkroute_output).
+	// The kernel does not send the host's loopback addresses abroad, whether it chose them
+	// or not (__mkroute_output).
 	for i, w := range r.Ways() {
 		src := w.Src
 		if f.hasSrc {
@@ -139,7 +139,7 @@ func (k *Resolver) isLoopback(dev string) bool {
 }
 
 // isLocal4 says whether an IPv4 address is the host's (__ip_dev_find in
-// net/ipv4/devinet.c): an address of a link, or what table local says is.
+// net/ipv4/devinet.c): a link has it, or table local says so.
 func (k *Resolver) isLocal4(a netip.Addr) bool {
 	if k.held[a] {
 		return true
@@ -148,8 +148,8 @@ func (k *Resolver) isLocal4(a netip.Addr) bool {
 	return ok && c.route.Type == fib.Local
 }
 
-// isLocal6 says whether an IPv6 address is the host's: one of a link's, or in a prefix that
-// table local says is, as by `ip -6 route add local PREFIX dev lo`.
+// isLocal6 says whether an IPv6 address is the host's: a link has it, or it is in a prefix
+// that table local makes the host's, as after `ip -6 route add local PREFIX dev lo`.
 func (k *Resolver) isLocal6(a netip.Addr) bool {
 	if k.held[a] {
 		return true
@@ -158,7 +158,7 @@ func (k *Resolver) isLocal6(a netip.Addr) bool {
 	return ok && own6(c.route)
 }
 
-// ways fills in the way that was found, and those that are as good.
+// ways fills in the way that was found, and the others that the kernel may choose as well.
 func (r *Result) ways(k *Resolver, f *flow, v verdict) {
 	c := v.found
 	way := func(hop fib.Nexthop) Way {
@@ -200,7 +200,7 @@ func (k *Resolver) walk6(r *Result, f *flow, all bool) {
 	}
 }
 
-// again6 asks once more with a source where there was no way.
+// again6 looks up once more, with a source, where there was no way.
 func (k *Resolver) again6(r *Result, f *flow, all bool) {
 	if f.hasSrc || r.OK() {
 		return

@@ -6,7 +6,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Packet is what a way is looked for. The zero value of a field is left out.
+// Packet is what to find a way for. A field with the zero value is left out of the lookup.
 type Packet struct {
 	From, To netip.Addr
 	Mark     uint32
@@ -22,13 +22,13 @@ type Packet struct {
 // Way is where a packet goes.
 type Way struct {
 	Type   fib.RouteType // those without a device end the packet's way
-	Table  uint32        // 0 where no table says it
+	Table  uint32        // 0 where no table gave it
 	Device string
 	Via    netip.Addr
-	Src    netip.Addr // of a packet that came without: what the kernel gives it
+	Src    netip.Addr // what the kernel gives a packet that has no source
 }
 
-// Reason says why a way ends as it does.
+// Reason says why a packet's way ends as it does.
 type Reason string
 
 // The reasons.
@@ -41,7 +41,7 @@ const (
 	MartianSource   Reason = "martian-source"  // IPv4: a source that cannot come in, or go out, there
 	NoForwarding    Reason = "no-forwarding"   // IPv4: the link does not forward
 	ReversePath     Reason = "reverse-path"    // IPv4: rp_filter drops it
-	LinkDown        Reason = "link-down"       // IPv4, bound to a link that is down
+	LinkDown        Reason = "link-down"       // IPv4, bound to a link that is down, or come in by one that does not exist
 	NotADirectWay   Reason = "not-evaluated"   // multicast, limited broadcast, no address at all
 	NotADestination Reason = "martian-target"  // IPv4: a destination that cannot be forwarded to
 )
@@ -53,7 +53,7 @@ type Outcome string
 const (
 	NoMatch    Outcome = "no-match"
 	Jumped     Outcome = "goto"
-	NoTarget   Outcome = "goto-nowhere" // there is no rule of that priority: goes on
+	NoTarget   Outcome = "goto-nowhere" // no rule has that priority: goes on
 	Passed     Outcome = "nop"
 	NoRoute    Outcome = "no-route"
 	Thrown     Outcome = "throw"
@@ -66,9 +66,9 @@ const (
 type Step struct {
 	Rule     *fib.Rule
 	Outcome  Outcome
-	Selector string     // for NoMatch: the first that does not fit, as in ip-rule(8)
+	Selector string     // for NoMatch: the first selector that does not fit, as in ip-rule(8)
 	Route    *fib.Route // what the table has; for NoRoute one that cannot be used, or nil
-	Why      string     // for Suppressed: by which of the rule's words
+	Why      string     // for Suppressed: which of the rule's words did it
 }
 
 // Result is a packet's way.
@@ -79,13 +79,13 @@ type Result struct {
 	Way    Way
 	Others []Way // the kernel may as well choose one of these
 
-	// Unheld says that the host does not have the source of an IPv6 packet of its own. The
-	// kernel's lookup does not ask for that, but no program may send from such a one
+	// Unheld says that the host sends an IPv6 packet with a source that it does not have.
+	// The kernel's lookup does not check that, but no program may send from such a source
 	// (__inet6_bind in net/ipv6/af_inet6.c).
 	Unheld bool
 
-	// Again is what the kernel does for an IPv6 packet without a source where it found
-	// no way: it chooses a source and asks once more (ip6_dst_lookup_tail in
+	// Again is what the kernel does with an IPv6 packet without a source if it found no
+	// way: it chooses a source and looks up once more (ip6_dst_lookup_tail in
 	// net/ipv6/ip6_output.c). RTM_GETROUTE does not.
 	Again *Result
 }

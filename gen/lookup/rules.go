@@ -19,14 +19,14 @@ type flow struct {
 	sport      uint16
 	dport      uint16
 
-	// Of IPv6. A route by dev is preferred; with strict no other counts
-	// (RT6_LOOKUP_F_IFACE).
+	// For IPv6 alone. A route by dev is preferred; with strict, only such a route
+	// counts (RT6_LOOKUP_F_IFACE).
 	dev    string
 	strict bool
 }
 
-// candidate is what a table's lookup gives: a route with the way chosen, and the ways
-// that might have been.
+// candidate is the result of a table's lookup: a route with the way that was chosen, and
+// the ways that might have been.
 type candidate struct {
 	route *fib.Route
 	hop   fib.Nexthop
@@ -34,8 +34,8 @@ type candidate struct {
 }
 
 // mismatch returns the first selector that does not fit, or "" (fib_rule_match in
-// net/core/fib_rules.c, then fib4_rule_match and fib6_rule_match). A link that is not
-// there has no index, and selects nothing.
+// net/core/fib_rules.c, then fib4_rule_match and fib6_rule_match). A rule for a link that
+// does not exist selects nothing, because the link has no index.
 func (k *Resolver) mismatch(r *fib.Rule, f *flow) string {
 	switch {
 	case r.IIF != "" && (r.IIF != f.iif || k.links[r.IIF] == nil):
@@ -50,7 +50,7 @@ func (k *Resolver) mismatch(r *fib.Rule, f *flow) string {
 		return "uidrange"
 	case r.To.Bits() > 0 && !r.To.Contains(f.dst):
 		return "to"
-	// An IPv4 packet without a source has 0.0.0.0, an IPv6 one nothing that matches.
+	// Without a source, an IPv4 packet has 0.0.0.0 and an IPv6 packet nothing that matches.
 	case r.From.Bits() > 0 && (!r.From.Contains(f.src) || f.family == fib.Inet6 && !f.hasSrc):
 		return "from"
 	case r.TOS != 0 && !tosMatches(r.TOS, f):
@@ -65,7 +65,7 @@ func (k *Resolver) mismatch(r *fib.Rule, f *flow) string {
 	return ""
 }
 
-// tosMatches compares what a rule can say: for IPv4 the three bits of RFC 1349
+// tosMatches compares the bits that a rule can select by: for IPv4 the three of RFC 1349
 // (fib_dscp_masked_match, INET_DSCP_LEGACY_TOS_MASK), for IPv6 all six.
 func tosMatches(tos uint8, f *flow) bool {
 	if f.family == fib.Inet {
@@ -74,7 +74,7 @@ func tosMatches(tos uint8, f *flow) bool {
 	return tos == f.tos&0xfc
 }
 
-// refusals are the routes' types for the rules' actions.
+// refusals are the route types that correspond to the rules' actions.
 var refusals = map[fib.Action]fib.RouteType{
 	fib.Blackhole: fib.RouteBlackhole, fib.Unreachable: fib.RouteUnreachable, fib.Prohibit: fib.RouteProhibit,
 }
@@ -85,7 +85,7 @@ type verdict struct {
 	refused fib.RouteType // 0 where not refused
 	table   uint32
 
-	// or is how they end as well, where one of several ways is suppressed and another not.
+	// or is the other possible end, where the rule suppresses some of several ways and not all.
 	or *verdict
 }
 
@@ -123,8 +123,8 @@ func (k *Resolver) rulesFrom(f *flow, all bool, start int) (steps []Step, v verd
 		s := Step{Rule: r}
 		switch r.Action {
 		case fib.Goto:
-			// Forward only, to the first of that priority. Without one the rule is
-			// passed over (FIB_RULE_UNRESOLVED).
+			// Forward only, to the first rule of that priority. Without one, the kernel
+			// skips the goto (FIB_RULE_UNRESOLVED).
 			target := slices.IndexFunc(rules[i:], func(o *fib.Rule) bool { return o.Priority == r.Goto })
 			if s.Outcome = Jumped; target < 1 {
 				s.Outcome = NoTarget
@@ -171,8 +171,8 @@ func (k *Resolver) tableLookup(f *flow, id uint32) verdict {
 	return v
 }
 
-// suppress says what comes of a table's answer. A route that refuses is not asked for
-// its length: suppress comes only where there was no error (fib_rules_lookup).
+// suppress says what comes of a table's answer. The kernel does not look at the prefix length
+// of a route that refuses: it asks suppress only where there was no error (fib_rules_lookup).
 func (k *Resolver) suppress(r *fib.Rule, f *flow, v *verdict) (Outcome, string) {
 	route := v.found.route
 	switch {
@@ -188,8 +188,9 @@ func (k *Resolver) suppress(r *fib.Rule, f *flow, v *verdict) (Outcome, string) 
 		return Suppressed, "suppress_prefixlength"
 	}
 	if r.SuppressIfGroup.Set {
-		// IPv4 looks at the route's first way, whichever is taken (fib4_rule_suppress);
-		// IPv6 at the one that is: they are taken out here that it would not take.
+		// IPv4 looks at the first way of the route, whichever it takes
+		// (fib4_rule_suppress). IPv6 looks at the way that it takes: inGroup removes
+		// those that the rule suppresses.
 		dev := v.found.hop.Link
 		if f.family == fib.Inet {
 			dev = route.Nexthops[0].Link
@@ -205,8 +206,8 @@ func (k *Resolver) suppress(r *fib.Rule, f *flow, v *verdict) (Outcome, string) 
 	return Found, ""
 }
 
-// inGroup takes those ways of IPv6 out of what was found that the rule suppresses, and
-// says whether there were any.
+// inGroup removes from an IPv6 route that was found the ways that the rule suppresses,
+// and says whether there were any.
 func (k *Resolver) inGroup(r *fib.Rule, f *flow, v *verdict) bool {
 	if !r.SuppressIfGroup.Set || f.family == fib.Inet {
 		return false
@@ -216,7 +217,7 @@ func (k *Resolver) inGroup(r *fib.Rule, f *flow, v *verdict) bool {
 	return len(v.found.equal) < n
 }
 
-// group is the ifgroup of a link that is there.
+// group returns the ifgroup of a link that exists.
 func (k *Resolver) group(link string) fib.Opt[uint32] {
 	if l := k.links[link]; l != nil {
 		return fib.Some(l.Group)

@@ -8,7 +8,7 @@ import (
 
 var loopback4 = netip.MustParsePrefix("127.0.0.0/8")
 
-// scope4 is the scope of an IPv4 address; ip(8) and networkd give no other to these.
+// scope4 returns the scope of an IPv4 address; ip(8) and networkd give such an address no other.
 func scope4(a netip.Addr) fib.Scope {
 	if loopback4.Contains(a) {
 		return fib.ScopeHost
@@ -16,8 +16,8 @@ func scope4(a netip.Addr) fib.Scope {
 	return fib.ScopeUniverse
 }
 
-// selectAddr4 picks an IPv4 source on a device, one in the gateway's subnet first
-// (inet_select_addr in net/ipv4/devinet.c). A device without any borrows another's.
+// selectAddr4 picks an IPv4 source on a device, preferably in the gateway's subnet
+// (inet_select_addr in net/ipv4/devinet.c). A device without an address borrows another's.
 func (k *Resolver) selectAddr4(dev string, gateway netip.Addr, scope fib.Scope) netip.Addr {
 	var first netip.Addr
 	for _, a := range k.primary4(dev) {
@@ -44,8 +44,8 @@ func (k *Resolver) selectAddr4(dev string, gateway netip.Addr, scope fib.Scope) 
 	return netip.Addr{}
 }
 
-// primary4 returns the IPv4 addresses of a device but for those that come second in
-// their subnet (__inet_insert_ifa).
+// primary4 returns the IPv4 addresses of a device, except those that come second in their
+// subnet (__inet_insert_ifa).
 func (k *Resolver) primary4(dev string) (list []netip.Prefix) {
 	seen := map[netip.Prefix]bool{}
 	for _, a := range k.on[dev] {
@@ -68,8 +68,8 @@ func (k *Resolver) source(c candidate, hop fib.Nexthop, dst netip.Addr) netip.Ad
 	return k.selectAddr6(hop.Link, dst)
 }
 
-// selectAddr6 picks an IPv6 source for a destination that is reached by a device, ""
-// where none is known (ipv6_dev_get_saddr in net/ipv6/addrconf.c; RFC 6724). Which
+// selectAddr6 picks an IPv6 source for a destination that is reached by a device, which
+// is "" where none is known (ipv6_dev_get_saddr in net/ipv6/addrconf.c; RFC 6724). Which
 // addresses are deprecated or temporary is not known here.
 func (k *Resolver) selectAddr6(dev string, dst netip.Addr) (best netip.Addr) {
 	var have [5]int
@@ -91,7 +91,7 @@ func (k *Resolver) selectAddr6(dev string, dst netip.Addr) (best netip.Addr) {
 			}
 		}
 	}
-	near := scope6(dst) <= scopeLinkLocal // only of the device itself
+	near := scope6(dst) <= scopeLinkLocal // then only addresses of the device itself count
 	for _, l := range k.host.Links {
 		if !l.Up || dev != "" && near && l.Name != dev {
 			continue
@@ -127,7 +127,7 @@ func scope6(a netip.Addr) int {
 	case a.IsMulticast():
 		return int(b[1] & 0xf)
 	case a.IsLoopback():
-		return scopeLinkLocal // __ipv6_addr_type says so of ::1 where a source is sought
+		return scopeLinkLocal // as __ipv6_addr_type says of ::1 when a source is sought
 	case a.IsLinkLocalUnicast():
 		return scopeLinkLocal
 	case b[0] == 0xfe && b[1]&0xc0 == 0xc0:
@@ -137,7 +137,7 @@ func scope6(a netip.Addr) int {
 }
 
 // scopeScore prefers the smallest scope that is wide enough for the destination, and
-// otherwise the widest (rule 2).
+// otherwise the widest (rule 2 of RFC 6724, section 5).
 func scopeScore(have, want int) int {
 	if have >= want {
 		return -have

@@ -11,8 +11,8 @@ import (
 // (IP6_RT_PRIO_ADDRCONF, include/net/ip6_route.h).
 const metricKernel6 = 256
 
-// KernelRules are those that are there without anybody's doing (fib_default_rules_init
-// in net/ipv4/fib_rules.c, fib6_rules_net_init).
+// KernelRules are the rules that the kernel itself adds (fib_default_rules_init in
+// net/ipv4/fib_rules.c, fib6_rules_net_init).
 func KernelRules() []fib.Rule {
 	rule := func(f fib.Family, priority, table uint32) fib.Rule {
 		return fib.Rule{Family: f, Priority: priority, Action: fib.Lookup, Table: table}
@@ -23,16 +23,16 @@ func KernelRules() []fib.Rule {
 	}
 }
 
-// subnet is what only the first address of brings routes for.
+// subnet is a subnet on a link. Only its first address brings routes to it.
 type subnet struct {
 	link   string
 	prefix netip.Prefix
 }
 
-// localRoutes returns what table local has for addresses (fib_add_ifaddr in
-// net/ipv4/fib_frontend.c, addrconf_f6i_alloc in net/ipv6/route.c; where the host
-// forwards IPv6, the first address of each subnet is every router's,
-// addrconf_join_anycast).
+// localRoutes returns what table local holds for addresses (fib_add_ifaddr in
+// net/ipv4/fib_frontend.c, addrconf_f6i_alloc in net/ipv6/route.c). Where the host
+// forwards IPv6, the first address of each subnet is every router's
+// (addrconf_join_anycast).
 func localRoutes(addresses []fib.Address, forwarding6 bool) (routes []fib.Route) {
 	primary := map[subnet]netip.Addr{}
 	for _, a := range addresses {
@@ -42,7 +42,7 @@ func localRoutes(addresses []fib.Address, forwarding6 bool) (routes []fib.Route)
 			Nexthops: []fib.Nexthop{{Link: a.Link}}, Link: a.Link, Origin: a.Origin,
 		}
 		if local.Family == fib.Inet {
-			// Of a subnet's second address too, the source is the first.
+			// The route to a subnet's second address has the first address as its source too.
 			in := subnet{a.Link, a.Prefix.Masked()}
 			if _, second := primary[in]; !second {
 				primary[in] = addr
@@ -69,8 +69,8 @@ func localRoutes(addresses []fib.Address, forwarding6 bool) (routes []fib.Route)
 	return routes
 }
 
-// connectedRoutes returns what table main has for addresses: the kernel makes these
-// routes with the addresses.
+// connectedRoutes returns what table main holds for addresses: the kernel adds these
+// routes together with the addresses.
 func connectedRoutes(addresses []fib.Address) (routes []fib.Route) {
 	seen := map[subnet]bool{}
 	for _, a := range addresses {
@@ -93,11 +93,11 @@ func connectedRoutes(addresses []fib.Address) (routes []fib.Route) {
 	return routes
 }
 
-// FromState returns the host that holds a State and nothing else, with what the kernel
-// adds by itself: its rules, the local routes and the connected ones. All links are up,
-// under the names that their matches give, or "<LINK>" as in State.Text. Addresses that
-// somebody else brings (manage = "policy") are taken to be there where a route has them
-// as its source, because without them it does not stand.
+// FromState returns the host that holds a State and nothing else but what the kernel adds
+// by itself: its rules, the local routes and the connected ones. All links are up, under
+// the names that their matches give, or "<LINK>" as in State.Text. An address that others
+// configure (manage = "policy") counts as present where a route has it as its source,
+// because without it the kernel would not take the route.
 func FromState(s fib.State) Host {
 	device := s.Syntax().Device
 	h := Host{Links: []Link{{Name: Loopback, Up: true, Carrier: true, Loopback: true}}}
@@ -116,7 +116,7 @@ func FromState(s fib.State) Host {
 	for _, a := range own {
 		held[a.Prefix.Addr()] = true
 	}
-	// Their subnets are told by routes to those, wherever they stand among the others.
+	// Routes to their subnets tell the subnets, wherever they stand among the other routes.
 	for _, subnets := range []bool{true, false} {
 		for i := range s.Routes {
 			r := &s.Routes[i]
@@ -138,7 +138,7 @@ func FromState(s fib.State) Host {
 		a.Link = device(a.Link)
 		h.Addresses = append(h.Addresses, a)
 	}
-	// Of two links on one subnet main has the route by the one whose address came first.
+	// If two links are on one subnet, main has the route by the link whose address came first.
 	connected := connectedRoutes(h.Addresses)
 	h.Addresses = kernelOrder(h.Addresses)
 	h.Routes = append(localRoutes(h.Addresses, h.Forwarding6), connected...)
@@ -153,8 +153,8 @@ func FromState(s fib.State) Host {
 	return h
 }
 
-// kernelOrder turns the IPv6 addresses round: the kernel puts a new one before those of
-// the same scope (ipv6_link_dev_addr in net/ipv6/addrconf.c).
+// kernelOrder reverses the IPv6 addresses: the kernel puts a new one before those of the
+// same scope (ipv6_link_dev_addr in net/ipv6/addrconf.c).
 func kernelOrder(addresses []fib.Address) (list []fib.Address) {
 	for _, a := range addresses {
 		if a.Family() == fib.Inet {

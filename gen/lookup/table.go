@@ -7,9 +7,9 @@ import (
 )
 
 // tableLookup4 finds the route and its way for IPv4 (fib_table_lookup in
-// net/ipv4/fib_trie.c, fib_select_path in net/ipv4/fib_semantics.c): from the longest
-// prefix and the lowest metric on, the first that has a way. It returns a route that has
-// none with ok false, if there is no other.
+// net/ipv4/fib_trie.c, fib_select_path in net/ipv4/fib_semantics.c): the first that has a
+// usable way, from the longest prefix and the lowest metric on. If no route has one, it
+// returns the first route with ok false.
 func (k *Resolver) tableLookup4(t table, f *flow) (c candidate, ok bool) {
 	routes := k.matching(t, f.dst)
 	for i, r := range routes {
@@ -18,7 +18,7 @@ func (k *Resolver) tableLookup4(t table, f *flow) (c candidate, ok bool) {
 		}
 		var usable []fib.Nexthop
 		for j := range r.Nexthops {
-			// fib_lookup_good_nhc: for who is bound to a link, no other way is good.
+			// fib_lookup_good_nhc: a socket that is bound to a link can use no other way.
 			if n := &r.Nexthops[j]; k.alive(r, n) && (f.oif == "" || n.Link == f.oif) {
 				usable = append(usable, *n)
 			}
@@ -31,7 +31,8 @@ func (k *Resolver) tableLookup4(t table, f *flow) (c candidate, ok bool) {
 		}
 		c = candidate{route: r, hop: usable[0], equal: usable[1:]}
 		if r.IsDefault() && r.Type == fib.Unicast && len(r.Nexthops) == 1 {
-			// Defaults that somebody appended: any whose gateway answers (fib_select_default).
+			// Defaults that were appended: the kernel takes any whose gateway
+			// answers (fib_select_default).
 			for _, o := range routes[i+1:] {
 				if o.IsDefault() && o.Metric == r.Metric && o.Type == fib.Unicast && len(o.Nexthops) == 1 && k.alive(o, &o.Nexthops[0]) {
 					c.equal = append(c.equal, o.Nexthops[0])
@@ -44,11 +45,11 @@ func (k *Resolver) tableLookup4(t table, f *flow) (c candidate, ok bool) {
 }
 
 // tableLookup6 finds the route and its way for IPv6 (fib6_table_lookup in
-// net/ipv6/route.c): from the longest prefix on, what rt6_select takes.
+// net/ipv6/route.c): what rt6_select takes, from the longest prefix on.
 func (k *Resolver) tableLookup6(t table, f *flow) (c candidate, ok bool) {
 	routes := k.matching(t, f.dst)
-	// A host that does not forward passes gateways over that do not answer, unless
-	// there is nothing else (RT6_LOOKUP_F_REACHABLE).
+	// A host that does not forward skips gateways that do not answer, unless nothing else
+	// is left (RT6_LOOKUP_F_REACHABLE).
 	for _, reachable := range []bool{true, false} {
 		if reachable && k.host.Forwarding6 {
 			continue
@@ -71,9 +72,9 @@ func (k *Resolver) tableLookup6(t table, f *flow) (c candidate, ok bool) {
 }
 
 // select6 chooses among the routes of one prefix (find_rr_leaf): those of the lowest
-// metric, and if none of them can be used all others alike, whatever their metric. The
-// first of the best score wins, which is higher on the wanted device. To the kernel each
-// way of a route is a route of its own.
+// metric or, if none of them can be used, all others alike, whatever their metric. The
+// first with the best score wins; a way by the wanted device scores higher. To the kernel
+// each way of a route is a route of its own.
 func (k *Resolver) select6(routes []*fib.Route, f *flow, reachable bool) (c candidate, ok bool) {
 	metric := routes[0].Metric
 	for _, lowest := range []bool{true, false} {
@@ -84,7 +85,7 @@ func (k *Resolver) select6(routes []*fib.Route, f *flow, reachable bool) (c cand
 			}
 			hops := r.Nexthops
 			if !r.Type.HasDevice() {
-				hops = []fib.Nexthop{{Link: Loopback}} // where the kernel hangs them up
+				hops = []fib.Nexthop{{Link: Loopback}} // the device that the kernel gives them
 			}
 			for _, hop := range hops {
 				if s := k.score6(r, &hop, f, reachable); s > best {
@@ -99,7 +100,7 @@ func (k *Resolver) select6(routes []*fib.Route, f *flow, reachable bool) (c cand
 	if !ok || len(c.route.Nexthops) < 2 {
 		return c, ok
 	}
-	// Any of a route with several ways (fib6_select_path).
+	// The kernel takes any way of a route with several (fib6_select_path).
 	for _, hop := range c.route.Nexthops {
 		if hop != c.hop && k.score6(c.route, &hop, f, reachable) >= 0 {
 			c.equal = append(c.equal, hop)
@@ -108,8 +109,7 @@ func (k *Resolver) select6(routes []*fib.Route, f *flow, reachable bool) (c cand
 	return c, true
 }
 
-// score6 says how well a way fits, below 0 for not at all (find_match,
-// rt6_score_route).
+// score6 says how well a way fits, below 0 for not at all (find_match, rt6_score_route).
 func (k *Resolver) score6(r *fib.Route, n *fib.Nexthop, f *flow, reachable bool) int {
 	switch {
 	case !k.alive(r, n):
