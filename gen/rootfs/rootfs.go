@@ -1,7 +1,7 @@
-// Package rootfs reads files of a host whose root directory may be anywhere:
-// "/" on the host itself, the tree of an image that is being built, a folder
-// made by a test. Paths and links are taken as that host would take them, so a
-// link to /usr/share/x inside an image stays inside it.
+// Package rootfs reads files of a host whose root directory may be anywhere: "/" on
+// the host itself, the tree of an image that is being built, a folder made by a
+// test. Paths and links mean what they would mean on that host, so a link to
+// /usr/share/x inside an image stays inside it.
 //
 // Reading never blocks: what is not a regular file (a FIFO, a device) is
 // refused, and so is a file above the size that the caller allows.
@@ -28,7 +28,7 @@ func At(dir string) Root {
 	if dir == "" {
 		return Root{}
 	}
-	// With "..", which a relative path may begin with, SecureJoin refuses to work.
+	// SecureJoin refuses a root with "..", which a relative path may begin with.
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
@@ -49,8 +49,8 @@ func (r Root) String() string {
 // IsHost says whether this is the running host's own root.
 func (r Root) IsHost() bool { return r.dir == "" }
 
-// Path returns where the host's absolute path name really is, with every link in
-// it followed inside the root. The file need not exist.
+// Path returns where the host's absolute path name really is, following every link
+// in it inside the root. The file need not exist.
 func (r Root) Path(name string) (string, error) {
 	if r.IsHost() {
 		return filepath.Clean(name), nil
@@ -61,8 +61,8 @@ func (r Root) Path(name string) (string, error) {
 	return securejoin.SecureJoin(r.dir, name)
 }
 
-// isPlain says whether name, as far as it exists, has no link and no ".." in it. Most names
-// have none and end early, where SecureJoin goes on looking at each element.
+// isPlain says whether name, as far as it exists, has no link and no ".." in it. That is so
+// for most names, and the search ends early, where SecureJoin would look at each element.
 func (r Root) isPlain(name string) bool {
 	if name == "/" || !filepath.IsAbs(name) || filepath.Clean(name) != name {
 		return false
@@ -83,8 +83,8 @@ func (r Root) isPlain(name string) bool {
 	return true
 }
 
-// Real returns the host's absolute path of what name leads to through all links. It must
-// exist.
+// Real returns the host's absolute path of what name leads to through all links. It
+// must exist.
 func (r Root) Real(name string) (string, error) {
 	if r.IsHost() {
 		real, err := filepath.EvalSymlinks(name)
@@ -109,21 +109,20 @@ func Owner(info fs.FileInfo) (uid uint32, known bool) {
 	return st.Uid, true
 }
 
-// ErrNotRegular is returned for what is no regular file: reading it might block,
-// or has no end.
+// ErrNotRegular is returned for what is not a regular file: reading it
+// might block, or never end.
 var ErrNotRegular = errors.New("not a regular file")
 
 // ErrTooLarge is returned for a file above the limit.
 var ErrTooLarge = errors.New("too large")
 
-// ErrDangling is returned for a link to a file that is not there, which is
-// something else than no file at all.
+// ErrDangling is returned for a link to a file that does not exist, which is not
+// the same as no file at all.
 var ErrDangling = errors.New("link to a file that does not exist")
 
-// ReadFile returns the content of the file at the host's absolute path name, of
-// at most limit bytes. A missing file gives an error that is fs.ErrNotExist;
-// else see ErrNotRegular, ErrTooLarge, ErrDangling. The errors do not repeat
-// the name.
+// ReadFile returns the content of the file at the host's absolute path name, of at
+// most limit bytes. A missing file gives an error that is fs.ErrNotExist; for others
+// see ErrNotRegular, ErrTooLarge, ErrDangling. The errors do not repeat the name.
 func (r Root) ReadFile(name string, limit int64) ([]byte, error) {
 	path, err := r.Path(name)
 	if err != nil {
@@ -136,12 +135,12 @@ func (r Root) ReadFile(name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// read reads a regular file. It does without os.File, which would make the runtime's
-// poller look at each of ten thousand files first.
+// read reads a regular file. It avoids os.File, because the runtime's poller would
+// then look at each of ten thousand files first.
 func read(path string, limit int64) ([]byte, error) {
 	fd, err := open(path, 0)
 	var st syscall.Stat_t
-	// ENXIO: a socket, or a device that is not there. Neither can be opened.
+	// ENXIO: a socket, or a device that does not exist. Neither can be opened.
 	if errors.Is(err, syscall.ENXIO) && syscall.Stat(path, &st) == nil {
 		return nil, fmt.Errorf("%w but a %s", ErrNotRegular, kind(st.Mode))
 	}
@@ -155,7 +154,7 @@ func read(path string, limit int64) ([]byte, error) {
 	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		return nil, fmt.Errorf("%w but a %s", ErrNotRegular, kind(st.Mode))
 	}
-	// Files in /proc say that they are empty: read up to the limit whatever the size.
+	// Files in /proc report size 0: read up to the limit whatever the size.
 	data := make([]byte, 0, min(st.Size, limit)+512)
 	for {
 		n := 0
@@ -187,14 +186,14 @@ func Retry(call func() error) error {
 	}
 }
 
-// ReadDir returns the names in the host's directory name, sorted. A directory
-// that is not there has none.
+// ReadDir returns the names in the host's directory name, sorted. A directory that
+// does not exist has none.
 func (r Root) ReadDir(name string) ([]string, error) {
 	path, err := r.Path(name)
 	if err != nil {
 		return nil, bare(err)
 	}
-	// Not os.ReadDir, for what read says.
+	// Not os.ReadDir, for the reason that read gives.
 	fd, err := open(path, syscall.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -237,8 +236,8 @@ func (r Root) Exists(name string) bool {
 	return err == nil
 }
 
-// IsMasked says whether name is a link to /dev/null, by which the configuration
-// files of systemd and of the UAPI group are switched off.
+// IsMasked says whether name is a link to /dev/null, which switches off a
+// configuration file of systemd or of the UAPI group.
 func (r Root) IsMasked(name string) bool {
 	if !r.isLink(name) {
 		return false
@@ -251,7 +250,7 @@ func (r Root) IsMasked(name string) bool {
 	return err == nil && path == filepath.Join(r.dir, "dev/null")
 }
 
-// Readlink returns what the link at name says.
+// Readlink returns the target of the link at name.
 func (r Root) Readlink(name string) (string, error) {
 	path, err := r.parent(name)
 	if err != nil {
@@ -262,7 +261,7 @@ func (r Root) Readlink(name string) (string, error) {
 }
 
 // Glob returns the host's absolute paths that match pattern (filepath.Match),
-// sorted. A link to an absolute path on the way is followed as this machine would.
+// sorted. It follows a link to an absolute path on the way as this machine would.
 func (r Root) Glob(pattern string) []string {
 	root := strings.TrimSuffix(r.String(), "/")
 	found, _ := filepath.Glob(literally.Replace(root) + "/" + strings.TrimPrefix(pattern, "/"))
@@ -272,7 +271,7 @@ func (r Root) Glob(pattern string) []string {
 	return found
 }
 
-// literally makes a pattern of a name.
+// literally makes a name into a pattern that matches only that name.
 var literally = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 func (r Root) isLink(name string) bool {
@@ -294,7 +293,8 @@ func (r Root) parent(name string) (string, error) {
 	return filepath.Join(dir, filepath.Base(name)), err
 }
 
-// bare takes the operation and the path off, which the caller says better.
+// bare removes the operation and the path from an error, because the caller words
+// them better.
 func bare(err error) error {
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		return pe.Err
