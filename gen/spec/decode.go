@@ -8,8 +8,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// The keys of the spec, table by table: for suggestions, and for the test that
-// holds reference.toml against them.
+// The keys of the spec, table by table: for suggestions, and for the test that compares
+// reference.toml with them.
 var (
 	topKeys    = []string{"backend", "main-routes-first", "multipath", "uplink"}
 	uplinkKeys = []string{
@@ -194,7 +194,7 @@ func (d *decoder) ownTable(v any) uint32 {
 	return id
 }
 
-// tableRef reads a table in which a route stands or a rule looks: by number, by
+// tableRef reads the table that a route stands in or that a rule looks up: by number, by
 // the kernel's name, or by an uplink's.
 func (d *decoder) tableRef(v any) Table {
 	switch v := v.(type) {
@@ -271,7 +271,8 @@ func (d *decoder) route(v any) Route {
 			r.Src, _ = d.addr(v)
 		case "metric":
 			r.Metric = d.number(v, 1, 4294967295)
-		// The kernel takes more, and keeps these (ip_metrics_convert in net/ipv4/metrics.c).
+		// The kernel accepts larger values, and stores these (ip_metrics_convert
+		// in net/ipv4/metrics.c).
 		case "mtu":
 			r.MTU = d.number(v, 68, 65520)
 		case "advmss":
@@ -319,7 +320,7 @@ func isEmpty(v any) bool {
 }
 
 func (d *decoder) scope(v any) fib.Opt[fib.Scope] {
-	// The kernel refuses "nowhere", and systemd 247 numbers.
+	// The kernel refuses "nowhere", and systemd 247 refuses numbers.
 	names := []string{"global", "site", "link", "host", "universe"}
 	i := d.word(v, names...)
 	if i < 0 {

@@ -27,7 +27,7 @@ type source struct {
 func (s *source) parse() (map[string]any, *Error) {
 	s.data = bytes.TrimPrefix(s.data, []byte("\ufeff"))
 	for _, mark := range []string{"\ufeff", "\xff\xfe", "\xfe\xff"} {
-		// The library would step over it, and the scanner stand elsewhere.
+		// The library would skip it, and the scanner's positions would be off.
 		if bytes.HasPrefix(s.data, []byte(mark)) {
 			return nil, &Error{File: s.name, Msg: "the file is not UTF-8, or begins with two byte order marks"}
 		}
@@ -66,8 +66,8 @@ func (s *source) syntaxError(err error) *Error {
 	if msg == "" {
 		msg = strings.TrimPrefix(pe.Error(), "toml: ")
 	}
-	// The library places what is no text one character too early, or where the word
-	// begins that it is in.
+	// For a character that is not text, the library gives the position before it, or the
+	// start of the word that has it.
 	at.start = min(max(at.start, 0), len(s.text))
 	isBad := func(c rune) bool { return c < ' ' && c != '\t' && c != '\n' || c == 0x7f }
 	if strings.HasPrefix(msg, "invalid UTF-8") {
@@ -89,13 +89,13 @@ func (s *source) errorAt(at span, msg, help string) *Error {
 	return &Error{File: s.name, Msg: printable(msg), Help: printable(help), src: s, at: at}
 }
 
-// place finds where a path stands in this source, or else the nearest thing above it.
+// place finds where a path stands in this source, or else the nearest key or table above it.
 func (s *source) place(path []string) (p place, exact bool) {
 	if s.index == nil {
 		s.index = map[string]place{}
 		scan(s.data, func(path []string, p place) {
-			// What is named twice is a table that several headers or dotted keys
-			// extend: the first one is where it begins, but its own header is better.
+			// A path that is named twice is a table that several headers or dotted keys
+			// extend. It begins at the first of them, but its own header is the better place.
 			key := joinPath(path)
 			if old, seen := s.index[key]; !seen || old.implicit && !p.implicit {
 				s.index[key] = p
@@ -110,7 +110,7 @@ func (s *source) place(path []string) (p place, exact bool) {
 	return place{}, false
 }
 
-// document is what all the sources say together.
+// document is all the sources, merged.
 type document struct {
 	sources []*source // in the order in which they were merged
 	tree    map[string]any
@@ -118,7 +118,7 @@ type document struct {
 	errs    Errors
 }
 
-// add merges a further source, which overrides key by key.
+// add merges a further source, which overrides the earlier ones key by key.
 func (d *document) add(s *source) {
 	d.sources = append(d.sources, s)
 	tree, err := s.parse()
@@ -148,7 +148,7 @@ func (d *document) merge(to, from map[string]any, path []string, s *source) {
 		}
 		joined := joinPath(at)
 		if _, wasTable := to[key].(map[string]any); wasTable {
-			// What an earlier drop-in said below this path is gone with it.
+			// This removes what an earlier drop-in said below the path.
 			maps.DeleteFunc(d.over, func(k string, _ *source) bool { return strings.HasPrefix(k, joined+separator) })
 		}
 		to[key] = v
@@ -187,14 +187,14 @@ func (d *document) failAt(path []string, key bool, msg, help string) {
 	d.errs = append(d.errs, s.errorAt(at, msg, help))
 }
 
-// origin returns where an uplink is first named, in the file that says most of it.
+// origin returns where an uplink is first named, in the file that its table comes from.
 func (d *document) origin(uplink string) fib.Origin {
 	s := d.source([]string{"uplink", uplink})
 	return fib.Origin{File: s.name, Line: s.origins[uplink]}
 }
 
-// sorted returns the errors in the order of the files. What there is stays as it is: more
-// may be added, and be asked for again.
+// sorted returns the errors in the order of the files. It leaves d.errs as they are: more
+// may be added, and sorted be called again.
 func (d *document) sorted() Errors {
 	order := make(map[string]int, len(d.sources))
 	for i, s := range d.sources {

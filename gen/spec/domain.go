@@ -15,8 +15,8 @@ func (d *decoder) domain(v any) string {
 	return s
 }
 
-// isDomain says whether networkd takes a name for a domain, and does not pass over it
-// (dns_name_normalize in src/shared/dns-domain.c of systemd). Nothing, like ".", is the root.
+// isDomain says whether networkd accepts a name as a domain; it skips any other (dns_name_normalize
+// in src/shared/dns-domain.c of systemd). The empty name, like ".", is the root.
 func isDomain(s string) bool {
 	const longest, longestLabel = 253, 63 // RFC 1035, without the root's dot
 	s = strings.TrimSuffix(s, ".")
@@ -28,7 +28,7 @@ func isDomain(s string) bool {
 	return len(s) <= longest
 }
 
-// isLocalhost says whether networkd passes over a domain because it is the host's own
+// isLocalhost says whether networkd skips a domain because it is the host's own
 // (is_localhost in src/basic/hostname-util.c of systemd).
 func isLocalhost(s string) bool {
 	s = strings.TrimSuffix(strings.TrimSuffix("."+strings.ToLower(s), "."), ".localdomain")

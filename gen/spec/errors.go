@@ -12,24 +12,24 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Error is one thing that is wrong with a spec, and where.
+// Error is one error in a spec, and where it is.
 type Error struct {
 	File string // as the host sees it; never empty
-	Line int    // from 1; 0 where the error is the whole file's
+	Line int    // from 1; 0 where the error is about the whole file
 	Col  int    // from 1, in characters; 0 with Line
 	Msg  string // what is wrong
 	Help string // what would be right; may be empty
 	Err  error  // why the file cannot be read; nil where something in it is wrong
 
-	src    *source // nil where the error is the whole file's
+	src    *source // nil where the error is about the whole file
 	at     span
 	source string // the line's text
-	before int    // how many of its bytes stand before the place
+	before int    // how many of its bytes are before the place
 	width  int    // characters that the caret marks
 }
 
-// maxErrors bounds how many errors are told: nobody reads more, and a file of
-// nothing but errors must not cost more than any other.
+// maxErrors bounds how many errors are reported: nobody reads more, and a file full of
+// errors must not cost more than any other.
 const maxErrors = 1000
 
 // Error returns "FILE:LINE:COL: what is wrong (what would be right)".
@@ -52,7 +52,7 @@ func (e *Error) Position() string {
 	return fmt.Sprintf("%s:%d:%d", printable(e.File), e.Line, e.Col)
 }
 
-// Detail returns the error as people want it: the message, the source line with a
+// Detail returns the error in the form for people: the message, the source line with a
 // caret under the place, and what would be right. It ends without a newline.
 func (e *Error) Detail() string {
 	var b strings.Builder
@@ -70,9 +70,8 @@ func (e *Error) Detail() string {
 	return b.String()
 }
 
-// excerpt returns what a terminal can show of a line, and how many characters of
-// that stand before the byte at offset: of a very long line only the
-// neighbourhood is left.
+// excerpt returns the part of a line that a terminal can show, and how many characters of
+// it come before the byte at offset. Of a very long line it keeps only what is near offset.
 func excerpt(line string, offset int) (text string, before int) {
 	const most, ahead = 120, 40
 	offset = min(offset, len(line))
@@ -92,8 +91,8 @@ func excerpt(line string, offset int) (text string, before int) {
 	return strings.TrimRight(printable(line[start:end]), " "), utf8.RuneCountInString(line[start:offset])
 }
 
-// printable makes spaces of what a terminal or a log would not show as one
-// character: an error holds words of the file, and the file may hold anything.
+// printable replaces with spaces what a terminal or a log would not show as one
+// character: an error quotes words of the file, and the file may hold anything.
 func printable(s string) string {
 	return strings.Map(func(c rune) rune {
 		if c == utf8.RuneError || !unicode.IsPrint(c) {
@@ -103,10 +102,10 @@ func printable(s string) string {
 	}, s)
 }
 
-// quote shows what the user wrote in a message: in one line, and not much of it.
+// quote shows in a message what the user wrote, on one line and shortened.
 func quote(s string) string { return strconv.Quote(short(s)) }
 
-// short is the beginning of what is too long for a message.
+// short cuts what is too long for a message.
 func short(s string) string {
 	const most = 48
 	n := 0
@@ -121,7 +120,7 @@ func short(s string) string {
 // Errors is all that is wrong with a spec, in the order of its files.
 type Errors []*Error
 
-// Error returns one line an error.
+// Error returns one line for each error.
 func (es Errors) Error() string {
 	lines := make([]string, len(es))
 	for i, e := range es {
@@ -148,8 +147,7 @@ func (es Errors) Detail() string {
 	return strings.Join(parts, "\n\n")
 }
 
-// sort puts the errors in the order of the files, then of their places, takes out
-// what is said twice, and finds each one's line.
+// sort orders the errors by file, then by place, removes duplicates, and finds each one's line.
 func (es Errors) sort(order func(file string) int) Errors {
 	compare := func(a, b *Error) int {
 		return cmp.Or(
@@ -190,8 +188,8 @@ func (e *Error) place() {
 	e.width = utf8.RuneCountInString(text[start:max(start, end)])
 }
 
-// DidYouMean returns a suggestion for a misspelt word: the nearest of the known
-// ones, if it is near enough that it may be a slip.
+// DidYouMean returns a suggestion for a misspelt word: the nearest known one, if it is
+// so near that the word may be a slip.
 func DidYouMean(word string, known []string) string {
 	best, least := "", 1+max(1, len(word)/3)
 	for _, k := range known {
@@ -205,8 +203,8 @@ func DidYouMean(word string, known []string) string {
 	return "did you mean `" + best + "`?"
 }
 
-// distance counts the edits between two words, a swap of neighbours being one
-// (the optimal string alignment distance).
+// distance counts the edits between two words; to swap two neighbours is one edit (the
+// optimal string alignment distance).
 func distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 64

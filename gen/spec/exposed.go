@@ -12,12 +12,12 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// Exposure is a file or directory by which somebody who is not root could say where the
-// host's packets go.
+// Exposure is a file or directory through which somebody other than root could decide
+// where the host's packets go.
 type Exposure struct {
 	File   string // as the host sees it
-	Linked bool   // it is a link out of the directories for specs; else it can be written
-	Text   string // what it is, and what comes of it
+	Linked bool   // it is a link out of the directories for specs; otherwise it can be written
+	Text   string // what was found, and its consequence
 	Help   string // the remedy
 }
 
@@ -26,21 +26,21 @@ func (e Exposure) String() string {
 	return fmt.Sprintf("%s: warning: %s (%s)", printable(e.File), e.Text, e.Help)
 }
 
-// Exposures looks at the files that make up the host's spec, and at the directories in which
-// one more file would belong to it: whether their modes let anybody but their owner write
-// them, whether they are links that lead out of the directories for specs, and, on
-// the running host and as root, whether they are root's. Of an image the owner says nothing:
-// it may be made by anybody.
+// Exposures looks at the files that make up the host's spec, and at the directories in
+// which one more file would be part of it. It checks whether their modes let anybody but
+// the owner write them, whether they are links that lead out of the directories for specs,
+// and, on the running host and as root, whether root owns them. In an image the owner says
+// nothing: anybody may have made it.
 func Exposures(root rootfs.Root) []Exposure {
 	l := lookout{root: root, owners: root.IsHost() && os.Geteuid() == 0, seen: map[string]bool{}, dirs: map[string]string{}}
-	files, _ := find(root) // what cannot be found cannot be read either, which is an error
+	files, _ := find(root) // what cannot be found cannot be read either, and that is an error
 	for _, dir := range searchPath {
 		l.look(path.Join(dir, path.Dir(mainFile)))
 		l.look(path.Join(dir, dropInDir))
 	}
 	passed := CredentialFile(root)
 	for _, name := range files {
-		if name != passed { // systemd keeps it
+		if name != passed { // systemd keeps that one
 			l.look(name)
 		}
 	}
@@ -56,11 +56,11 @@ type lookout struct {
 	found  []Exposure
 }
 
-// look looks at what name, followed through all links, is, and at all that is above it.
+// look judges what name leads to through all links, and every directory above that.
 func (l *lookout) look(name string) {
 	real, linked := l.real(name)
 	if real == "" {
-		return // of what is not there nothing is read; a link that leads nowhere is an error of its own
+		return // nothing is read from what does not exist; a link that leads nowhere is an error of its own
 	}
 	if linked && !slices.ContainsFunc(searchPath, func(dir string) bool { return strings.HasPrefix(real, dir+"/") || l.isAlso(dir, real) }) {
 		l.add(Exposure{File: name, Linked: true,
@@ -73,8 +73,8 @@ func (l *lookout) look(name string) {
 	}
 }
 
-// real returns where name leads to, "" for nowhere, and whether it is itself a link. A directory
-// is resolved once for all its files.
+// real returns where name leads to, "" for nowhere, and whether it is a link itself. It
+// resolves a directory once for all its files.
 func (l *lookout) real(name string) (real string, linked bool) {
 	dir, known := l.dirs[path.Dir(name)]
 	if !known {
@@ -96,15 +96,15 @@ func (l *lookout) real(name string) (real string, linked bool) {
 	return real, true
 }
 
-// isAlso says whether a real path is below a directory for specs that is a link itself, as
-// /usr/local is on some systems.
+// isAlso says whether real is below the directory for specs dir where that is a link
+// itself, as /usr/local is on some systems.
 func (l *lookout) isAlso(dir, real string) bool {
 	d, err := l.root.Real(dir)
 	return err == nil && strings.HasPrefix(real, d+"/")
 }
 
-// judge looks at one file or directory. In a directory above that is sticky, as /tmp, only
-// the owner of what is in it can put something else in its place.
+// judge looks at one file or directory. In a sticky directory above, such as /tmp, only the
+// owner of an entry can replace it.
 func (l *lookout) judge(name string, itself bool) {
 	where := filepath.Join(l.root.String(), name)
 	st, err := os.Lstat(where)

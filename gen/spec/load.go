@@ -14,8 +14,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// Where a spec is looked for, in the order of precedence: the directories of the
-// UAPI group's configuration files specification.
+// The directories in which a spec is looked for, in the order of precedence of the UAPI
+// group's configuration files specification.
 var searchPath = []string{"/etc", "/run", "/usr/local/lib", "/usr/lib"}
 
 const (
@@ -24,9 +24,9 @@ const (
 
 	// credential is the name under which systemd may pass a spec.
 	credential = "uplink.toml"
-	// systemCredentials is where PID 1 keeps the credentials that the system was started
-	// with, since systemd 250 (systemd.exec(5), CREDENTIALS). From a service that has a
-	// file system of its own they are hidden, all but those that it loads.
+	// systemCredentials is where PID 1 keeps the credentials that the system was
+	// started with, since systemd 250 (systemd.exec(5), CREDENTIALS). A service that
+	// has a file system of its own sees only those that it loads.
 	systemCredentials = "/run/credentials/@system"
 	// hostCredentials is where they are in a container (CONTAINER_INTERFACE.md of systemd).
 	hostCredentials = "/run/host/credentials"
@@ -35,14 +35,14 @@ const (
 	maxSize = 8 << 20
 )
 
-// ErrNone is what Load fails with where there is no spec at all.
+// ErrNone is the error of Load where there is no spec at all.
 var ErrNone = errors.New("no spec: there is neither uplink/uplink.toml nor a drop-in in " + strings.Join(searchPath, ", "))
 
 // Load reads the spec of the host whose root directory is root: the first
-// uplink/uplink.toml of /etc, /run, /usr/local/lib and /usr/lib, the drop-ins of
-// all four, and the credential uplink.toml. Where there is none of them
-// the error is ErrNone, which says below which root unless that is the running host's;
-// otherwise it is Errors, with all that is wrong in any file.
+// uplink/uplink.toml of /etc, /run, /usr/local/lib and /usr/lib, the drop-ins of all
+// four, and the credential uplink.toml. If none of them exists the error is ErrNone,
+// and names the root unless it is the running host's; otherwise the error is Errors,
+// with all that is wrong in any file.
 func Load(root rootfs.Root) (*Spec, error) {
 	files, err := find(root)
 	if err != nil {
@@ -83,12 +83,13 @@ func find(root rootfs.Root) ([]string, error) {
 			return nil, Errors{{File: dir, Msg: fmt.Sprintf("cannot be listed: %v", err), Err: err}}
 		}
 		for _, n := range found {
-			// Editors and configuration management keep what is not whole yet under a dot.
+			// Editors and configuration management use names with a leading dot for
+			// files that are not complete yet.
 			if !strings.HasSuffix(n, ".toml") || n[0] == '.' {
 				continue
 			}
 			if !utf8.ValidString(n) || strings.ContainsFunc(n, func(c rune) bool { return !unicode.IsPrint(c) }) {
-				// It would end up in the comments of files and in people's terminals.
+				// Comments in files and people's terminals would show it.
 				return nil, Errors{{File: dir, Msg: fmt.Sprintf("the file name %s has a character that cannot be shown", quote(n))}}
 			}
 			if _, hidden := where[n]; !hidden {
@@ -129,8 +130,8 @@ func CredentialFile(root rootfs.Root) string {
 	return ""
 }
 
-// Names returns the names of the uplinks in the host's spec, or in just these files where
-// some are given, sorted: those that can be read, whatever is wrong beside them.
+// Names returns the names of the uplinks in the host's spec, or in just these files if
+// any are given, sorted. It returns those that can be read, whatever else is wrong.
 func Names(root rootfs.Root, files ...string) (names []string) {
 	if len(files) == 0 {
 		files, _ = find(root) // what cannot be found has no names
@@ -143,15 +144,15 @@ func Names(root rootfs.Root, files ...string) (names []string) {
 
 func load(root rootfs.Root, files []string) (*Spec, error) { return merge(root, files).spec() }
 
-// merge reads and merges the files. What cannot be read is an error of its own.
+// merge reads and merges the files. A file that cannot be read is an error of its own.
 func merge(root rootfs.Root, files []string) *document {
 	d := &document{over: map[string]*source{}}
 	passed := CredentialFile(root)
 	for _, name := range files {
 		data, err := root.ReadFile(name, maxSize)
 		if name == passed {
-			// systemd gives each service a copy of its own. What is rendered says where it
-			// comes from, and must be the same whoever renders it.
+			// systemd gives each service a copy of its own. Rendered files name the file
+			// that they come from, and must be the same whichever service renders them.
 			name = path.Join(systemCredentials, credential)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -167,10 +168,10 @@ func merge(root rootfs.Root, files []string) *document {
 	return d
 }
 
-// spec makes a Spec of what has been added, or the errors.
+// spec makes a Spec of the merged files, or returns the errors.
 func (d *document) spec() (*Spec, error) {
-	// Where a file is missing or broken, what the others say can still be read
-	// word by word, but not held together.
+	// Where a file is missing or broken, the values in the others can still be checked
+	// one by one, but not against each other.
 	whole := len(d.errs) == 0
 	s := d.decode()
 	for _, src := range d.sources {
@@ -185,7 +186,7 @@ func (d *document) spec() (*Spec, error) {
 	return s, nil
 }
 
-// decode reads what has been added word by word.
+// decode reads the merged tree, value by value.
 func (d *document) decode() *Spec {
 	if d.tree == nil {
 		d.tree = map[string]any{}

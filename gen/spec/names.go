@@ -2,8 +2,8 @@ package spec
 
 import "strconv"
 
-// nameless says whether keys of an uplink stand in [uplink] itself, and reports the first
-// one: what was forgotten is the name, once for all of them.
+// nameless says whether an uplink's keys stand in [uplink] itself, and reports the first
+// one: what is missing is the name, once for all of them.
 func (d *decoder) nameless(uplinks any) bool {
 	var first []string
 	start := 0
@@ -34,11 +34,11 @@ func (d *decoder) uplinkName(name string) bool {
 	return help == ""
 }
 
-// IsName says whether an uplink may be called so.
+// IsName says whether an uplink may have this name.
 func IsName(name string) bool { return againstName(name) == "" }
 
-// againstName says what is against a name that becomes a table's name and part of file
-// names; "" for nothing.
+// againstName says why a name cannot be an uplink's, which becomes a table's name and part
+// of file names; "" if it can.
 func againstName(name string) string {
 	switch name {
 	case "default", "main", "local", "unspec", "all", "lo":

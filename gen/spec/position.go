@@ -6,29 +6,28 @@ import (
 	"strings"
 )
 
-// The TOML library tells where a syntax error is, but not where a key or a value
-// stands once it has been read. The scanner here finds that out: it walks the
-// same text and calls visit for every key, table header and array element. It
-// assumes text that the library accepts; on any other it ends early, and neither
-// panics nor loops.
+// The TOML library tells where a syntax error is, but not where a key or a value stands
+// once it has been read. The scanner here finds that out: it walks the same text and
+// calls visit for every key, table header and array element. It assumes text that the
+// library accepts; on any other it ends early, without a panic or an endless loop.
 
-// maxDepth bounds how deep arrays, inline tables and dotted keys may nest. The
-// spec needs five. The library's parser recurses without a bound, and a file of
+// maxDepth bounds how deep arrays, inline tables and dotted keys may nest. The spec
+// needs five. The library's parser recurses without a bound, and a file full of
 // opening brackets would end the program.
 const maxDepth = 32
 
 // span is a piece of the source, in bytes.
 type span struct{ start, end int }
 
-// place is where a key and its value stand. A table header is its own value, and
-// that of the tables above it as long as they have none (implicit).
+// place is where a key and its value stand. A table header is its own value, and also
+// that of the tables above it as long as they have no header (implicit).
 type place struct {
 	key, value span
 	implicit   bool
 }
 
-// What no key can hold, because TOML is UTF-8: it marks an element of an array in
-// a path, and stands between the parts of a path in a map's key.
+// Bytes that no key can hold, because TOML is UTF-8. The first marks an element of an
+// array in a path, the second joins the parts of a path into a map's key.
 const (
 	elementMark = "\xfe"
 	separator   = "\xff"
@@ -49,9 +48,8 @@ type scanner struct {
 	deep   int // offset of what nests deeper than maxDepth; -1
 }
 
-// scan walks data and calls visit with each path; path is only valid during the
-// call. It returns the offset of the first thing that nests deeper than
-// maxDepth, or -1.
+// scan walks data and calls visit with each path; path is only valid during the call. It
+// returns the offset of the first value or key that nests deeper than maxDepth, or -1.
 func scan(data []byte, visit func(path []string, p place)) (tooDeep int) {
 	s := scanner{data: data, arrays: map[string]int{}, visit: visit, deep: -1}
 	s.document()
@@ -135,14 +133,14 @@ func (s *scanner) pair() bool {
 	}
 	s.i++
 	s.space(false)
-	// The parts of a dotted key are tables; the whole key stands for each of them.
+	// The parts of a dotted key are tables; each is placed at the whole key.
 	for n := before + 1; n < len(s.path); n++ {
 		s.visit(s.path[:n], place{at, at, false})
 	}
 	return s.value(at)
 }
 
-// value reads a value whose key stands at the span at, and visits it after what is in it.
+// value reads a value whose key is at the span at, and visits it after its elements.
 func (s *scanner) value(at span) bool {
 	start := s.i
 	if s.i >= len(s.data) {
@@ -222,7 +220,7 @@ func (s *scanner) inline() bool {
 	}
 }
 
-// str steps over a string of any of the four kinds.
+// str skips a string of any of the four kinds.
 func (s *scanner) str() {
 	quote := s.data[s.i]
 	if long := []byte{quote, quote, quote}; bytes.HasPrefix(s.data[s.i:], long) {
@@ -286,13 +284,13 @@ func (s *scanner) key(keys []string) ([]string, span) {
 	return keys, at
 }
 
-// unquote reads a basic string. TOML's escapes are Go's but for \e, and for \x,
-// which is a character and not a byte.
+// unquote reads a basic string. TOML's escapes are Go's except \e, and \x, which is a
+// character and not a byte.
 func unquote(s string) (string, error) { return strconv.Unquote(toGo.Replace(s)) }
 
 var toGo = strings.NewReplacer(`\\`, `\\`, `\e`, `\u001b`, `\x`, `\u00`)
 
-// space steps over blanks, and over newlines and comments where they may stand.
+// space skips blanks, and also newlines and comments where they are allowed.
 func (s *scanner) space(newlines bool) {
 	for s.i < len(s.data) {
 		switch c := s.data[s.i]; {
@@ -308,7 +306,7 @@ func (s *scanner) space(newlines bool) {
 	}
 }
 
-// line steps to the end of the line.
+// line skips to the end of the line.
 func (s *scanner) line() {
 	if n := bytes.IndexByte(s.data[s.i:], '\n'); n >= 0 {
 		s.i += n

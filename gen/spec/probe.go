@@ -7,11 +7,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// FailoverTable is the name of the table that traffic goes by while the uplink that it
+// FailoverTable is the name of the table that traffic uses while the uplink that it
 // would leave by is dead.
 const FailoverTable = "failover"
 
-// probe checks what no single value of a probe shows.
+// probe checks what no single value of a probe can show.
 func (v uplinkChecker) probe() {
 	p := v.Probe
 	var count [2]uint32 // targets by family

@@ -40,8 +40,8 @@ func (d *decoder) uids(v any) fib.Opt[fib.Range[uint32]] {
 	const want = "a user id or a range like \"1000-1999\""
 	// The highest id is the kernel's INVALID_UID.
 	const most = 0xfffffffe
-	// networkd passes over the whole rule for this one (uid_is_valid in
-	// src/basic/user-util.c of systemd). Inside of a range it does not mind.
+	// networkd skips the whole rule for this one (uid_is_valid in src/basic/user-util.c
+	// of systemd), but accepts it inside a range.
 	const none = 0xffff
 	const help = "it is the -1 of 16 bits; a range may end at 65534 or begin at 65536"
 	if n, ok := v.(int64); ok {

@@ -1,11 +1,9 @@
 // Package spec reads what the user wrote: it finds the TOML files, merges them,
-// checks every word of them, and gives back typed values. It is the first step of
-// the data's way; gen.Compile takes the Spec from here, and nothing after that
-// knows of TOML.
+// checks every word of them, and returns typed values. It comes first; gen.Compile
+// takes the Spec from here, and nothing after that knows of TOML.
 //
-// A Spec is valid by construction: Load returns one only where nothing at all is
-// wrong with any file, and otherwise everything that is wrong, each thing with its
-// file, line and column (see Errors).
+// A Spec is valid by construction: Load returns one only if no file has an error.
+// Otherwise it returns all errors, each with its file, line and column (see Errors).
 package spec
 
 import (
@@ -15,7 +13,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Backend says who brings the state about.
+// Backend says which back end puts the State into effect.
 type Backend string
 
 // The back ends.
@@ -42,7 +40,7 @@ type Spec struct {
 
 	doc     *document
 	own     map[netip.Addr]bool // addresses of all uplinks
-	unknown Families            // those of which the host may have addresses that are not own
+	unknown Families            // those of which the host may have addresses that are not in own
 }
 
 // Weighted is an uplink's share of the traffic.
@@ -89,7 +87,7 @@ type Uplink struct {
 	Probe  *Probe // nil for none
 }
 
-// Probe is the [uplink.NAME.probe]: how it is found out whether the uplink works.
+// Probe is the [uplink.NAME.probe]: how to find out whether the uplink works.
 type Probe struct {
 	Targets           []netip.Addr
 	Port              uint16 // of a TCP connect; 0 for an ICMP echo
@@ -98,7 +96,7 @@ type Probe struct {
 	Reliability       uint32 // targets of a family
 }
 
-// Mark is a firewall mark and which bits of it count; Mask 0 for none.
+// Mark is a firewall mark and which of its bits count; Mask 0 for none.
 type Mark struct{ Value, Mask uint32 }
 
 // Route is a [[uplink.NAME.route]].
@@ -127,8 +125,8 @@ type Nexthop struct {
 	OnLink bool
 }
 
-// Table names a table: by number, or by the uplink whose table it is. The zero
-// value stands for the table of the uplink in which it is used.
+// Table names a table: by number, or by the uplink whose table it is. The zero value
+// is the table of the uplink in which it is used.
 type Table struct {
 	ID     uint32
 	Uplink string
@@ -154,9 +152,9 @@ type Rule struct {
 	SuppressIfGroup      fib.Opt[uint32]
 }
 
-// Fail adds an error that only shows once the Spec is compiled. The path names
-// the key that is wrong: "uplink", "isp1", "metric"; array elements are Element(i).
-// Where that key was not given, the error points at what is nearest above it.
+// Fail adds an error that only shows once the Spec is compiled. The path names the
+// key that is wrong: "uplink", "isp1", "metric"; array elements are Element(i). If
+// that key was not given, the error points at the nearest one above it.
 func (s *Spec) Fail(msg, help string, path ...string) {
 	s.doc.failKey(path, msg, help)
 }

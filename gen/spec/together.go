@@ -7,7 +7,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// unique checks what two uplinks must not both have.
+// unique checks values that two uplinks must not share.
 func (s *Spec) unique() {
 	tables := map[uint32]string{}
 	priorities := map[uint32]string{}
@@ -28,7 +28,7 @@ func (s *Spec) unique() {
 		tables[u.Table] = u.Name
 		own := []uint32{u.Priority}
 		if s.MainRoutesFirst && u.Fallthrough != 0 {
-			own = append(own, u.Priority+1) // what refuses comes right behind
+			own = append(own, u.Priority+1) // the rules that refuse come right behind
 		}
 		for _, p := range own {
 			if first, taken := priorities[p]; taken && u.Priority != 0 {
@@ -51,7 +51,7 @@ func (s *Spec) unique() {
 			list []netip.Prefix
 		}{{"from", u.From}, {"to", u.To}} {
 			at := func(n int) []string { return []string{sel.key, element(n)} }
-			if sel.list == nil { // its own addresses then
+			if sel.list == nil { // then its own addresses
 				at = func(n int) []string { return []string{"addresses", element(n)} }
 				for _, p := range u.Addresses {
 					sel.list = append(sel.list, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
@@ -75,17 +75,17 @@ func (s *Spec) unique() {
 	}
 }
 
-// asReserve says how two uplinks are for the same packets: which of their own rules is asked
-// first would follow from names or numbers that are given for other reasons.
+// asReserve says what to do with two uplinks for the same packets. Which of their own rules is
+// asked first would otherwise depend on names or numbers that were chosen for other reasons.
 func (u *Uplink) asReserve() string {
 	return fmt.Sprintf("which of the two is asked first would be left to chance; as the reserve, for when the other has no way out, this one selects it by a [[uplink.%s.rule]] with a `priority` behind the other's", u.Name)
 }
 
-// sharedLinks checks uplinks that are on one link: they must agree about it, and
-// must name it in the same way.
+// sharedLinks checks uplinks on one link: they must agree about it, and must match it in
+// the same way.
 func (s *Spec) sharedLinks() {
-	// The first uplink on a link that says something of a key: what is left open by one
-	// may be said in two ways by two others.
+	// The first uplink on a link that sets a key. An uplink that leaves it out does not
+	// count: two others may set it in two ways.
 	type said struct {
 		match fib.Match
 		key   string
@@ -147,8 +147,8 @@ func (s *Spec) sharedLinks() {
 	}
 }
 
-// sameDevice reports two uplinks that are certainly on one card and match it in
-// different ways: networkd would use the file of only one of them.
+// sameDevice reports two uplinks that are certainly on one card and match it in different
+// ways: networkd would use the file of only one of them.
 func (s *Spec) sameDevice() {
 	type card struct{ name, mac string }
 	first := map[card]*Uplink{}
@@ -168,7 +168,7 @@ func (s *Spec) sameDevice() {
 			if f, taken := first[c.card]; !taken {
 				first[c.card] = u
 			} else if other, named := f.Match.Device(); f.Match != u.Match && (dev == "" || !named || dev == other) {
-				// A VLAN has its card's address: two names are two links.
+				// A VLAN has the address of its card: two names mean two links.
 				uplinkChecker{s, u}.failValue("networkd uses one file for a link: match it in the same way in both",
 					fmt.Sprintf("uplink `%s` is on this link too, and matches it otherwise", f.Name), c.key)
 			}

@@ -10,13 +10,13 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// MaxPriorityMainRoutesFirst is the highest priority that an uplink may be given
-// with main-routes-first. Its rules then stand at that priority and once more in
-// an upper band, with one number behind for what refuses where it fails closed;
-// between the two bands is the rule for main, and all are below fib.PriorityMain.
+// MaxPriorityMainRoutesFirst is the highest priority that an uplink may be given with
+// main-routes-first. Its rules stand at that priority and again in an upper band,
+// followed there by one number for the rules that refuse, where it fails closed.
+// Between the two bands is the rule for main, and all are below fib.PriorityMain.
 const MaxPriorityMainRoutesFirst = fib.FullLookupOffset - 2
 
-// validate checks what no single value shows. It looks at one uplink after the
+// validate checks what no single value can show. It looks at one uplink after the
 // other, then at what they take from each other.
 func (s *Spec) validate() {
 	s.addresses()
@@ -54,7 +54,7 @@ type uplinkChecker struct {
 	*Uplink
 }
 
-// fail reports an error at a key of the uplink, or at its header for no key.
+// fail reports an error at a key of the uplink, or at its header if there is no key.
 func (v uplinkChecker) fail(help, msg string, key ...string) {
 	v.spec.Fail(msg, help, append([]string{"uplink", v.Name}, key...)...)
 }
@@ -64,9 +64,8 @@ func (v uplinkChecker) failValue(help, msg string, key ...string) {
 	v.spec.doc.fail(append([]string{"uplink", v.Name}, key...), msg, help)
 }
 
-// given says whether the spec has that key of the uplink and says something there,
-// be it right or wrong: what is wrong was reported already, and must not be called
-// missing.
+// given says whether the spec sets that key of the uplink to something, right or wrong:
+// a wrong value was reported already, and must not be called missing.
 func (v uplinkChecker) given(key string) bool {
 	uplinks, _ := v.spec.doc.tree["uplink"].(map[string]any)
 	uplink, _ := uplinks[v.Name].(map[string]any)
@@ -110,13 +109,14 @@ func (u *Uplink) Learns(f fib.Family) bool {
 	return u.DHCP.Has(f) || u.AcceptRA.Has(f)
 }
 
-// LearnsGateway says whether a gateway of family f comes from the network: by DHCP for IPv4
-// alone, for DHCPv6 has none (RFC 8415).
+// LearnsGateway says whether a gateway of family f comes from the network. DHCP brings
+// one for IPv4 alone, because DHCPv6 has none (RFC 8415).
 func (u *Uplink) LearnsGateway(f fib.Family) bool {
 	return u.AcceptRA.Has(f) || f == fib.Inet && u.DHCP.Inet
 }
 
-// gateways checks that each can be reached and none stands against another.
+// gateways checks that each gateway can be reached, and that its family has no other, given or
+// learned.
 func (v uplinkChecker) gateways() {
 	var seen [2]netip.Addr
 	for i, gw := range v.Gateways {
@@ -151,8 +151,8 @@ func (u *Uplink) hasDefault() bool {
 	return slices.ContainsFunc(u.Routes, func(r Route) bool { return r.IsUplinkDefault() })
 }
 
-// IsUplinkDefault says whether the route is a default route of the uplink itself,
-// one that default-route puts into main as well.
+// IsUplinkDefault says whether the route is a default route of the uplink itself, one
+// that default-route also puts into main.
 func (r Route) IsUplinkDefault() bool {
 	return r.Type == fib.Unicast && r.Table == (Table{}) && len(r.Nexthops) == 0 && (!r.To.IsValid() || r.To.Bits() == 0)
 }
@@ -181,7 +181,7 @@ func (v uplinkChecker) reachable(at uplinkChecker, gw netip.Addr, onlink bool, k
 			near = append(near, p.Masked().String())
 		}
 	}
-	if v.spec.own[gw] && !gw.IsLinkLocalUnicast() { // of those each link has its own
+	if v.spec.own[gw] && !gw.IsLinkLocalUnicast() { // each link has link-local addresses of its own
 		at.failValue("", fmt.Sprintf("%s is the host's own address, on another uplink", gw), key...)
 		return
 	}
@@ -195,13 +195,13 @@ func (v uplinkChecker) reachable(at uplinkChecker, gw netip.Addr, onlink bool, k
 	at.failValue("correct one of them, or set onlink = true if the gateway really is on the link", fmt.Sprintf("gateway %s cannot be reached: %s", gw, why), key...)
 }
 
-// isBroadcast says whether the kernel takes an IPv4 address for a broadcast one wherever
-// it is (__inet_dev_addr_type in net/ipv4/fib_frontend.c).
+// isBroadcast says whether the kernel takes an IPv4 address for a broadcast address on
+// any link (__inet_dev_addr_type in net/ipv4/fib_frontend.c).
 func isBroadcast(a netip.Addr) bool {
 	return a.Is4() && (a.As4()[0] == 0 || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}))
 }
 
-// Families returns the families that the uplink has to do with at all.
+// Families returns the families that the uplink uses at all.
 func (u *Uplink) Families() Families {
 	set := Families{
 		Inet:  u.Learns(fib.Inet),
@@ -302,7 +302,7 @@ func (v uplinkChecker) scope(r *Route, at func(key ...string) []string) {
 	}
 	if !r.Scope.Set {
 		if r.Type == fib.Unicast {
-			return // what fits its ways
+			return // it gets the scope that fits its ways
 		}
 		scope = fib.Route{Type: r.Type}.DefaultScope()
 		refuse = func(help, what string) {
@@ -330,7 +330,7 @@ func (v uplinkChecker) scope(r *Route, at func(key ...string) []string) {
 	}
 }
 
-// leastScope is the widest scope that the kernel takes for a type of route
+// leastScope returns the widest scope that the kernel accepts for a type of route
 // (fib_props in net/ipv4/fib_semantics.c).
 func leastScope(t fib.RouteType) fib.Scope {
 	switch t {
@@ -359,11 +359,11 @@ func (v uplinkChecker) multipathRoute(r *Route, at func(key ...string) []string)
 	}
 }
 
-// mayHave says whether the host may have an address: it is given, or it may be
-// learned, or a link's addresses are not ours to know.
+// mayHave says whether the host may have an address: the spec gives it, or it may be
+// learned, or others configure a link's addresses.
 func (s *Spec) mayHave(a netip.Addr) bool { return s.unknown.Has(fib.FamilyOf(a)) || s.own[a] }
 
-// addresses notes which addresses the host has, and of which families it may have others.
+// addresses notes which addresses the host has, and for which families it may have others.
 func (s *Spec) addresses() {
 	s.own = make(map[netip.Addr]bool, 2*len(s.Uplinks))
 	for i := range s.Uplinks {

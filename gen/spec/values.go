@@ -13,8 +13,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// decoder turns the merged tree into typed values. It goes on after an error, so
-// that one run finds all; what it returns for a wrong value does not matter.
+// decoder turns the merged tree into typed values. It goes on after an error, so that one
+// run finds all errors; what it returns for a wrong value does not matter.
 type decoder struct {
 	doc  *document
 	path []string // of the value that is being read
@@ -27,8 +27,8 @@ func (d *decoder) fail(help, format string, args ...any) {
 	d.doc.fail(d.path, fmt.Sprintf(format, args...), help)
 }
 
-// key returns the name of the key whose value is being read, as much of it as a message can
-// hold: some tables take any.
+// key returns the name of the key whose value is being read, cut to what a message can
+// hold: some tables accept any key.
 func (d *decoder) key() string {
 	for i := len(d.path) - 1; i >= 0; i-- {
 		if !strings.HasPrefix(d.path[i], elementMark) {
@@ -72,8 +72,8 @@ func typeName(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
-// str reads a string that may stand in a unit file: no control characters, and
-// neither % nor $, which systemd would expand.
+// str reads a string that may stand in a unit file: without control characters, and
+// without % and $, which systemd would expand.
 func (d *decoder) str(v any, want string) (string, bool) {
 	s, ok := v.(string)
 	if !ok {
@@ -120,7 +120,7 @@ func (d *decoder) boolean(v any) bool {
 	return b
 }
 
-// word reads one of a few words, and returns which, or -1.
+// word reads one of a few words, and returns its index, or -1.
 func (d *decoder) word(v any, words ...string) int {
 	want := "\"" + strings.Join(words[:len(words)-1], "\", \"") + "\" or \"" + words[len(words)-1] + "\""
 	s, ok := v.(string)
@@ -195,7 +195,7 @@ func (d *decoder) addr(v any) (netip.Addr, bool) {
 	return a, d.plain(a)
 }
 
-// plain refuses forms of an address that the kernel has no route for.
+// plain refuses an IPv4 address in IPv6 form, for which the kernel has no route.
 func (d *decoder) plain(a netip.Addr) bool {
 	if a.Is4In6() {
 		d.fail("write "+a.Unmap().String(), "%s is an IPv4 address in IPv6 form", a)
@@ -323,7 +323,7 @@ func (d *decoder) ifname(v any, glob bool) string {
 	isGlob := glob && fib.IsGlob(s)
 	longest := 15 // IFNAMSIZ - 1
 	if glob {
-		longest = 127 // ALTIFNAMSIZ - 1: a link is matched by its alternative names too
+		longest = 127 // ALTIFNAMSIZ - 1: a link is also matched by its alternative names
 	}
 	switch {
 	case s == "" || s == "." || s == ".." || s == "all" || s == "default":
@@ -346,8 +346,8 @@ func (d *decoder) ifname(v any, glob bool) string {
 	return ""
 }
 
-// isNumber says whether networkd takes a link's name for a number, and passes over the
-// whole section that has it (ifname_valid_full in src/basic/socket-util.c of systemd).
+// isNumber says whether networkd takes a link's name for a number, and skips the whole
+// section that has it (ifname_valid_full in src/basic/socket-util.c of systemd).
 func isNumber(s string) bool {
 	s = strings.TrimPrefix(s, "+")
 	_, err := strconv.ParseUint(s, 0, 64)
