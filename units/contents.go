@@ -12,18 +12,18 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Contents says which file of a Tree asks networkd for what. It is for finding what
-// networkd keeps of a rendering that is no more: after a reload, 247 and 248 leave the
-// old rules in place, and all of them answer before they have begun.
+// Contents says which file of a Tree asks networkd for what. It serves to find what
+// networkd keeps of an earlier rendering: after a reload, 247 and 248 leave the old rules
+// in place, and all versions answer a reload before they have begun to carry it out.
 //
-// Things are compared as they are written, so nothing has to be read back.
+// Contents compares sections as they are written, so it need not parse anything.
 type Contents struct {
 	sections   map[string]string // [Route] and [RoutingPolicyRule] as text
 	sourceless map[string]string // [Route] without PreferredSource=
 	addresses  map[string]string // Address=
 }
 
-// Contents lists what networkd is asked for.
+// Contents lists what the tree asks networkd for.
 func (t Tree) Contents() Contents {
 	c := Contents{sections: map[string]string{}, sourceless: map[string]string{}, addresses: map[string]string{}}
 	for _, f := range t {
@@ -58,10 +58,11 @@ func (c Contents) Rule(r fib.Rule) (name string, ok bool) {
 	return find(c.sections, func(f *file) { f.rule(&r) })
 }
 
-// Route returns the file that asks for a route, whose nexthops name interfaces. Where each
-// link's file has its own part of it, that is one of them, and each has to be asked for. An
-// IPv6 route without a source may have had one: the kernel takes it away with the address,
-// and leaves the route (fib6_remove_prefsrc, net/ipv6/route.c).
+// Route returns the file that asks for a route, whose nexthops name interfaces. Where
+// each link's file has its own part of the route, every part must be asked for, and
+// Route returns the file of one of them. An IPv6 route without a source may have had
+// one: the kernel removes it together with the address, and leaves the route
+// (fib6_remove_prefsrc, net/ipv6/route.c).
 func (c Contents) Route(r fib.Route) (name string, ok bool) {
 	for _, part := range split(&r) {
 		if name, ok = c.part(part); !ok {
@@ -100,7 +101,8 @@ func (c Contents) Address(a fib.Address) (name string, ok bool) {
 
 // find writes one section and looks it up.
 func find(sections map[string]string, write func(*file)) (name string, ok bool) {
-	// The newest knows all keys; what the host's own refuses is not in its files.
+	// The newest version knows all keys; a key that the host's version refuses is not
+	// in its files.
 	f := file{renderer: &renderer{Target: Target{Version: Version{Major: math.MaxInt}}}}
 	write(&f)
 	var b strings.Builder
@@ -110,19 +112,20 @@ func find(sections map[string]string, write func(*file)) (name string, ok bool) 
 	return name, ok
 }
 
-// AffectsNetworkd says whether networkd takes a change of that file up when it reloads:
-// the .network files and drop-ins. Its own configuration it reads when it starts.
+// AffectsNetworkd says whether networkd takes up a change of that file when it reloads: so it
+// does with .network files and drop-ins. It reads its own configuration only when it starts.
 func AffectsNetworkd(file string) bool {
 	return strings.HasPrefix(file, networkDir+"/")
 }
 
-// AffectNetworkd says whether any of the changes does so.
+// AffectNetworkd says whether AffectsNetworkd is true of any of the changes.
 func (c Changes) AffectNetworkd() bool {
 	return slices.ContainsFunc(slices.Concat(c.Written, c.Removed), AffectsNetworkd)
 }
 
-// KeepsForeign says whether a writing of the tree has brought the setting that keeps
-// networkd from what others have made. It reads that when it starts.
+// KeepsForeign says whether done, the changes of writing the tree, brought the
+// setting that makes networkd leave alone what others have made. networkd reads that
+// setting only when it starts.
 func (t Tree) KeepsForeign(done Changes) bool {
 	return slices.Contains(done.Written, networkdConf) && slices.ContainsFunc(t, func(f File) bool {
 		return f.Path == networkdConf && bytes.Contains(f.Data, []byte("\nManageForeign"))

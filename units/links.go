@@ -12,12 +12,12 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// facts is what is known of a link: for each key of [Match] its values. A key that
+// facts is what is known of a link: the values for each key of [Match]. A key that
 // is missing is not known.
 type facts map[string][]string
 
-// links is what the running kernel and udev say of the links, where root is a running
-// host's.
+// links is what the running kernel and udev say of the links, where root is
+// that of a running host.
 type links struct {
 	root  rootfs.Root
 	names map[string]string   // name or alternative name → name
@@ -25,7 +25,7 @@ type links struct {
 	byMAC map[string][]string // names; made when it is first needed
 }
 
-// moreOf is what sysfs does not tell of a link.
+// moreOf is what sysfs does not say about a link.
 type moreOf struct {
 	alternative []string // names
 	permanent   string   // hardware address; "" where the kernel does not tell
@@ -35,13 +35,13 @@ const sysClassNet = "/sys/class/net"
 
 func newLinks(root rootfs.Root) *links {
 	l := &links{root: root, names: map[string]string{}}
-	// In an image there is none, and none is known then.
+	// An image has no such directory: no link is known then.
 	names, _ := root.ReadDir(sysClassNet)
 	for _, n := range names {
 		l.names[n] = n
 	}
 	if root.IsHost() {
-		// Where the kernel does not answer, sysfs alone counts.
+		// If the kernel does not answer, sysfs alone counts.
 		if rib, err := syscall.NetlinkRIB(syscall.RTM_GETLINK, syscall.AF_UNSPEC); err == nil {
 			l.know(parseLinks(rib))
 		}
@@ -97,7 +97,7 @@ func parseLinks(rib []byte) map[string]moreOf {
 	return all
 }
 
-// attributes calls do for each netlink attribute; what is malformed ends them.
+// attributes calls do for each netlink attribute, up to the first malformed one.
 func attributes(b []byte, do func(typ uint16, value []byte)) {
 	const header = syscall.SizeofRtAttr
 	for len(b) >= header {
@@ -124,8 +124,8 @@ func (l *links) attribute(dev, file string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// device finds the interface that a match is about, if it is there. Of two cards with
-// one hardware address it is neither: both match.
+// device finds the interface that a match is about, if it exists. If two cards have the
+// address, the match is about neither alone, and device finds none.
 func (l *links) device(m fib.Match) (dev string, ok bool) {
 	if name, ok := m.Device(); ok {
 		dev, ok = l.names[name]
@@ -141,7 +141,8 @@ func (l *links) device(m fib.Match) (dev string, ok bool) {
 	return found[0], true
 }
 
-// withMAC returns the links that have a hardware address now, or have it on the card.
+// withMAC returns the links that have a hardware address now, or have it as the
+// permanent one of the card.
 func (l *links) withMAC(mac string) []string {
 	if l.byMAC == nil {
 		l.byMAC = map[string][]string{}
@@ -159,8 +160,8 @@ func (l *links) withMAC(mac string) []string {
 	return l.byMAC[mac]
 }
 
-// cards returns the links that have a hardware address now, in order. Of several what is
-// stacked on a card is left out: it bears the card's address, and has no device.
+// cards returns the links that have a hardware address now, in order. If several have it,
+// it leaves out those stacked on a card: they bear the card's address, and have no device.
 func (l *links) cards(mac string) (found []string) {
 	all := l.withMAC(mac)
 	for _, n := range all {
@@ -172,17 +173,17 @@ func (l *links) cards(mac string) (found []string) {
 	return found
 }
 
-// put adds the only value of a key, where there is one and none is known yet.
+// put sets the only value of a key, if there is one and none is known yet.
 func (k facts) put(key, value string) {
 	if value != "" && !fib.IsGlob(value) && k[key] == nil {
 		k[key] = []string{value}
 	}
 }
 
-// facts gathers what the spec says of a link, and what the kernel and udev add.
+// facts returns what the match says of a link, and what the kernel and udev add.
 func (l *links) facts(m fib.Match) facts {
 	if m.Name == "lo" {
-		// The same on every host; no value at all is known as well.
+		// The same on every host. A key without a value is known to have none.
 		return facts{
 			"Name": {"lo"}, "MACAddress": {"00:00:00:00:00:00"}, "PermanentMACAddress": {}, "Type": {"loopback"},
 			"Driver": {}, "Path": {}, "Kind": {},
@@ -208,19 +209,19 @@ func (l *links) facts(m fib.Match) facts {
 		k.put("PermanentMACAddress", mac)
 	}
 	k.put("Type", linkType(l.attribute(dev, "uevent"), l.attribute(dev, "type")))
-	// Not the driver in sysfs, which may have another name than the one that ethtool tells
+	// Not the driver in sysfs, whose name may differ from the one that ethtool tells
 	// udev and networkd (mlx4_core for mlx4_en).
 	if udev, ok := l.udev(dev); ok {
 		k.put("Driver", udev["ID_NET_DRIVER"])
 		if k.put("Path", udev["ID_PATH"]); k["Path"] == nil {
-			k["Path"] = []string{} // that there is none is known as well
+			k["Path"] = []string{} // it is known that it has none
 		}
 	}
 	return k
 }
 
-// udev returns the properties that udev has found for a link, once it has: networkd
-// waits for that.
+// udev returns the properties that udev has set for a link, and ok once udev has
+// finished with it: networkd waits for that.
 func (l *links) udev(dev string) (properties map[string]string, ok bool) {
 	data, err := l.root.ReadFile(path.Join("/run/udev/data", "n"+l.attribute(dev, "ifindex")), maxUnitSize)
 	if err != nil {

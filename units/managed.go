@@ -13,27 +13,28 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// Progress is how far networkd is with a link.
+// Progress is how far networkd has come with a link.
 type Progress int
 
-// What networkd makes of a link.
+// The stages of networkd's work on a link.
 const (
-	NotNetworkds Progress = iota // it does not run, or has nothing to do with what is asked about
+	NotNetworkds Progress = iota // it does not run, or does not manage what is asked about
 	Undecided                    // it has yet to look at the link
 	NotYet                       // it configures the link
 	Done                         // it has configured the link, or given it up
 )
 
-// Busy says whether networkd is still to do something.
+// Busy says whether networkd still has work to do.
 func (p Progress) Busy() bool { return p == Undecided || p == NotYet }
 
-// LinkProgress returns how far a systemd-networkd that runs in this network namespace is
-// with the link of an index: as its state file says, and, because that file outlives it,
-// where the process is there. It is looked for once, when that first matters.
+// LinkProgress returns how far the systemd-networkd in this network namespace has come
+// with the link of an index. It goes by the link's state file and, because that file
+// outlives networkd, by whether the process exists. It looks for the process only once,
+// when that first matters.
 //
-// Of a link of a State of which only the policy is ours, that is what is asked about: it is
-// networkd's where the .network file that networkd uses has our drop-in. The zero Link stands
-// for any link, whosever it is.
+// For a link with PolicyOnly the question is about our policy: it is networkd's job
+// where the .network file that networkd uses has our drop-in. The zero Link stands for
+// any link, whoever manages it.
 func LinkProgress(root rootfs.Root) func(index int, l fib.Link) Progress {
 	runs := sync.OnceValue(NetworkdRuns)
 	return func(index int, l fib.Link) Progress {
@@ -69,14 +70,13 @@ func linkState(root rootfs.Root, index int, key string) string {
 	return ""
 }
 
-// networkdInvocation is a link that systemd has while networkd's unit is not inactive
+// networkdInvocation is a link that systemd keeps while networkd's unit is not inactive
 // (unit_export_invocation_id(), since 236; src/core/unit.c).
 const networkdInvocation = "/run/systemd/units/invocation:systemd-networkd.service"
 
-// NetworkdRuns says whether a systemd-networkd runs in this network namespace. It looks
-// for the process; the kernel cuts its name to 15 characters. From our services the
-// processes of others are hidden (ProtectProc=): they are in systemd's own namespace, and
-// are told by systemd.
+// NetworkdRuns says whether a systemd-networkd runs in this network namespace. It looks for
+// the process, whose name the kernel cuts to 15 characters. ProtectProc= hides other processes
+// from our services: these are in systemd's own namespace, and go by what systemd says.
 func NetworkdRuns() bool {
 	if _, err := os.Lstat("/proc/1"); errors.Is(err, fs.ErrNotExist) {
 		_, err := os.Lstat(networkdInvocation)
@@ -98,8 +98,9 @@ func NetworkdRuns() bool {
 		if err != nil || string(comm) != "systemd-network\n" {
 			continue
 		}
-		// Whose namespace it is in is only told to who may trace it (CAP_SYS_PTRACE);
-		// one that does not tell may well be ours. One that is about to end has none.
+		// Only a process that may trace networkd (CAP_SYS_PTRACE) learns which
+		// namespace it is in; if we may not, it may well be ours. A process that is
+		// about to end has no namespace.
 		if ns, err := os.Readlink("/proc/" + p.Name() + "/ns/net"); errors.Is(err, fs.ErrPermission) || err == nil && ns == self {
 			return true
 		}

@@ -9,10 +9,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// policy renders the drop-in of a link of which only the policy is ours. networkd gives a
-// drop-in to every link that its file matches, so that it goes to files for this link alone:
-// to each that networkd may take, because one that it does not take does nothing. Whatever
-// else networkd takes, the policy comes through netlink (see LinkProgress).
+// policy renders the drop-in for a link with PolicyOnly. networkd applies a drop-in to
+// every link that its file matches, so the drop-in goes only to files for this link
+// alone. It goes to each such file that networkd may use, because a drop-in does
+// nothing if networkd does not use the file. If networkd uses another file, the policy
+// comes through netlink (see LinkProgress).
 func (r *renderer) policy(l *fib.Link, b *body) {
 	const (
 		nothing = iota
@@ -21,7 +22,7 @@ func (r *renderer) policy(l *fib.Link, b *body) {
 		extended
 	)
 	found := nothing
-	var file *networkFile // that it was found of
+	var file *networkFile // the file that found is about
 	var because string
 	var text []byte
 	for c := r.others.candidates(r.links.facts(l.Match)); c.next(); {
@@ -67,8 +68,8 @@ func (r *renderer) policy(l *fib.Link, b *body) {
 	r.note(l.Uplinks[0].Origin, "%s", says)
 }
 
-// isFor says whether a file is for a link alone: it names it by something that no other link
-// has. The hardware address is one where no other link that the file may match bears it.
+// isFor says whether a file is for this link alone, because it matches something that no
+// other link has. A hardware address counts if no other link that the file may match has it.
 func (r *renderer) isFor(f *networkFile, k facts, m fib.Match) bool {
 	mac := ""
 	for _, key := range [...]string{"Name", "Path", "MACAddress", "PermanentMACAddress"} {

@@ -15,7 +15,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// Where the files go, on the host that they are for.
+// Where the files go on the host that they are rendered for.
 const (
 	networkDir   = "/run/systemd/network"
 	networkdConf = "/run/systemd/networkd.conf.d/10-uplink.conf"
@@ -24,23 +24,22 @@ const (
 	filePrefix = "10-uplink-"
 )
 
-// madeBy begins every file of ours, so that it can be told from others'.
+// madeBy begins each of our files, which tells them from others'.
 const madeBy = "# Made by uplink-generator from "
 
 func isOurs(data []byte) bool { return strings.HasPrefix(string(data), madeBy) }
 
-// Target is the host that is rendered for.
+// Target is the host to render for.
 type Target struct {
 	Version Version     // of its systemd
 	Root    rootfs.Root // its root directory, for the .network files of others
 
-	// WithoutNetworkd leaves out what networkd would do, and keeps the names of the
-	// tables.
+	// WithoutNetworkd leaves out all that is for networkd, and keeps the names of the tables.
 	WithoutNetworkd bool
 
-	// KeepForeign tells networkd to leave alone what it did not make: the oneshot's
-	// routes and rules are in the kernel while networkd configures links. Links that
-	// are found to be the oneshot's have the same effect.
+	// KeepForeign tells networkd to leave alone what it did not make, because the
+	// oneshot's routes and rules are in the kernel while networkd configures links.
+	// Render does the same where it finds that links are left to the oneshot.
 	KeepForeign bool
 }
 
@@ -53,13 +52,13 @@ type File struct {
 // Tree is a set of files, sorted by path. All have mode 0644.
 type Tree []File
 
-// Note is something that people should know of a rendering that went well.
+// Note is something that the user should know about a rendering that succeeded.
 type Note struct {
 	Origin fib.Origin
 	Text   string
 }
 
-// String returns "FILE:LINE: text", or the text alone where no line is meant.
+// String returns "FILE:LINE: text", or the text alone where the note is about no line.
 func (n Note) String() string {
 	if n.Origin == (fib.Origin{}) {
 		return n.Text
@@ -71,7 +70,7 @@ func (n Note) String() string {
 type LinkError struct {
 	Origin fib.Origin // of the rule or route
 	Link   string     // Link.Name
-	Has    string     // what it fails it for, and the remedy
+	Has    string     // for what networkd fails it, and the remedy
 }
 
 // Error returns "FILE:LINE: …" with the remedy.
@@ -79,7 +78,7 @@ func (e *LinkError) Error() string {
 	return fmt.Sprintf("%s: uplink `%s` has %s", e.Origin, e.Link, e.Has)
 }
 
-// LoopbackError says that networkd would not make what belongs to no link.
+// LoopbackError says that networkd would not apply what belongs to no link.
 type LoopbackError struct {
 	Origin fib.Origin // of the first rule or route
 	File   string     // of somebody else's
@@ -105,10 +104,9 @@ func (e *MultipathError) Error() string {
 }
 
 // Render writes a State as files for a host: .network files for systemd-networkd,
-// drop-ins to the .network files that win for links of which only the policy is
-// ours, and the names of the tables. The same State and Target give the same
-// bytes. What the host's systemd cannot express is refused: the error wraps an
-// UnsupportedError for each such thing.
+// drop-ins to the .network files that win for links with PolicyOnly, and the names of the
+// tables. The same State and Target give the same bytes. Render refuses what the host's
+// systemd cannot express: the error wraps an UnsupportedError for each such thing.
 func Render(s fib.State, t Target) (Tree, []Note, error) {
 	r := renderer{Target: t, state: s, syntax: s.Syntax(), tree: make(Tree, 0, len(s.Links)+3)}
 	if len(s.Links) > 0 {
@@ -144,7 +142,7 @@ type renderer struct {
 	refused unsupported
 
 	others *networks       // .network files that are not ours
-	admin  map[string]bool // what is in /etc/systemd/network
+	admin  map[string]bool // the entries of /etc/systemd/network
 	links  *links
 }
 
@@ -156,7 +154,7 @@ func (r *renderer) network() error {
 	}
 	r.links = newLinks(r.Root)
 	r.admin = map[string]bool{}
-	names, _ := r.Root.ReadDir(networkPath[0]) // read without an error just now
+	names, _ := r.Root.ReadDir(networkPath[0]) // networkFiles has just read it without an error
 	for _, n := range names {
 		r.admin[n] = true
 	}
@@ -187,25 +185,26 @@ func (r *renderer) network() error {
 	for i := range r.state.Links {
 		l := &r.state.Links[i]
 		r.link(l, byLink[l.Name])
-		// The rules of what it learns are not networkd's, nor is the way around a dead uplink.
+		// networkd makes neither the rules of learned addresses nor the way around a
+		// dead uplink.
 		r.KeepForeign = r.KeepForeign || len(l.Learn.Rules) > 0 || len(r.state.Probes) > 0
 	}
 	r.loopback(byLink[""])
 	return nil
 }
 
-// split takes an IPv6 multipath route apart, so that each link's file has its own
-// nexthop: the kernel joins routes of one metric, and with a link only its part
-// goes and comes. In one file networkd loses parts of it whenever a link flaps
-// (247, 252). IPv4 routes of one metric would not be joined.
+// split divides an IPv6 multipath route, so that each link's file has its own nexthop:
+// the kernel joins routes of one metric, and only a link's own part comes and goes with
+// it. With all nexthops in one file, networkd loses parts of the route whenever a link
+// flaps (247, 252). The kernel does not join IPv4 routes of one metric.
 func split(r *fib.Route) (parts []*fib.Route) {
 	if r.Family != fib.Inet6 || len(r.Nexthops) < 2 {
 		return []*fib.Route{r}
 	}
 	weighted := map[string]*fib.Route{} // by link
 	for _, n := range r.Nexthops {
-		// To networkd, MultiPathRoute= makes no difference between two routes (252):
-		// a link has one section for all its ways that need it.
+		// networkd does not tell two routes apart by MultiPathRoute= (252), so a link
+		// has one section for all its ways that need it.
 		if first, ok := weighted[n.Link]; ok && n.Weight > 1 {
 			first.Nexthops = append(first.Nexthops, n)
 			continue
@@ -220,9 +219,9 @@ func split(r *fib.Route) (parts []*fib.Route) {
 	return parts
 }
 
-// awaits says whether networkd adds a rule only once a link is there other than lo and the
-// one with its file. Until then it calls that one "configuring" and the host is not online,
-// from 257 on, so that no uplink's file may have such a rule. For lo nobody waits.
+// awaits says whether networkd adds a rule only once a link exists other than lo and the one
+// that the file is for. Until then, from 257 on, networkd calls that one "configuring" and
+// the host is not online. So no uplink's file may have such a rule; nothing waits for lo.
 func (r *renderer) awaits(e *fib.Rule, own string) bool {
 	is := func(name string) bool { return name == "" || name == "lo" || name == own }
 	if is(e.IIF) && is(e.OIF) || !r.Version.AwaitsLinks() {
@@ -234,7 +233,7 @@ func (r *renderer) awaits(e *fib.Rule, own string) bool {
 	return true
 }
 
-// body is what a link's file holds besides the settings of the link.
+// body is what a link's file holds besides the link's settings.
 type body struct {
 	device    string // the link's name, where it is known
 	addresses []*fib.Address
@@ -242,7 +241,7 @@ type body struct {
 	rules     []*fib.Rule
 }
 
-// link renders one link's .network file, or its drop-in to others'.
+// link renders one link's .network file, or its drop-ins to others' files.
 func (r *renderer) link(l *fib.Link, b *body) {
 	origin := l.Uplinks[0].Origin
 	if l.Match.IsMACAlone() {
@@ -273,8 +272,8 @@ func (r *renderer) linkFile(name string, from []fib.Named, body io.Reader) {
 	r.file(path.Join(networkDir, name), from, body)
 }
 
-// hides returns the file for whose sake networkd does not read one in networkDir, if
-// there is one.
+// hides returns the file that keeps networkd from reading the one of that name in
+// networkDir; "" if there is none.
 func (r *renderer) hides(name string) string {
 	first, _, _ := strings.Cut(name, "/")
 	if hidden := path.Join(networkPath[0], name); r.admin[first] && r.Root.Exists(hidden) {
@@ -290,13 +289,13 @@ func matchWords(l *fib.Link, because string) string {
 	return "may match " + l.Match.String() + " (" + because + " cannot be told here)"
 }
 
-// loopback renders what belongs to no link into a file for lo: the rules that fail
-// closed and their routes must stay when a link goes, and networkd takes down with
-// a link all that stands in its file.
+// loopback renders what belongs to no link into a file for lo. Rules that fail closed
+// and their routes must stay when a link goes away, and networkd removes with a link
+// everything that stands in its file.
 //
-// Where it cannot be told whether a file of somebody else's takes lo, they stand in more
-// than one, of which networkd uses one. Where none that it uses could have them, packets
-// would go astray: that is an error.
+// If it is unknown whether somebody else's file takes lo, they stand in more than one
+// file, of which networkd uses one. If no file that networkd uses could hold them,
+// packets would go astray: that is an error.
 func (r *renderer) loopback(b *body) {
 	if len(b.routes) == 0 && len(b.rules) == 0 {
 		return
@@ -351,18 +350,18 @@ func (r *renderer) note(o fib.Origin, format string, args ...any) {
 	r.notes = append(r.notes, Note{o, fmt.Sprintf(format, args...)})
 }
 
-// file adds a file with a head that says where it comes from.
+// file adds a file with a header that says what it was made from.
 func (r *renderer) file(name string, from []fib.Named, body io.Reader) {
-	b := bytes.NewBuffer(make([]byte, 0, 512)) // as large as that of an uplink mostly
+	b := bytes.NewBuffer(make([]byte, 0, 512)) // enough for most uplinks
 	b.WriteString(madeBy + sources(from) + "\n# Changes made here are lost: change the spec instead.\n\n")
 	// Reading from memory cannot fail.
 	_, _ = io.Copy(b, body)
 	r.tree = append(r.tree, File{name, b.Bytes()})
 }
 
-// sources names files and uplinks: "FILE (uplink a), FILE (uplink b)". It has no line
-// numbers, so that a change of the spec changes the files of what it changes, and no others:
-// networkd configures again each link whose file is new. It is not long, since networkd
+// sources names files and uplinks: "FILE (uplink a), FILE (uplink b)". It leaves out
+// line numbers, so that a change of the spec changes only the files that it is about:
+// networkd reconfigures each link whose file is new. It is short, because networkd
 // reads no line above 1 MiB.
 func sources(from []fib.Named) string {
 	const most = 8
@@ -403,20 +402,20 @@ func tableNames(s fib.State) io.Reader {
 	return strings.NewReader(b.String())
 }
 
-// networkdConf writes networkd's settings for all links. It reads them when it starts.
+// networkdConf writes networkd's settings for all links, which networkd reads when it starts.
 //
-// The names of the tables are for networkctl to show. They are not used in .network
-// files: networkd drops a section whose table's name it does not know.
+// networkctl shows the names of the tables. The .network files do not use them, because
+// networkd drops a section that names a table it does not know.
 //
-// Whenever networkd configures any link it removes all rules that it did not make, and
-// that link's routes. Where there are some that it cannot make, of learned addresses or
-// of links that the oneshot serves, it must not; elsewhere it should, for else its own
-// rules of an earlier run would stay for ever (257, 262).
+// Whenever networkd configures a link, it removes all rules that it did not make, and
+// that link's routes. It must not do so if some exist that it cannot make, such as
+// those of learned addresses or of links that the oneshot serves. Otherwise it should:
+// its own rules of an earlier run would stay for ever (257, 262).
 func (r *renderer) networkdConf() {
 	s := unit.UnitSection{Section: "Network"}
 	set := func(key, value string) {
-		// An older systemd has no such setting: a name is not shown there, and rules that
-		// are not its own are not removed.
+		// An older systemd has no such setting: networkctl does not show the names, and
+		// networkd does not remove rules that are not its own.
 		if !r.Version.Before(since["networkd.conf/Network."+key]) {
 			s.Entries = append(s.Entries, &unit.UnitEntry{Name: key, Value: value})
 		}

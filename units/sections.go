@@ -15,7 +15,7 @@ type file struct {
 	renderer *renderer
 	sections []*unit.UnitSection
 
-	guessesOnLink bool // networkd decides on GatewayOnLink= where it is not given
+	guessesOnLink bool // networkd decides on GatewayOnLink= itself if it is not given
 }
 
 // section begins a section; its keys follow with set.
@@ -23,8 +23,8 @@ func (f *file) section(name string) {
 	f.sections = append(f.sections, &unit.UnitSection{Section: name, Entries: make([]*unit.UnitEntry, 0, 8)})
 }
 
-// set adds a key to the current section, or refuses it by name where the systemd
-// that is rendered for does not know it.
+// set adds a key to the current section, or refuses it by name if the systemd that
+// is rendered for does not know it.
 func (f *file) set(o fib.Origin, key string, value any) {
 	s := f.sections[len(f.sections)-1]
 	first, known := since[s.Section+"."+key]
@@ -32,7 +32,7 @@ func (f *file) set(o fib.Origin, key string, value any) {
 		f.refuse(o, key+"=", first)
 		return
 	}
-	text := "" // as fmt.Sprint has it, which takes longer over what nearly all of them are
+	text := "" // the same as from fmt.Sprint, which is slower for the types of nearly all values
 	switch v := value.(type) {
 	case string:
 		text = v
@@ -45,7 +45,7 @@ func (f *file) set(o fib.Origin, key string, value any) {
 }
 
 // number adds a key unless its value is 0, which stands for "not given". Numbers
-// are unsigned, or those from 2^31 up would come out negative.
+// are unsigned: as signed ones, those from 2^31 up would come out negative.
 func (f *file) number(o fib.Origin, key string, value uint32) {
 	if value != 0 {
 		f.set(o, key, value)
@@ -56,16 +56,16 @@ func (f *file) refuse(o fib.Origin, what string, first Version) {
 	f.renderer.refused = append(f.renderer.refused, &UnsupportedError{o, what, first, f.renderer.Version})
 }
 
-// sections writes a link's file; of one whose link is somebody else's only the
-// sections that can be added.
+// sections writes a link's file. For a link with PolicyOnly it writes only the
+// sections that can be added to others' files.
 func (r *renderer) sections(l *fib.Link, b *body) io.Reader {
 	f := &file{renderer: r, sections: make([]*unit.UnitSection, 0, 4+len(b.routes)+len(b.rules))}
 	if !l.PolicyOnly {
 		f.link(l, b.addresses)
 	}
 	f.learn(l)
-	// Without an address in the file, networkd takes a gateway for one on the link, and
-	// says so in its log, whatever is learned.
+	// Without an address in the file, networkd takes a gateway to be on the link,
+	// and says so in its log, whatever is learned.
 	f.guessesOnLink = len(b.addresses) == 0
 	for _, e := range b.routes {
 		if l.Learn.Any() {
@@ -83,11 +83,11 @@ func (r *renderer) sections(l *fib.Link, b *body) io.Reader {
 	return unit.SerializeSections(f.sections)
 }
 
-// minMTU6 is what IPv6 needs (RFC 8200). Below it the kernel has no IPv6 on a link;
-// networkd raises the MTU instead, unless it has nothing to do with IPv6 there.
+// minMTU6 is what IPv6 needs (RFC 8200). Below it the kernel has no IPv6 on a link.
+// networkd then raises the MTU, unless it has nothing to do with IPv6 there.
 const minMTU6 = 1280
 
-// link writes [Match], [Link] and [Network] of a link that is ours.
+// link writes [Match], [Link] and [Network] of a link that we manage.
 func (f *file) link(l *fib.Link, addresses []*fib.Address) {
 	var o fib.Origin
 	if len(l.Uplinks) > 0 {
@@ -125,15 +125,16 @@ func (f *file) link(l *fib.Link, addresses []*fib.Address) {
 	f.section("Network")
 	dhcp := map[[2]bool]string{{}: "no", {true, false}: "ipv4", {false, true}: "ipv6", {true, true}: "yes"}
 	f.set(o, "DHCP", dhcp[[2]bool{l.Learn.DHCP4, l.Learn.DHCP6}])
-	// Both have defaults that put routes into main: what is not asked for is switched off.
+	// DHCP= and IPv6AcceptRA= have defaults that put routes into main, so both are
+	// always given.
 	f.set(o, "IPv6AcceptRA", yesOrNo(l.Learn.RA))
 	if l.MTU != 0 && l.MTU < minMTU6 {
 		f.set(o, "LinkLocalAddressing", "no")
 	}
 	if loopback {
 		f.set(o, "LinkLocalAddressing", "no")
-		// Without it a reload takes 127.0.0.1 and ::1 away (247), and leaves stale rules
-		// and routes (252).
+		// Without it, a reload removes 127.0.0.1 and ::1 (247), and leaves stale
+		// rules and routes (252).
 		f.set(o, "KeepConfiguration", "yes")
 	}
 	for _, a := range addresses {
@@ -155,9 +156,9 @@ func yesOrNo(b bool) string {
 }
 
 // learn writes where learned gateways go. With default-route they stay in main,
-// with the uplink's metric, and are copied to its table; without they go to the
-// table alone. Both keys at once (RouteTable= and Gateway=_dhcp4 in another table)
-// end in a failed link on 252 and 257.
+// with the uplink's metric, and are copied to the uplink's table; without it they
+// go to that table alone. RouteTable= together with Gateway=_dhcp4 in another table
+// ends in a failed link on 252 and 257.
 func (f *file) learn(l *fib.Link) {
 	if !l.Learn.Any() {
 		return
@@ -170,8 +171,8 @@ func (f *file) learn(l *fib.Link) {
 		f.learned(o, "IPv6AcceptRA", l.Learn)
 	}
 	if l.Learn.DHCP6 {
-		// Before it knew RouteTable=, networkd had no routes from DHCPv6 but those of
-		// delegated prefixes, which lead nowhere: nothing is lost without it.
+		// Before networkd knew RouteTable=, it made no routes from DHCPv6 except those
+		// of delegated prefixes, which lead nowhere: nothing is lost without the key.
 		table := !f.renderer.Version.Before(since["DHCPv6.RouteTable"])
 		if table || !l.Learn.RA {
 			f.section("DHCPv6")
@@ -180,7 +181,7 @@ func (f *file) learn(l *fib.Link) {
 			f.set(o, "RouteTable", l.Learn.Table)
 		}
 		if !l.Learn.RA {
-			// The client waits for an advertisement otherwise.
+			// Otherwise the client waits for an advertisement.
 			f.set(o, "WithoutRA", "solicit")
 		}
 	}
@@ -221,7 +222,7 @@ func (f *file) route(r *fib.Route) {
 	}
 	via := !multipath && len(r.Nexthops) == 1 && r.Nexthops[0].Via.IsValid()
 	if !r.IsDefault() || !via {
-		// Without a gateway, networkd takes a [Route] without a destination for a mistake.
+		// networkd rejects a [Route] with neither a gateway nor a destination.
 		f.set(o, "Destination", r.Dst)
 	}
 	if r.Type != fib.Unicast {
@@ -238,7 +239,7 @@ func (f *file) route(r *fib.Route) {
 			f.set(o, "MultiPathRoute", f.nexthop(o, n))
 		}
 	}
-	// networkd's default is link, or host, for all but unicast routes with a gateway.
+	// networkd's default is link, or host, except for unicast routes with a gateway.
 	if r.Scope != fib.ScopeUniverse || r.Family == fib.Inet && r.Type.HasDevice() && (!via || r.Type != fib.Unicast) {
 		f.set(o, "Scope", r.Scope)
 	}
@@ -259,8 +260,8 @@ func (f *file) route(r *fib.Route) {
 }
 
 // nexthop writes one way of a multipath route. networkd needs the interface's name:
-// without, the route fails or is not complete, on every version. And it needs a
-// gateway, which newer ones alone can do without.
+// without it the route fails or is incomplete, on every version. It also needs a
+// gateway, except for newer versions.
 func (f *file) nexthop(o fib.Origin, n fib.Nexthop) string {
 	l, _ := f.renderer.state.Link(n.Link)
 	dev, literal := l.Match.Device()

@@ -29,10 +29,10 @@ func (e *UnsupportedError) remedy(what string) string {
 		e.Version, what)
 }
 
-// unsupported is all that a systemd cannot express.
+// unsupported lists everything that a systemd cannot express.
 type unsupported []*UnsupportedError
 
-// Error returns a line for each key with its places, and the remedy once.
+// Error returns one line for each key with the places where it is needed, and the remedy once.
 func (list unsupported) Error() string {
 	var keys []string // in the order in which they were refused
 	places, seen := map[string][]string{}, map[[2]string]bool{}
@@ -70,8 +70,8 @@ func (list unsupported) Unwrap() []error {
 	return errs
 }
 
-// refuseUnreached refuses a route with a gateway on a link that learns its addresses, which
-// none of those in the spec reaches.
+// refuseUnreached refuses a route, on a link that learns its addresses, with a gateway
+// that no address of the spec reaches.
 func (r *renderer) refuseUnreached(e *fib.Route, l *fib.Link) {
 	first := awaitsGatewaysSince
 	if e.Family == fib.Inet6 {
@@ -90,7 +90,7 @@ func (r *renderer) refuseUnreached(e *fib.Route, l *fib.Link) {
 }
 
 // reaches says whether a gateway is link-local, or in the subnet of an address in the spec.
-// Each has a route in a table of its uplink, also where somebody else configures the address.
+// Each subnet has a route in a table of its uplink, even if others configure the address.
 func (r *renderer) reaches(n *fib.Nexthop) bool {
 	for i := range r.state.Routes {
 		s := &r.state.Routes[i]

@@ -13,11 +13,10 @@ import (
 // Version is a version of systemd. Minor is 0 where it is not known.
 type Version struct{ Major, Minor int }
 
-// Oldest is the oldest systemd that is supported, and what is assumed where none
-// is found.
+// Oldest is the oldest systemd that is supported, and the one that is assumed if none is found.
 var Oldest = Version{Major: 247}
 
-// ParseVersion reads "257" or "257.13" of a systemd that is supported; what follows a
+// ParseVersion reads "257" or "257.13" of a systemd that is supported. What follows a
 // further "-" or "~" belongs to the distribution.
 func ParseVersion(s string) (Version, error) {
 	v, err := parseVersion(s)
@@ -59,10 +58,10 @@ func (v Version) Before(o Version) bool {
 	return cmp.Or(cmp.Compare(v.Major, o.Major), cmp.Compare(v.Minor, o.Minor)) < 0
 }
 
-// DetectVersion finds the version of the systemd that is installed below root, by
-// the name of its private library (libsystemd-shared-257.so, on some
-// distributions -257.13-1.fc42.so). It returns false where there is none. One that is
-// older than Oldest is for Render to refuse.
+// DetectVersion finds the version of the systemd that is installed below root, by the
+// name of its private library (libsystemd-shared-257.so, on some distributions
+// -257.13-1.fc42.so). It returns false if there is none. It may return a version older
+// than Oldest, which Render refuses.
 func DetectVersion(root rootfs.Root) (Version, bool) {
 	for _, lib := range []string{"/usr/lib", "/usr/lib64", "/lib"} {
 		var newest Version
@@ -93,8 +92,8 @@ func DetectVersion(root rootfs.Root) (Version, bool) {
 }
 
 // since says from which systemd on networkd knows each key that is written here
-// (src/network/networkd-network-gperf.gperf and networkd-gperf.gperf of each
-// release, and NEWS). A key that is not here is not written.
+// (src/network/networkd-network-gperf.gperf and networkd-gperf.gperf of each release,
+// and NEWS). A key that is not in the map is never written.
 var since = map[string]Version{
 	"Match.Name": {247, 0}, "Match.MACAddress": {247, 0}, "Match.Driver": {247, 0}, "Match.Path": {247, 0}, "Match.Type": {247, 0}, "Match.Kind": {252, 0},
 
@@ -125,35 +124,35 @@ var since = map[string]Version{
 	"networkd.conf/Network.ManageForeignRoutingPolicyRules": {249, 0},
 }
 
-// HasGoto says whether networkd can jump over rules (GoTo=, Type=nop), which many rules
-// are laid out with.
+// HasGoto says whether networkd can jump over rules (GoTo=, Type=nop), which the
+// layout of many rules needs.
 func (v Version) HasGoto() bool { return !v.Before(nopSince) }
 
-// nopSince is when Type= of a rule learned "nop" (and "goto", "table"); before,
-// the whole section is dropped for it.
+// nopSince is when Type= of a rule learned "nop" (and "goto", "table"); before that,
+// networkd drops the whole section for it.
 var nopSince = Version{257, 0}
 
 // AwaitsLinks says whether networkd adds a rule with an iif or oif only once there is a
 // link of that name (257 and 262 do, 252 does not).
 func (v Version) AwaitsLinks() bool { return !v.Before(Version{257, 0}) }
 
-// zeroMarkSince is when FirewallMark= with the value 0 stopped losing its mask,
-// and with it the selector (systemd#36973).
+// zeroMarkSince is when FirewallMark= with the value 0 stopped losing its mask, and
+// with the mask the selector (systemd#36973).
 var zeroMarkSince = Version{257, 13}
 
-// awaitsGatewaysSince is when networkd began to keep a route back until its gateway is
-// reached (route_is_ready_to_configure(), src/network/networkd-route.c). Before, it adds the
-// routes of the file at once, and fails the link for one that the kernel refuses: with a
-// gateway that only a learned address will reach, at each boot on 247.
+// awaitsGatewaysSince is when networkd began to hold a route back until its gateway is
+// reached (route_is_ready_to_configure(), src/network/networkd-route.c). Before that,
+// it adds the file's routes at once, and fails the link if the kernel refuses one: on
+// 247 at each boot, for a gateway that only a learned address will reach.
 const awaitsGatewaysSince = 249
 
-// awaitsGateways6Since is the same for IPv6: 252 waits at a boot, but takes the subnet of a
-// router advertisement for one that is there still when it configures a link anew, and fails
-// it every other time (eight of eight are right on 257 and 262). The kernel looks such a
-// gateway up, but not where it is onlink.
+// awaitsGateways6Since is the same for IPv6. 252 waits at a boot; but when it
+// configures a link anew, it takes the subnet of a router advertisement for one that
+// still exists, and fails the link every other time (257 and 262 were right eight times
+// of eight). The kernel looks up such a gateway, but not one that is onlink.
 const awaitsGateways6Since = 257
 
-// rulesWithDHCP4Since is when networkd took a second look at a link's rules, once it has a
-// lease, no longer for a mistake ("Could not set routing policy rule: File exists" and a
-// failed link on 247; not on 252).
+// rulesWithDHCP4Since is when networkd stopped taking it for a mistake that it sees a
+// link's rules a second time, once it has a lease. On 247 that gives "Could not set
+// routing policy rule: File exists" and a failed link; on 252 it does not.
 var rulesWithDHCP4Since = Version{248, 0}

@@ -17,23 +17,23 @@ import (
 )
 
 // networkPath is where networkd looks for .network files and their drop-ins
-// (systemd.network(5)); for one name the first directory counts.
+// (systemd.network(5)). Of files with one name, the one in the first directory counts.
 var networkPath = []string{
 	"/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network", "/usr/lib/systemd/network", "/lib/systemd/network",
 }
 
-// maxUnitSize bounds the files of others that are read.
+// maxUnitSize bounds the files of others that we read.
 const maxUnitSize = 1 << 20
 
 // networkFile is a .network file of somebody else.
 type networkFile struct {
 	name      string // "10-cloud-init-eth1.network"
 	path      string
-	match     []*unit.UnitOption // of [Match], its drop-ins' included
+	match     []*unit.UnitOption // of [Match], including its drop-ins
 	unmanaged bool
 	broken    error
 
-	// What patterns makes of match.
+	// The result of patterns for match.
 	keys  []string
 	lists map[string][]string
 }
@@ -84,8 +84,9 @@ func networkFiles(root rootfs.Root) (*networks, error) {
 		data, err := root.ReadFile(where[n], maxUnitSize)
 		switch {
 		case errors.Is(err, rootfs.ErrNotRegular), errors.Is(err, rootfs.ErrDangling), errors.Is(err, fs.ErrNotExist):
-			// A device, as at the end of a link to /dev/null, and an empty file mask the
-			// name; what else networkd cannot read it ignores, and its name hides others too.
+			// An empty file or a device, as at the end of a link to /dev/null, masks
+			// the name. networkd ignores any other file that it cannot read, and that
+			// file hides others of its name too.
 			continue
 		case err == nil && (len(data) == 0 || isOurs(data)):
 			continue
@@ -108,7 +109,7 @@ func networkFiles(root rootfs.Root) (*networks, error) {
 	return newNetworks(files), nil
 }
 
-// read takes what matters here from a .network file or a drop-in of it.
+// read takes from a .network file or a drop-in of it what matters here.
 func (f *networkFile) read(data []byte) {
 	opts, err := unit.DeserializeOptions(bytes.NewReader(data))
 	if err != nil && f.broken == nil {
@@ -126,7 +127,7 @@ func (f *networkFile) read(data []byte) {
 	}
 }
 
-// parseBoolean reads a boolean as systemd does, which ignores a line with another value.
+// parseBoolean reads a boolean as systemd does, which ignores a line with any other value.
 func parseBoolean(s string) (value, ok bool) {
 	switch strings.ToLower(s) {
 	case "1", "yes", "y", "true", "t", "on":
@@ -146,10 +147,10 @@ const (
 	yes
 )
 
-// patterns returns the keys of [Match] that have any value, in their order, with
-// their patterns. As for networkd a key that comes again adds to its list, an empty
-// value clears it, and a leading "!" inverts each word of its line. Hardware addresses
-// are brought to one form.
+// patterns returns the keys of [Match] that have any value, in their order, with their
+// patterns. As for networkd, a key that comes again adds to its list, an empty value
+// clears the list, and a leading "!" inverts each word of its line. patterns converts
+// hardware addresses to one form.
 func (f *networkFile) patterns() (keys []string, lists map[string][]string) {
 	lists = map[string][]string{}
 	for _, o := range f.match {
@@ -174,15 +175,14 @@ func (f *networkFile) patterns() (keys []string, lists map[string][]string) {
 	return slices.DeleteFunc(keys, func(k string) bool { return lists[k] == nil }), lists
 }
 
-// matches says whether the file's [Match] holds for a link, and where that is
-// unknown, because of which key. All keys must match; networkd ignores a file
-// without any.
+// matches says whether the file's [Match] holds for a link and, if that is unknown,
+// because of which key or error. All keys must match; networkd ignores a file without any.
 func (f *networkFile) matches(k facts) (v verdict, because string) {
 	if len(f.keys) > 0 {
 		v = yes
 	}
 	if f.broken != nil {
-		// What could be read of it still holds.
+		// The keys that could be read still count.
 		v, because = unknown, f.broken.Error()
 	}
 	for _, key := range f.keys {
@@ -195,8 +195,8 @@ func (f *networkFile) matches(k facts) (v verdict, because string) {
 				v, because = unknown, key+"="
 			}
 		case key == "Name":
-			// One of the link's names must pass the list. Where it has others, that makes
-			// `!eth0` match eth0.
+			// One of the link's names must pass the list. If the link has other names,
+			// `!eth0` therefore matches eth0.
 			if !slices.ContainsFunc(values, func(name string) bool { return listMatches(list, []string{name}) }) {
 				return no, ""
 			}
@@ -207,7 +207,7 @@ func (f *networkFile) matches(k facts) (v verdict, because string) {
 	return v, because
 }
 
-// colonMAC brings the forms of a hardware address that networkd takes to one:
+// colonMAC converts the forms of a hardware address that networkd accepts to one:
 // "AA-BB-CC-DD-EE-FF" and "aabb.ccdd.eeff" to "aa:bb:cc:dd:ee:ff".
 func colonMAC(s string) string {
 	s = strings.ReplaceAll(strings.ToLower(s), "-", ":")
@@ -224,8 +224,8 @@ func isLiteral(pattern string) bool {
 	return !inverted(pattern) && !fib.IsGlob(pattern) && !strings.Contains(pattern, "%")
 }
 
-// listMatches matches the patterns of a [Match] key, of which one must fit, and
-// none of those that begin with "!".
+// listMatches matches the patterns of a [Match] key: one must fit, and none of
+// those that begin with "!".
 func listMatches(patterns, values []string) bool {
 	hit, positive := false, false
 	for _, p := range patterns {
@@ -243,12 +243,13 @@ func listMatches(patterns, values []string) bool {
 	return hit || !positive
 }
 
-// networks are .network files in the order in which networkd tries them. They are found
-// by what they match: with thousands of links each has a file of its own.
+// networks are .network files in the order in which networkd tries them. An index finds
+// them by what they match, because with thousands of links each has a file of its own.
 type networks struct {
 	files []networkFile
-	// A file is in one index alone, of the first of indexKeys that it has literally; those
-	// of a key are in every as well, and those without any in rest. All are in order.
+	// A file is in the index of only one key, the first of indexKeys for which it lists
+	// plain values. The files of a key are in every as well, and those without such a
+	// key in rest. All lists are in order.
 	index map[string]map[string][]int
 	every map[string][]int
 	rest  []int
@@ -276,7 +277,8 @@ func newNetworks(files []networkFile) *networks {
 	return n
 }
 
-// literalKey returns the first of indexKeys of which a file lists plain values alone.
+// literalKey returns the first of indexKeys for which a file lists only plain values;
+// "" for none.
 func literalKey(f *networkFile) string {
 	for _, key := range indexKeys {
 		list := f.lists[key]
@@ -287,9 +289,9 @@ func literalKey(f *networkFile) string {
 	return ""
 }
 
-// candidates goes through the files that match a link or may do so, in networkd's order, with
-// what cannot be told of it. networkd uses the first that matches, and no other
-// (systemd.network(5)).
+// candidates goes through the files that match a link or may match it, in networkd's
+// order, and says why a match is uncertain. networkd uses the first file that matches,
+// and no other (systemd.network(5)).
 type candidates struct {
 	networks *networks
 	facts    facts

@@ -15,25 +15,25 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// ErrForeign says that a file which is not ours stands where one of ours belongs.
+// ErrForeign says that a file that is not ours stands where one of ours belongs.
 var ErrForeign = errors.New("not a file of uplink-generator, but in the place of one: move it away")
 
-// Changes is what Write did, by the host's absolute paths.
+// Changes is what Write did. Its paths are the host's absolute ones.
 type Changes struct{ Written, Removed []string }
 
-// Write makes the tree true below dir ("/" for the running host): it writes the
-// files whose bytes differ, and removes those of an earlier run that are in the
-// tree no more. Files of others are never touched; one that stands where ours
-// belongs is ErrForeign. An unchanged file is not written, because networkd
-// reconfigures a link whose file has a new time.
+// Write makes the files below dir ("/" for the running host) equal to the tree: it
+// writes the files whose bytes differ, and removes those of an earlier run that are no
+// longer in the tree. It never touches files of others; where one stands in the place
+// of ours, the error is ErrForeign. It does not write an unchanged file, because
+// networkd reconfigures a link whose file has a new time.
 //
-// New content is first written aside, all of it, then renamed, file by file: where
-// something fails, no file is half-written, and where the disk is full, none is
-// changed. Runs at the same time wait for each other.
+// It first writes all new content aside, and then renames file by file: if something
+// fails, no file is half-written, and if the disk is full, none is changed. Runs at the
+// same time wait for each other.
 func (t Tree) Write(dir string) (Changes, error) { return t.write(dir, true) }
 
-// Rendered returns what Write has left below dir, whoever called it: what it takes to
-// put that back.
+// Rendered returns what Write has left below dir, whoever called it: all that
+// is needed to restore it.
 func Rendered(dir string) (Tree, error) {
 	w := writer{root: rootfs.At(dir)}
 	names, err := w.stale(nil)
@@ -43,7 +43,7 @@ func Rendered(dir string) (Tree, error) {
 	var t Tree
 	for _, n := range names {
 		if strings.HasPrefix(filepath.Base(n), ".") {
-			continue // written aside, by a run that was killed or one that is at work
+			continue // a temporary file of a run that was killed, or that is at work
 		}
 		data, err := w.root.ReadFile(n, maxOwnSize)
 		if err != nil {
@@ -54,8 +54,8 @@ func Rendered(dir string) (Tree, error) {
 	return t, nil
 }
 
-// Add is Write without the removing: of an earlier run's files only those that are
-// in the tree are touched.
+// Add is Write without the removing: it touches only those files of an earlier
+// run that are in the tree.
 func (t Tree) Add(dir string) (Changes, error) { return t.write(dir, false) }
 
 func (t Tree) write(dir string, remove bool) (Changes, error) {
@@ -86,7 +86,7 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 	var done Changes
 	for len(w.staged) > 0 {
 		s := w.staged[0]
-		// Not os.Rename, which looks first whether a directory is there.
+		// Not os.Rename, which first looks whether a directory is there.
 		if err := rootfs.Retry(func() error { return syscall.Rename(s.temp, s.path) }); err != nil {
 			return done, w.fail(s.name, err)
 		}
@@ -94,7 +94,7 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 		done.Written = append(done.Written, s.name)
 	}
 	for _, name := range stale {
-		// Of a link, the link itself goes.
+		// This removes a link itself, not what it leads to.
 		path, err := w.root.Path(filepath.Dir(name))
 		if path = filepath.Join(path, filepath.Base(name)); err == nil {
 			err = os.Remove(path)
@@ -103,7 +103,8 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 			return done, w.fail(name, err)
 		}
 		done.Removed = append(done.Removed, name)
-		// A drop-in's directory goes with its last file; where others are in it, it stays.
+		// This removes a drop-in's directory together with its last file; with files of
+		// others in it, it stays.
 		if parent := filepath.Dir(path); strings.HasSuffix(parent, ".network.d") {
 			_ = os.Remove(parent)
 		}
@@ -111,14 +112,14 @@ func (t Tree) write(dir string, remove bool) (Changes, error) {
 	return done, nil
 }
 
-// maxOwnSize bounds what is read back of a file of ours; a larger one is none.
+// maxOwnSize bounds what is read of one of our files; a larger file is not ours.
 const maxOwnSize = 64 << 20
 
 type writer struct {
 	root   rootfs.Root
 	staged []staged
-	dirs   map[string]string // the host's directory → where it is; those that exist
-	fresh  map[string]bool   // of these, those that this run has made: others' files are not in them
+	dirs   map[string]string // the host's directory → where it is; only those that exist
+	fresh  map[string]bool   // those that this run has made: they hold no files of others
 }
 
 // staged is a file that is written aside, at temp, and then renamed.
@@ -127,7 +128,7 @@ type staged struct {
 	data             []byte
 }
 
-// dir returns where a directory of the host is, and makes it if need be.
+// dir returns where a directory of the host is, and makes it if necessary.
 func (w *writer) dir(name string) (string, error) {
 	if path, known := w.dirs[name]; known {
 		return path, nil
@@ -145,8 +146,8 @@ func (w *writer) dir(name string) (string, error) {
 	return path, nil
 }
 
-// makeDir is os.MkdirAll, but for the umask: networkd runs as a user of its own and
-// has to get through.
+// makeDir does what os.MkdirAll does, whatever the umask: networkd runs as a user of
+// its own and must get through.
 func makeDir(path string) error {
 	st, err := os.Stat(path)
 	if err == nil && !st.IsDir() {
@@ -185,8 +186,8 @@ func (w *writer) lock() (unlock func(), err error) {
 	return func() { d.Close() }, nil
 }
 
-// stage has a file written aside, unless the same bytes are there already. The
-// temporary file is in the directory of the real one, for the rename and so that
+// stage lets a file be written aside, unless the same bytes are there already. The
+// temporary file is in the directory of the real one, so that it can be renamed and
 // SELinux gives it that directory's label.
 func (w *writer) stage(f File) error {
 	dir, err := w.dir(filepath.Dir(f.Path))
@@ -197,7 +198,7 @@ func (w *writer) stage(f File) error {
 	var old []byte
 	err = fs.ErrNotExist
 	if !w.fresh[filepath.Dir(f.Path)] {
-		// By the host's path, so that a link leads where it would lead there.
+		// By the host's path, so that a link leads where it leads on the host.
 		old, err = w.root.ReadFile(f.Path, maxOwnSize)
 	}
 	switch {
@@ -212,8 +213,8 @@ func (w *writer) stage(f File) error {
 	return nil
 }
 
-// writeAside writes what is staged. Of thousands of files that takes longer than to render
-// them, and two processors share it.
+// writeAside writes the files that are staged. For thousands of files that takes longer
+// than to render them, so several processors share it.
 func (w *writer) writeAside() error {
 	const share = 1000 // files that are worth a thread
 	threads := min(1+len(w.staged)/share, runtime.NumCPU())
@@ -249,7 +250,7 @@ type aside struct {
 func (a *aside) write(s *staged) error {
 	fd, err := create(s.temp)
 	if errors.Is(err, syscall.EEXIST) {
-		// The leftover of a run that was killed may have any mode, or be a link.
+		// A leftover of a run that was killed may have any mode, or be a link.
 		if err := os.Remove(s.temp); err != nil {
 			return err
 		}
@@ -261,14 +262,14 @@ func (a *aside) write(s *staged) error {
 	return errors.Join(a.fill(fd, s.data), syscall.Close(fd))
 }
 
-// tempName is where a file is written aside. networkd takes only names that end in .network
-// and .conf.
+// tempName is where a file is written aside. networkd reads only names that end in
+// .network and .conf.
 func tempName(name string) string {
 	return filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".tmp")
 }
 
-// create makes a new file. Like fill it does without os.File, which would make the
-// runtime's poller look at each of ten thousand files first.
+// create makes a new file. Like fill it avoids os.File, because the runtime's poller
+// would then look at each of ten thousand files first.
 func create(path string) (fd int, err error) {
 	err = rootfs.Retry(func() (err error) {
 		fd, err = syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o644)
@@ -277,7 +278,7 @@ func create(path string) (fd int, err error) {
 	return fd, err
 }
 
-// fill writes a file's content and sees to its mode.
+// fill writes a file's content and sets its mode.
 func (a *aside) fill(fd int, data []byte) error {
 	for len(data) > 0 {
 		n, err := syscall.Write(fd, data)
@@ -289,7 +290,7 @@ func (a *aside) fill(fd int, data []byte) error {
 	if a.modesOK {
 		return nil
 	}
-	// networkd runs as a user of its own: whatever the umask, it has to read this.
+	// networkd runs as a user of its own, and must be able to read this whatever the umask.
 	var st syscall.Stat_t
 	err := syscall.Fstat(fd, &st)
 	if a.modesOK = err == nil && st.Mode&0o777 == 0o644; a.modesOK {
@@ -298,15 +299,14 @@ func (a *aside) fill(fd int, data []byte) error {
 	return syscall.Fchmod(fd, 0o644)
 }
 
-// discard removes what was written aside and not renamed.
+// discard removes the files that were written aside and not renamed.
 func (w *writer) discard() {
 	for _, s := range w.staged {
 		_ = os.Remove(s.temp)
 	}
 }
 
-// stale returns the files of ours that are not wanted, and temporary files that a
-// killed run has left.
+// stale returns our files that are not wanted, and temporary files that a killed run has left.
 func (w *writer) stale(wanted map[string]bool) ([]string, error) {
 	var names []string
 	see := func(full string) {
@@ -366,12 +366,12 @@ func (w *writer) readDir(dir string) ([]string, error) {
 	return names, nil
 }
 
-// fail says which of the host's files an error is about, by where it is on this machine.
+// fail says which of the host's files an error is about, by the file's path on this machine.
 func (w *writer) fail(name string, err error) error {
 	return fmt.Errorf("%s: %w", filepath.Join(w.root.String(), name), bare(err))
 }
 
-// bare takes the path off an error, which is said as the caller knows it.
+// bare removes the path from an error, because fail gives it as the caller knows it.
 func bare(err error) error {
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		return pe.Err
