@@ -83,7 +83,7 @@ func (g *guess) compareRoutes(r *Result, links map[string]string) {
 		}
 		have[s.Key()] = &s2
 	}
-	// Of two with one key one can be right, and the other is lost.
+	// Of two routes with one key only one can be right; the other is lost.
 	matched := map[fib.RouteKey]bool{}
 	var rest []*Route
 	for i := range g.Routes {
@@ -180,7 +180,7 @@ func (g *guess) compareLinks(r *Result, links map[string]string) {
 	}
 }
 
-// learnChanges says where what a link learns goes instead.
+// learnChanges lists the changes to where the routes go that a link learns, and to their metric.
 func learnChanges(l *Link, s fib.Learn) (list []string) {
 	change := func(format string, args ...any) {
 		list = append(list, Left{Origin: l.Origin, Text: oneLine("what " + l.Name + " learns"), Why: fmt.Sprintf(format, args...)}.String())
@@ -205,7 +205,7 @@ func learnChanges(l *Link, s fib.Learn) (list []string) {
 	return list
 }
 
-// compareTables notes names of tables that become others.
+// compareTables notes tables whose names change.
 func (g *guess) compareTables(r *Result) {
 	named := map[fib.Table]bool{}
 	for _, t := range g.Tables {

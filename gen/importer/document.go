@@ -8,10 +8,10 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// A fix takes out of a guess, or says otherwise, what the spec does not take.
+// A fix removes from a guess what the spec does not accept, or expresses it differently.
 type fix func(why string)
 
-// mark is where in the text something stands, and what is to be done if it is wrong.
+// mark is a place in the text, and what to do if an error is there.
 type mark struct {
 	col int // from 1
 	fix fix
@@ -24,9 +24,9 @@ type document struct {
 	parts []part
 }
 
-// part is an uplink, or one of its routes or rules, up to the next part.
+// part is the lines of an uplink, or of one of its routes or rules, up to the next part.
 type part struct {
-	line int // the last before it
+	line int // the last line before it
 	of   *uplink
 	sub  bool // a route or a rule
 }
@@ -36,7 +36,7 @@ func (d *document) begin(of *uplink, sub bool) {
 	d.parts = append(d.parts, part{len(d.lines), of, sub})
 }
 
-// partAt returns what a line is part of; of is nil before the first uplink.
+// partAt returns the part that a line belongs to; its of is nil before the first uplink.
 func (d *document) partAt(line int) part {
 	i, _ := slices.BinarySearchFunc(d.parts, line, func(p part, line int) int { return cmp.Compare(p.line, line) })
 	if i == 0 {
@@ -47,13 +47,13 @@ func (d *document) partAt(line int) part {
 
 func (d *document) line(s string) { d.lines = append(d.lines, s) }
 
-// mark notes what the last line, from a column on, is made of.
+// mark notes how to fix what the last line holds from a column on.
 func (d *document) mark(col int, f fix) {
 	n := len(d.lines)
 	d.marks[n] = append(d.marks[n], mark{col, f})
 }
 
-// markAt returns what has an error at a place, or nil.
+// markAt returns the mark that an error at a place is about, or nil.
 func (d *document) markAt(line, col int) *mark {
 	var at *mark
 	for i := range d.marks[line] {
@@ -64,9 +64,9 @@ func (d *document) markAt(line, col int) *mark {
 	return at
 }
 
-// fixes returns what to do about errors, each thing once. Of what may follow from another
-// error nothing is done: not about routes and rules of an uplink that is wrong itself, not
-// about its other lines, and not about any uplink where what stands before them is wrong.
+// fixes returns what to do about errors, each thing once. It leaves out what may follow
+// from another error: errors in routes and rules of an uplink that is wrong itself, in the
+// uplink's other lines, and, where something before the uplinks is wrong, in all uplinks.
 func (d *document) fixes(list spec.Errors) (todo []func()) {
 	heads, subs := map[*uplink]int{}, map[part]bool{}
 	for _, e := range list {
@@ -103,7 +103,7 @@ func (d *document) key(key, value string, f fix) {
 	d.mark(1, f)
 }
 
-// list writes an array whose elements can be put right one by one.
+// list writes an array whose elements can be fixed one by one.
 func (d *document) list(key string, n int, element func(i int) (string, fix)) {
 	s := key + " = ["
 	type at struct {

@@ -15,7 +15,7 @@ import (
 type Found struct {
 	// From says what was read, for people: "the running kernel", "netplan".
 	From  string
-	Files []string // that were read, as the host sees them
+	Files []string // the files that were read, as the host sees them
 
 	Tables    []fib.Table // names, as far as they are known
 	Links     []Link
@@ -24,32 +24,33 @@ type Found struct {
 	Rules     []Rule
 	Left      []Left
 
-	// Everything says that the source holds all that there is, and not what somebody
+	// Everything says that the source holds all that the host has, not only what somebody
 	// wrote for uplinks: a link then only counts with a default route.
 	Everything bool
 }
 
-// Link is a network interface that the source speaks of.
+// Link is a network interface that the source mentions.
 type Link struct {
 	Name string // the key that the rest of Found refers to
-	// Match selects the link where that is not by Name.
+	// Match selects the link if Name does not.
 	Match fib.Match
 	Learn fib.Learn // Table is 0 for main
-	// DefaultRA says that router advertisements are accepted because nothing is said of them.
+	// DefaultRA says that router advertisements are accepted because the source does not
+	// mention them.
 	DefaultRA bool
 	NoDefault bool   // what it learns makes no default route in main
 	MTU       uint32 // bytes; 0 leaves it alone
-	MTUSet    Left   // the command that sets it, which is none of the link's own configuration
+	MTUSet    Left   // the command that sets it, which is not part of the link's own configuration
 	DNS       []netip.Addr
 	Domains   []string
 	Origin    fib.Origin
-	// Own is what no spec has of the link's own configuration. It is lost only where that
-	// is not left alone.
+	// Own is the part of the link's own configuration that no spec can express. It is lost
+	// only if the spec takes that configuration over.
 	Own []Left
 }
 
-// addDNS adds DNS servers. networkd's port and server name and NetworkManager's zone are of
-// no address alone, which is all that a spec has: what has them is the link's own.
+// addDNS adds DNS servers. A spec has plain addresses only: one with a port or server name
+// (networkd) or a zone (NetworkManager) goes to Own.
 func (l *Link) addDNS(at fib.Origin, words ...string) {
 	for _, w := range words {
 		a, err := netip.ParseAddr(w)
@@ -74,8 +75,8 @@ func (l *Link) addDomains(words ...string) {
 // Address is an address that the source adds.
 type Address struct {
 	fib.Address
-	// Stays says that it is part of the link's own configuration, which goes on to hold
-	// it where the spec has manage = "policy".
+	// Stays says that the address is part of the link's own configuration, which still
+	// holds it if the spec has manage = "policy".
 	Stays   bool
 	Learned bool   // it comes from DHCP or a router advertisement
 	Text    string // as in the source; may be empty
@@ -86,7 +87,7 @@ type Address struct {
 type Route struct {
 	fib.Route
 	Stays bool // as in Address
-	// Learned says that it comes from DHCP or a router advertisement: no spec has it.
+	// Learned says that it comes from DHCP or a router advertisement, so that no spec has it.
 	Learned bool
 	Text    string
 }
@@ -94,8 +95,8 @@ type Route struct {
 // Rule is a rule that the source adds.
 type Rule struct {
 	fib.Rule
-	// AnyPriority says that the source gives none: the kernel then puts it before the
-	// first rule but that of priority 0 (fib_default_rule_pref, net/core/fib_rules.c).
+	// AnyPriority says that the source gives no priority: the kernel then puts the rule before
+	// the first one whose priority is not 0 (fib_default_rule_pref, net/core/fib_rules.c).
 	AnyPriority bool
 	Text        string
 }
@@ -119,12 +120,12 @@ func (l Left) String() string {
 	return s
 }
 
-// left notes what is not carried over. Text is kept to one line.
+// left notes something that is not carried over. It keeps the text to one line.
 func (f *Found) left(at fib.Origin, text, format string, args ...any) {
 	f.Left = append(f.Left, Left{at, oneLine(text), oneLine(fmt.Sprintf(format, args...))})
 }
 
-// plain makes one line of a text, in which nothing moves a terminal's cursor.
+// plain makes one line of a text, without characters that move a terminal's cursor.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == '\uFFFD' {
@@ -134,7 +135,7 @@ func plain(s string) string {
 	}, strings.Join(strings.Fields(s), " "))
 }
 
-// oneLine is plain, and not too long.
+// oneLine is plain, cut to a limited length.
 func oneLine(s string) string {
 	s = plain(s)
 	if r := []rune(s); len(r) > 200 {
@@ -143,8 +144,8 @@ func oneLine(s string) string {
 	return s
 }
 
-// link returns the link of that name, which it adds if need be. The pointer holds until
-// the next call.
+// link returns the link of that name, and adds it if necessary. The pointer is
+// valid until the next call.
 func (f *Found) link(name string, at fib.Origin) *Link {
 	for i := range f.Links {
 		if f.Links[i].Name == name {
@@ -155,10 +156,10 @@ func (f *Found) link(name string, at fib.Origin) *Link {
 	return &f.Links[len(f.Links)-1]
 }
 
-// settle fills in what the kernel would: the link of a gateway, and the priority of
-// rules without one. Of a rule's prefixes it compares no more bits than their length
-// (fib4_rule_match, net/ipv4/fib_rules.c), and yet a delete has to name the others as well:
-// they are there up to here.
+// settle fills in what the kernel would: the link of a gateway, and the priority of rules
+// without one. It also masks the prefixes of rules, of which the kernel compares no more
+// bits than their length (fib4_rule_match, net/ipv4/fib_rules.c). The other bits are kept
+// up to here, because a delete must name them too.
 func (f *Found) settle() {
 	for i := range f.Rules {
 		r := &f.Rules[i]
@@ -179,7 +180,7 @@ func (f *Found) settle() {
 		return false
 	})
 	for i := range f.Routes {
-		// Of what goes nowhere a scope means nothing: NetworkManager says link.
+		// A route that leads nowhere has no meaningful scope, but NetworkManager sets link.
 		if r := &f.Routes[i]; r.Family == fib.Inet && !r.Type.HasDevice() {
 			r.Scope = r.DefaultScope()
 		}
@@ -187,26 +188,26 @@ func (f *Found) settle() {
 	f.settlePriorities()
 }
 
-// isKernels says whether a rule is one that the kernel makes by itself (fib_default_rules_init,
-// net/ipv4/fib_rules.c): scripts that flush all rules put them back.
+// isKernels says whether a rule is one that the kernel adds by itself (fib_default_rules_init,
+// net/ipv4/fib_rules.c): a script that flushes all rules adds it again.
 func isKernels(r fib.Rule) bool {
 	for p, table := range map[uint32]uint32{0: fib.TableLocal, fib.PriorityMain: fib.TableMain, fib.PriorityMain + 1: fib.TableDefault} {
 		if r == (fib.Rule{Family: r.Family, Priority: p, Action: fib.Lookup, Table: table}) {
-			return r.Family == fib.Inet || table != fib.TableDefault // of which IPv6 has no rule
+			return r.Family == fib.Inet || table != fib.TableDefault // IPv6 has no rule for it
 		}
 	}
 	return false
 }
 
-// without notes what a command says that cannot be carried over.
+// without notes the arguments of a command that cannot be carried over.
 func (f *Found) without(c change, at fib.Origin, text string) {
 	if len(c.lost) > 0 {
 		f.left(at, text, "without `%s`", strings.Join(c.lost, "`, `"))
 	}
 }
 
-// routeOf reads a command of ip(8) that says a route of a link; where it cannot be carried
-// over, it is left.
+// routeOf reads a command of ip(8) that adds a route on a link; if it cannot be carried
+// over, routeOf notes it as left.
 func (f *Found) routeOf(link string, args []string, names Names, at fib.Origin, text string) (Route, bool) {
 	c, err := parseIP(args, names)
 	if err != nil || c.route == nil {
@@ -222,7 +223,7 @@ func (f *Found) routeOf(link string, args []string, names Names, at fib.Origin, 
 	return r, true
 }
 
-// addRule adds the rule of a command of ip(8), or leaves it.
+// addRule adds the rule of a command of ip(8), or notes it as left.
 func (f *Found) addRule(args []string, names Names, at fib.Origin, text string) {
 	c, err := parseIP(args, names)
 	if err != nil || c.rule == nil {
@@ -235,9 +236,8 @@ func (f *Found) addRule(args []string, names Names, at fib.Origin, text string) 
 	f.Rules = append(f.Rules, r)
 }
 
-// appendWay makes a route one more way of an IPv6 route of the same destination and
-// metric, as the kernel does where both have a gateway (rt6_qualify_for_ecmp,
-// net/ipv6/route.c).
+// appendWay adds a route as one more way to an IPv6 route of the same destination and metric,
+// as the kernel does if both have a gateway (rt6_qualify_for_ecmp, net/ipv6/route.c).
 func (f *Found) appendWay(r Route) bool {
 	if r.Family != fib.Inet6 || len(r.Nexthops) != 1 || !r.Nexthops[0].Via.IsValid() {
 		return false
@@ -268,8 +268,8 @@ func (f *Found) linkOf(a netip.Addr) string {
 	return link
 }
 
-// settlePriorities numbers the rules that have no priority. Where no number is given at
-// all, and the order makes no difference, they keep their freedom.
+// settlePriorities numbers the rules that have no priority. If no rule has one, and their
+// order makes no difference, it leaves them without.
 func (f *Found) settlePriorities() {
 	given := slices.ContainsFunc(f.Rules, func(r Rule) bool { return !r.AnyPriority })
 	if !given && f.orderless() {
@@ -280,8 +280,8 @@ func (f *Found) settlePriorities() {
 	}
 }
 
-// priorities returns those of rules in the order in which they are added: one that has
-// none comes before the first so far but that of 0.
+// priorities returns the priorities of rules in the order in which they are added. One that
+// is added without a priority comes before the first rule so far whose priority is not 0.
 func priorities(rules []Rule) []uint32 {
 	list := make([]uint32, len(rules))
 	first := map[fib.Family]uint32{fib.Inet: fib.PriorityMain, fib.Inet6: fib.PriorityMain}
@@ -299,8 +299,8 @@ func priorities(rules []Rule) []uint32 {
 }
 
 // orderless says whether the order of the rules does not matter: they select different
-// sources, or destinations that are the host's own, for which table local comes first.
-// Only a rule that looks up an uplink's table can do without a number in a spec.
+// sources, or destinations that are the host's own, for which table local comes first. Only
+// a rule that looks up an uplink's table can do without a priority in a spec.
 func (f *Found) orderless() bool {
 	own := map[netip.Addr]bool{}
 	for _, a := range f.Addresses {
@@ -331,7 +331,7 @@ func (f *Found) orderless() bool {
 			return false
 		}
 	}
-	// Of those that overlap some are neighbours in this order.
+	// If any prefixes overlap, two that are neighbours in this order do.
 	slices.SortFunc(sources, func(a, b netip.Prefix) int {
 		return cmp.Or(a.Masked().Addr().Compare(b.Masked().Addr()), a.Bits()-b.Bits())
 	})
@@ -345,7 +345,7 @@ func (f *Found) orderless() bool {
 
 var inIP = fib.Syntax{Device: func(link string) string { return link }}
 
-// withoutProtocol is a line of ip(8) without whose it is.
+// withoutProtocol returns a line of ip(8) without our protocol.
 func withoutProtocol(line string) string {
 	return strings.NewReplacer(fmt.Sprintf(" protocol %d", fib.Protocol), "", fmt.Sprintf(" proto %d", fib.Protocol), "").Replace(line)
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// ifcfgDir is where Red Hat's initscripts have their files, which NetworkManager reads as
-// well (nm-settings-ifcfg-rh(5), and sysconfig.txt of initscripts).
+// ifcfgDir is where Red Hat's initscripts keep their files, which NetworkManager reads
+// too (nm-settings-ifcfg-rh(5), and sysconfig.txt of initscripts).
 const ifcfgDir = "/etc/sysconfig/network-scripts"
 
 // ifcfgKinds are the files of an interface, by how their names begin.
 var ifcfgKinds = []string{"ifcfg-", "route-", "route6-", "rule-", "rule6-"}
 
-// ifcfgFiles returns the files of interfaces but lo.
+// ifcfgFiles returns the files of all interfaces except lo.
 func ifcfgFiles(root rootfs.Root) (files []string) {
 	names, _ := root.ReadDir(ifcfgDir)
 	for _, n := range names {
@@ -41,7 +41,7 @@ func cutIfcfg(base string) (kind, name string, ok bool) {
 	return "", "", false
 }
 
-// IsIfcfg says whether a file's name is that of one of initscripts'.
+// IsIfcfg says whether a file has the name of one of initscripts' files.
 func IsIfcfg(name string) bool {
 	_, _, ok := cutIfcfg(path.Base(name))
 	return ok
@@ -50,9 +50,9 @@ func IsIfcfg(name string) bool {
 // HasIfcfg says whether there are initscripts' files for a link.
 func HasIfcfg(root rootfs.Root) bool { return len(ifcfgFiles(root)) > 0 }
 
-// Ifcfg reads the files that Red Hat's initscripts have for an interface: ifcfg-NAME, and
-// beside it route-NAME, route6-NAME, rule-NAME and rule6-NAME. Without files it reads all of
-// the host's.
+// Ifcfg reads the files that Red Hat's initscripts have for an interface: ifcfg-NAME,
+// and beside it route-NAME, route6-NAME, rule-NAME and rule6-NAME. Without files it
+// reads all of the host's files.
 func Ifcfg(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	f := &Found{From: "initscripts' files", Tables: names.Tables()}
 	named := len(files) > 0
@@ -95,7 +95,7 @@ type ifcfg struct {
 	used  map[string]bool
 }
 
-// variables reads a file of variables; one that is not there sets none.
+// variables reads a file of variables; a file that does not exist sets none.
 func (r *ifcfgReader) variables(file string) ifcfg {
 	c := ifcfg{file: file, value: map[string]string{}, used: map[string]bool{}}
 	data, err := r.root.ReadFile(file, maxSize)
@@ -131,7 +131,7 @@ func (c *ifcfg) setting(name string) setting {
 	return x
 }
 
-// numbered returns the variables of a name, and of that name with a number behind it, in
+// numbered returns the variables with a name, and with that name followed by a number, in
 // the order of the numbers.
 func (c *ifcfg) numbered(name string) (list []string) {
 	for v := range c.value {
@@ -184,13 +184,13 @@ func (r *ifcfgReader) iface(dir, name string) {
 	}
 }
 
-// meaningless are variables that say nothing of the network.
+// meaningless are variables that need no report if nothing has read them.
 var meaningless = []string{
 	"NAME", "UUID", "NM_CONTROLLED", "USERCTL", "DEFROUTE", "PEERDNS", "PEERROUTES", "NETWORK", "BROADCAST", "IPV4_FAILURE_FATAL", "IPV6_FAILURE_FATAL",
 	"IPV6INIT", "PROXY_METHOD", "BROWSER_ONLY", "IPV6_ADDR_GEN_MODE", "IPV6_DEFROUTE", "IPV6_PEERDNS", "IPV6_PEERROUTES", "METRIC", "IPV4_ROUTE_METRIC", "IPV6_ROUTE_METRIC",
 }
 
-// rest notes what no spec has of the link's configuration.
+// rest notes the part of the link's configuration that no spec can express.
 func (r *ifcfgReader) rest(l *Link, c *ifcfg) {
 	var list []string
 	for v := range c.value {
@@ -253,8 +253,8 @@ func (r *ifcfgReader) ipv4(l *Link, c *ifcfg) {
 	}
 }
 
-// hostGateways takes the gateways of the host as a whole: without a device they are those of
-// the link whose subnet has them.
+// hostGateways reads the gateways of the host as a whole. Without a device, a gateway
+// belongs to the link whose subnet has it.
 func (r *ifcfgReader) hostGateways() {
 	for _, v := range [][2]string{{"GATEWAY", "GATEWAYDEV"}, {"IPV6_DEFAULTGW", "IPV6_DEFAULTDEV"}} {
 		gw, dev, _ := strings.Cut(r.global.value[v[0]], "%")
@@ -293,7 +293,7 @@ func (r *ifcfgReader) ipv6(l *Link, c *ifcfg) {
 		}
 		return
 	}
-	if dhcp || isTrue(auto) { // an alias, which has a file of its own, says nothing of it
+	if dhcp || isTrue(auto) { // an alias, which has a file of its own, does not say so
 		l.Learn.DHCP6, l.Learn.RA = dhcp, true
 		if table != fib.TableMain {
 			l.Learn.Table = table
@@ -324,8 +324,8 @@ func (r *ifcfgReader) address(l *Link, p netip.Prefix, table uint32, x setting) 
 	r.f.connected(l.Name, p, table, x.at, x.value)
 }
 
-// connected adds the route of an address's subnet in a table other than main, where
-// NetworkManager puts it then.
+// connected adds the route to an address's subnet in a table other than main, as
+// NetworkManager does.
 func (f *Found) connected(link string, p netip.Prefix, table uint32, at fib.Origin, text string) {
 	if table == fib.TableMain {
 		return
@@ -351,8 +351,8 @@ func (r *ifcfgReader) gateway(l *Link, c *ifcfg, name, text string, table, metri
 	}
 }
 
-// lines reads a file of routes or rules: what `ip route add` and `ip rule add` take, a line
-// each, or routes as ADDRESS0=, NETMASK0= and GATEWAY0=.
+// lines reads a file of routes or rules: arguments of `ip route add` or `ip rule add` on
+// each line, or routes as ADDRESS0=, NETMASK0= and GATEWAY0=.
 func (r *ifcfgReader) lines(file, device string) {
 	data, err := r.root.ReadFile(file, maxSize)
 	if err != nil {
@@ -379,7 +379,7 @@ func (r *ifcfgReader) lines(file, device string) {
 	}
 }
 
-// line takes one line of such a file, for the device of the file where it names none.
+// line reads one line of such a file; if it names no device, the file's device counts.
 func (r *ifcfgReader) line(object, device string, f fib.Family, line string, at fib.Origin) {
 	args := []string{familyOption(f), object, "add"}
 	words := strings.Fields(line)
@@ -396,7 +396,7 @@ func (r *ifcfgReader) line(object, device string, f fib.Family, line string, at 
 	}
 }
 
-// numberedRoutes reads routes in the form of variables.
+// numberedRoutes reads routes that are given as variables.
 func (r *ifcfgReader) numberedRoutes(file, device string) {
 	c := r.variables(file)
 	for _, v := range c.numbered("ADDRESS") {

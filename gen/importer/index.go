@@ -7,14 +7,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// index finds what belongs together without going through all of Found for each uplink.
+// index finds related items without going through all of Found for each uplink.
 type index struct {
-	policy    map[string]bool // of the links that have addresses
+	policy    map[string]bool // of the links that have addresses: whether an address stays
 	links     map[string]int  // places in Found.Links
 	learning  map[uint32][]string
 	routes    map[uint32][]*Route     // by table
 	bySource  map[netip.Addr][]*Route // by preferred source
-	subnets   map[onLink][]*Route     // of one way, by its link and their destination
+	subnets   map[onLink][]*Route     // those with a single way, by its link and their destination
 	gateways  map[string][]way        // by link, sorted by gateway
 	lookups   map[uint32][]*Rule      // by the table that they look up
 	hosts     map[netip.Prefix][]tableCount
@@ -28,7 +28,7 @@ type tableCount struct {
 	count int
 }
 
-// way is a route by a gateway.
+// way is a route through a gateway.
 type way struct {
 	via   netip.Addr
 	route *Route
@@ -103,7 +103,7 @@ func (x *index) within(p netip.Prefix) []*Address {
 	return between(x.addresses, p, func(a *Address) netip.Addr { return a.Prefix.Addr() })
 }
 
-// ways returns the routes of a link by a gateway in a prefix.
+// ways returns the routes of a link through a gateway in a prefix.
 func (x *index) ways(link string, p netip.Prefix) []way {
 	return between(x.gateways[link], p, func(w way) netip.Addr { return w.via })
 }

@@ -24,14 +24,14 @@ func HasInterfaces(root rootfs.Root) bool {
 	return err == nil && len(f.Addresses)+len(f.Routes)+len(f.Rules)+len(f.Links) > 0
 }
 
-// Interfaces reads files in the form of interfaces(5), with all that they include:
-// stanzas, and the ip(8) commands of their up lines. Without files it is InterfacesFile.
+// Interfaces reads files in the form of interfaces(5), with all that they include: stanzas,
+// and the ip(8) commands of their up lines. Without files it reads InterfacesFile.
 func Interfaces(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	return readInterfaces(&ifupdown{root: root}, names, files)
 }
 
-// InterfacesElsewhere is Interfaces for files of a host whose root is another: what they
-// include by absolute paths is not theirs, and left.
+// InterfacesElsewhere is Interfaces for files of a host with another root: it does not
+// follow absolute paths that they include, and notes them as left.
 func InterfacesElsewhere(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	return readInterfaces(&ifupdown{root: root, elsewhere: true}, names, files)
 }
@@ -75,18 +75,18 @@ type ifupdown struct {
 	seen map[string]bool
 	s    *stanza
 
-	stanzas   []*stanza           // that are over
-	logical   map[string][]string // interfaces by the stanza that `auto` has them configured as
+	stanzas   []*stanza           // the finished ones
+	logical   map[string][]string // interfaces by the stanza that `auto` configures them as
 	elsewhere bool                // the files belong to a host with another root
 }
 
 // stanza is one `iface`.
 type stanza struct {
 	name, family, method string
-	link                 string // that has what the stanza says
+	link                 string // the link that the stanza configures
 	at                   fib.Origin
 	options              []option
-	address              netip.Prefix // the first, of method static
+	address              netip.Prefix // the first one of method static
 }
 
 type option struct {
@@ -109,7 +109,7 @@ func (r *ifupdown) file(name string) error {
 		at := fib.Origin{File: name, Line: i + 1}
 		line := strings.TrimSpace(lines[i])
 		if strings.HasPrefix(line, "#") {
-			continue // a comment is not continued
+			continue // a comment does not go on on the next line
 		}
 		var joined strings.Builder
 		for strings.HasSuffix(line, `\`) && i+1 < len(lines) {
@@ -162,7 +162,7 @@ func (r *ifupdown) line(at fib.Origin, line string) {
 		r.end()
 		r.f.left(at, line, "`%s` depends on the running host", word)
 		if word == "mapping" {
-			r.s = &stanza{at: at} // whose lines follow
+			r.s = &stanza{at: at} // its lines follow
 		}
 	case r.s == nil:
 		r.f.left(at, line, "it stands in no stanza")
@@ -195,7 +195,7 @@ func cutWord(line string) (word, rest string) {
 	return line[:i], strings.TrimSpace(line[i:])
 }
 
-// included returns the path of what a file includes, relative to the one that names it.
+// included returns the path of a file that another includes, relative to the including one.
 func (r *ifupdown) included(at fib.Origin, line, name string) (string, bool) {
 	switch {
 	case !path.IsAbs(name):
@@ -227,7 +227,7 @@ func (r *ifupdown) source(at fib.Origin, line, pattern string) {
 	}
 }
 
-// directory reads the files of a directory whose names ifupdown takes.
+// directory reads those files of a directory whose names ifupdown accepts.
 func (r *ifupdown) directory(at fib.Origin, line, dir string) {
 	names, err := r.root.ReadDir(dir)
 	if err != nil {
@@ -246,7 +246,7 @@ func (r *ifupdown) directory(at fib.Origin, line, dir string) {
 	}
 }
 
-// end notes the stanza that is over.
+// end stores the stanza that has just ended.
 func (r *ifupdown) end() {
 	if r.s != nil && r.s.name != "" {
 		r.stanzas = append(r.stanzas, r.s)
@@ -254,7 +254,7 @@ func (r *ifupdown) end() {
 	r.s = nil
 }
 
-// finish takes the stanzas, once it is known which interfaces are configured as which.
+// finish applies the stanzas, once it is known which interfaces are configured as which.
 func (r *ifupdown) finish() {
 	as := map[string]string{}
 	for name, ifaces := range r.logical {
@@ -279,7 +279,7 @@ func (r *ifupdown) finish() {
 	}
 }
 
-// take takes a stanza for one interface.
+// take applies a stanza to one interface.
 func (r *ifupdown) take(of *stanza, iface string) {
 	s := *of
 	s.link = withoutLabel(iface)
@@ -289,7 +289,7 @@ func (r *ifupdown) take(of *stanza, iface string) {
 	}
 	l := *r.f.link(s.link, s.at)
 	switch s.family + " " + s.method {
-	case "inet static", "inet6 static", " ": // the last as ifupdown2 and ifupdown-ng take it
+	case "inet static", "inet6 static", " ": // the last one as ifupdown2 and ifupdown-ng read it
 		r.static(&l, &s)
 	case "inet dhcp":
 		l.Learn.DHCP4 = true
@@ -306,8 +306,8 @@ func (r *ifupdown) take(of *stanza, iface string) {
 	r.commands(iface, &s)
 }
 
-// static takes addresses and a gateway. ifupdown takes the first of each, ifupdown2 and
-// ifupdown-ng take all addresses.
+// static reads addresses and a gateway. ifupdown uses the first of each, ifupdown2 and
+// ifupdown-ng use all addresses.
 func (r *ifupdown) static(l *Link, s *stanza) {
 	var addresses, gateways []option
 	netmask, metric := "", uint32(0)
@@ -348,7 +348,7 @@ func (r *ifupdown) static(l *Link, s *stanza) {
 			r.f.left(o.at, o.text, "%q is not an address", text)
 			continue
 		}
-		if length == "" && s.family != "" { // without one ifupdown itself has not read it
+		if length == "" && s.family != "" { // without one, ifupdown itself has not read it
 			p = netip.PrefixFrom(p.Addr(), defaultLength(p.Addr()))
 		}
 		if subnets = append(subnets, p); !s.address.IsValid() {
@@ -389,7 +389,8 @@ func (r *ifupdown) gateway(l *Link, s *stanza, o option, gw netip.Addr, metric u
 	r.f.Routes = append(r.f.Routes, Route{Route: *x, Stays: true, Text: o.text})
 }
 
-// defaultLength is that of ifupdown, and of networkd for IPv4: by the class of the address.
+// defaultLength is the length that ifupdown, and for IPv4 networkd, gives an address: by
+// the class of the address.
 func defaultLength(a netip.Addr) int {
 	switch first := a.AsSlice()[0]; {
 	case !a.Is4():
@@ -404,7 +405,7 @@ func defaultLength(a netip.Addr) int {
 	return 32
 }
 
-// settings takes what is about the link.
+// settings reads the options about the link.
 func (r *ifupdown) settings(l *Link, s *stanza) {
 	for _, o := range s.options {
 		switch o.name {
@@ -431,7 +432,7 @@ func (r *ifupdown) settings(l *Link, s *stanza) {
 	}
 }
 
-// commands runs the lines of a stanza, with the variables that ifupdown gives them.
+// commands runs the command lines of a stanza, with the variables that ifupdown sets for them.
 func (r *ifupdown) commands(iface string, s *stanza) {
 	vars := map[string]string{"IFACE": iface, "LOGICAL": s.name, "ADDRFAM": s.family, "METHOD": s.method}
 	for _, o := range s.options {

@@ -9,17 +9,17 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// change is what one `ip` command does. At most one of the pointers is set; without any
-// it changes nothing that counts here.
+// change is the effect of one `ip` command. At most one of the pointers is set; with none
+// set, the command changes nothing that counts here.
 type change struct {
 	verb    string // "add", "append", "replace", "del" or "flush"
 	address *Address
 	route   *Route
 	rule    *Rule
 	link    *linkChange
-	lost    []string // arguments that are understood and cannot be carried over
+	lost    []string // arguments that are understood but cannot be carried over
 
-	family fib.Family         // that an option asks for
+	family fib.Family         // the one that an option asks for
 	typ    fib.RouteType      // of a route, as far as the command says it
 	scope  fib.Opt[fib.Scope] // likewise
 }
@@ -33,8 +33,8 @@ type linkChange struct {
 type ipArgs struct {
 	args   []string
 	names  Names
-	family fib.Family // by an option or an address; 0 where neither gives it
-	asked  fib.Family // by an option alone
+	family fib.Family // from an option or an address; 0 if neither gives it
+	asked  fib.Family // from an option alone
 	c      change
 }
 
@@ -46,8 +46,8 @@ func (e errIP) Error() string { return string(e) }
 
 func unknownWord(s string) error { return errIP(fmt.Sprintf("%q is not understood", s)) }
 
-// parseIP reads the arguments of `ip`, as ip(8) takes them: words may be shortened, and
-// of several that fit the first in its own list counts.
+// parseIP reads the arguments of `ip` as ip(8) does: a word may be shortened, and if
+// several fit, the first in ip's own list counts.
 func parseIP(args []string, names Names) (change, error) {
 	p := &ipArgs{args: args, names: names}
 	for len(p.args) > 0 && strings.HasPrefix(p.args[0], "-") {
@@ -116,7 +116,7 @@ func (p *ipArgs) next() string {
 	return s
 }
 
-// device takes the next argument for a link.
+// device reads the next argument as a link.
 func (p *ipArgs) device() string { return withoutLabel(p.next()) }
 
 // withoutLabel makes eth1 of eth1:1, which is a label of its addresses, as the kernel does
@@ -140,7 +140,7 @@ func (p *ipArgs) word(words ...string) string {
 	return ""
 }
 
-// verb takes what is to be done; done is true where nothing more is to be read.
+// verb reads what to do; done is true if there is nothing more to read.
 func (p *ipArgs) verb() (done bool, err error) {
 	switch v := p.word("add", "append", "change", "chg", "prepend", "replace", "delete", "show", "lst", "list", "get", "flush", "save", "restore", "help"); v {
 	case "add":
@@ -166,7 +166,7 @@ func (p *ipArgs) verb() (done bool, err error) {
 	return false, nil
 }
 
-// see settles the family by an address, and says whether it fits.
+// see sets the family from an address if it is not known yet, and says whether the address fits it.
 func (p *ipArgs) see(a netip.Addr) error {
 	f := fib.FamilyOf(a)
 	if p.family == 0 {
@@ -254,7 +254,7 @@ func (p *ipArgs) table() (uint32, error) {
 	return id, nil
 }
 
-// lose notes an argument with its value that no spec has.
+// lose notes an argument and its value that no spec can express.
 func (p *ipArgs) lose(words ...string) { p.c.lost = append(p.c.lost, strings.Join(words, " ")) }
 
 func (p *ipArgs) link() error {

@@ -10,7 +10,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// routeType takes the type at the front of a route. Some may be shortened
+// routeType reads the type in front of a route. Some types may be shortened
 // (rtnl_rtntype_a2n in iproute2's lib/rt_names.c).
 func (p *ipArgs) routeType() fib.RouteType {
 	if len(p.args) == 0 {
@@ -110,7 +110,7 @@ func (p *ipArgs) route() error {
 		return errIP("it has no destination")
 	}
 	if hasVia && !hop.Via.IsValid() && !scope.Set {
-		scope = fib.Some(fib.ScopeUniverse) // which ip(8) asks for where there is a `via`
+		scope = fib.Some(fib.ScopeUniverse) // ip(8) asks for it if there is a `via`
 	}
 	return p.finishRoute(r, hop, hops, scope)
 }
@@ -124,7 +124,7 @@ func (p *ipArgs) via() (netip.Addr, error) {
 		if a.Is6() {
 			return a, errIP(":: is no gateway")
 		}
-		a = netip.Addr{} // to the kernel no gateway at all
+		a = netip.Addr{} // to the kernel this is no gateway
 	}
 	return a, err
 }
@@ -185,7 +185,7 @@ func (p *ipArgs) nexthops() (hops []fib.Nexthop, err error) {
 	return hops, nil
 }
 
-// finishRoute fills in what ip(8) and the kernel do.
+// finishRoute fills in the defaults of ip(8) and the kernel.
 func (p *ipArgs) finishRoute(r *Route, hop fib.Nexthop, hops []fib.Nexthop, scope fib.Opt[fib.Scope]) error {
 	r.Family = cmp.Or(p.family, fib.Inet)
 	p.c.typ, p.c.scope = r.Type, scope
@@ -239,8 +239,8 @@ func (p *ipArgs) finishRoute(r *Route, hop fib.Nexthop, hops []fib.Nexthop, scop
 	return nil
 }
 
-// flushRoutes reads `route flush`: of one table, of all, of the cache, or of what is left
-// open here. Without a family it is IPv4's where it names a table, and otherwise both
+// flushRoutes reads `route flush` of one table, of all, or of the cache, and refuses any
+// other. Without a family it flushes IPv4 if it names a table, and otherwise both
 // (iproute_list_flush_or_save in iproute2's ip/iproute.c).
 func (p *ipArgs) flushRoutes() error {
 	r := &Route{}

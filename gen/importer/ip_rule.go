@@ -54,7 +54,7 @@ func (p *ipArgs) rule() error {
 			p.lose("realms", p.next())
 		case len(a) > 2 && p.word("protocol") != "":
 			p.next()
-		case a == "t": // for tun_id, which ip(8) looks for first; only an old one knows it not
+		case a == "t": // for tun_id, which ip(8) tries first; only an old ip(8) does not know it
 			return errIP("`t` is `tun_id` to ip(8), which no rule of a spec has: write `table`")
 		case p.word("table") != "" || a == "lookup" && p.next() != "":
 			r.Table, err = p.table()
@@ -132,7 +132,7 @@ func (p *ipArgs) rule() error {
 func (p *ipArgs) finishRule(r *Rule) error {
 	r.Family = cmp.Or(p.asked, fib.Inet)
 	if r.Family != cmp.Or(p.family, fib.Inet) {
-		// ip(8) takes the family of a route from its addresses, that of a rule not.
+		// ip(8) takes the family of a route from its addresses, but not that of a rule.
 		return errIP("without -6 the kernel refuses a rule with an IPv6 address")
 	}
 	for _, x := range []*netip.Prefix{&r.From, &r.To} {
@@ -149,8 +149,8 @@ func (p *ipArgs) finishRule(r *Rule) error {
 	return nil
 }
 
-// mark reads a mark with or without a mask. Without one all bits count, but a mark of 0
-// alone selects nothing (fib_nl2rule, net/core/fib_rules.c).
+// mark reads a mark with or without a mask. Without a mask all bits count, except that a
+// mark of 0 then selects nothing (fib_nl2rule, net/core/fib_rules.c).
 func (p *ipArgs) mark(r *Rule) error {
 	s := p.next()
 	value, mask, hasMask := strings.Cut(s, "/")
@@ -194,7 +194,7 @@ func parseRange(s string, bits int) (lo, hi uint32, err error) {
 	return uint32(l), uint32(h), nil
 }
 
-// ipProtocolAliases are names of /etc/protocols that a spec has otherwise.
+// ipProtocolAliases are names of /etc/protocols for protocols that have another name in a spec.
 var ipProtocolAliases = map[string]uint8{"icmpv6": 58, "ipencap": 4, "ipcomp": 108}
 
 func ipProtocol(s string) (uint8, bool) {

@@ -13,13 +13,13 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// keyfilePath is where NetworkManager has its profiles, the first that counts first
+// keyfilePath is where NetworkManager keeps its profiles, in the order of precedence
 // (nm-settings-keyfile(5), FILES).
 var keyfilePath = []string{"/run/NetworkManager/system-connections", "/etc/NetworkManager/system-connections", "/usr/lib/NetworkManager/system-connections"}
 
 const (
 	keyfileSuffix   = ".nmconnection"
-	tombstoneSuffix = ".nmmeta" // UUID.nmmeta leads to /dev/null where that profile has been deleted
+	tombstoneSuffix = ".nmmeta" // UUID.nmmeta is a link to /dev/null if that profile has been deleted
 )
 
 // tombstones returns the UUIDs of profiles that are masked.
@@ -36,8 +36,8 @@ func tombstones(root rootfs.Root) map[string]bool {
 	return gone
 }
 
-// keyfiles returns NetworkManager's profiles. In /etc they may lack the suffix, as those of
-// long ago do (nm_keyfile_utils_ignore_filename).
+// keyfiles returns NetworkManager's profiles. In /etc they may lack the suffix, as very old
+// ones do (nm_keyfile_utils_ignore_filename).
 func keyfiles(root rootfs.Root) (files []string) {
 	for _, dir := range keyfilePath {
 		names, _ := root.ReadDir(dir)
@@ -50,7 +50,7 @@ func keyfiles(root rootfs.Root) (files []string) {
 	return files
 }
 
-// isBackup says whether a file's name is one that package managers and editors leave behind.
+// isBackup says whether package managers or editors leave files of that name behind.
 func isBackup(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || slices.Contains([]string{".bak", ".orig", ".rej", ".rpmnew", ".rpmorig", ".rpmsave"}, path.Ext(name))
 }
@@ -58,8 +58,8 @@ func isBackup(name string) bool {
 // HasKeyfiles says whether NetworkManager has profiles.
 func HasKeyfiles(root rootfs.Root) bool { return len(keyfiles(root)) > 0 }
 
-// Keyfiles reads profiles of NetworkManager in the form of nm-settings-keyfile(5); without
-// files all of the host's.
+// Keyfiles reads NetworkManager's profiles in the form of nm-settings-keyfile(5); without
+// files it reads all of the host's.
 func Keyfiles(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	f := &Found{From: "NetworkManager's profiles", Tables: names.Tables()}
 	if len(files) == 0 {
@@ -80,12 +80,12 @@ func Keyfiles(root rootfs.Root, names Names, files ...string) (*Found, error) {
 		p := &profile{file: name, sections: list}
 		uuid := p.get("connection", "uuid").value
 		if uuid != "" && uuids[uuid] {
-			continue // the one in the directory before has its place
+			continue // the one in the earlier directory replaces it
 		}
 		uuids[uuid] = true
 		profiles = append(profiles, p)
 	}
-	// Of several profiles for a link the one with the highest priority is activated.
+	// Of several profiles for one link, NetworkManager activates the one with the highest priority.
 	slices.SortStableFunc(profiles, func(a, b *profile) int { return b.priority() - a.priority() })
 	k := &keyfileReader{f: f, names: names, defaults: defaultRoutes{}}
 	for _, p := range profiles {
@@ -94,7 +94,7 @@ func Keyfiles(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	return f, nil
 }
 
-// profile is one of NetworkManager's.
+// profile is one of NetworkManager's profiles.
 type profile struct {
 	file     string
 	sections []section
@@ -123,7 +123,7 @@ type keyfileReader struct {
 	defaults defaultRoutes
 }
 
-// defaultMetrics are those of the routes of a device where the profile says none
+// defaultMetrics are the metrics of a device's routes if the profile gives none
 // (nm_device_get_route_metric_default).
 var defaultMetrics = map[string]int{
 	"ethernet": 100, "802-3-ethernet": 100, "infiniband": 150, "team": 350, "bond": 300, "vlan": 400, "macvlan": 410,
@@ -139,7 +139,7 @@ func (k *keyfileReader) profile(p *profile) {
 	}
 	for _, key := range []string{"controller", "master"} {
 		if x := p.get("connection", key); x.value != "" {
-			return // a port has no addresses, and whose it is says its own profile
+			return // a port has no addresses, and its own profile names its controller
 		}
 	}
 	l, ok := k.match(p, at)
@@ -174,7 +174,7 @@ func (k *keyfileReader) profile(p *profile) {
 	*k.f.link(l.Name, l.Origin) = l
 }
 
-// learnsDefault says whether what the link learns of a family is never to be a default
+// learnsDefault notes whether what the link learns of a family may never become a default
 // route. A spec says so of both families at once.
 func (l *Link) learnsDefault(f fib.Family, x setting, never bool) {
 	other := l.Learn.DHCP4
@@ -225,7 +225,7 @@ func (k *keyfileReader) match(p *profile, at fib.Origin) (l Link, ok bool) {
 // listed is the value of a list, which ends with a semicolon.
 func listed(x setting) string { return strings.TrimSuffix(x.value, ";") }
 
-// family takes [ipv4] or [ipv6].
+// family reads [ipv4] or [ipv6].
 func (k *keyfileReader) family(p *profile, l *Link, s section) {
 	r := &ipSection{k, p, l, fib.Inet, s.name, uint32(fib.TableMain), 0, false}
 	if s.name == "ipv6" {
@@ -270,7 +270,7 @@ func (k *keyfileReader) family(p *profile, l *Link, s section) {
 	}
 }
 
-// ipSection is the reading of [ipv4] or [ipv6] of a profile.
+// ipSection reads [ipv4] or [ipv6] of a profile.
 type ipSection struct {
 	*keyfileReader
 	p      *profile
@@ -279,7 +279,7 @@ type ipSection struct {
 	name   string
 	table  uint32 // route-table=
 	metric uint32 // route-metric=
-	given  bool   // else NetworkManager chooses one
+	given  bool   // otherwise NetworkManager chooses one
 }
 
 func isListSeparator(c rune) bool { return c == ';' || c == ',' || c == ' ' }
@@ -314,14 +314,14 @@ func (r *ipSection) method(x setting) {
 	}
 }
 
-// address takes "192.0.2.10/24", and returns the gateway that may stand behind a comma.
+// address reads "192.0.2.10/24", and returns the gateway that may follow after a comma.
 func (r *ipSection) address(x setting) (gateway setting) {
 	w := strings.FieldsFunc(x.value, isListSeparator)
 	if len(w) == 0 {
 		return gateway
 	}
 	p, ok := parsePrefix(w[0])
-	if len(w) > 1 && !strings.Contains(w[0], "/") { // as long ago: "192.0.2.10;24;192.0.2.1;"
+	if len(w) > 1 && !strings.Contains(w[0], "/") { // as in very old profiles: "192.0.2.10;24;192.0.2.1;"
 		p, ok = parsePrefix(w[0] + "/" + w[1])
 		w = w[1:]
 	}
@@ -337,8 +337,7 @@ func (r *ipSection) address(x setting) (gateway setting) {
 	return gateway
 }
 
-// gateway adds the default route. Where the profile has no metric it is that of the kind of
-// link.
+// gateway adds the default route. If the profile gives no metric, the kind of link determines it.
 func (r *ipSection) gateway(x setting) {
 	gw, err := netip.ParseAddr(x.value)
 	if err != nil || gw.Zone() != "" || fib.FamilyOf(gw) != r.family {
@@ -348,8 +347,8 @@ func (r *ipSection) gateway(x setting) {
 	r.defaults.add(r.f, r.l.Name, gw, r.table, r.metricIn(r.table), x.at, x.text())
 }
 
-// metricIn is the metric of routes that have none themselves: in main that of the kind of
-// link, where the profile has none; in a table of its own none matters.
+// metricIn returns the metric of routes that have none themselves. In main, if the profile
+// gives none, the kind of link determines it; in a table of its own it does not matter.
 func (r *ipSection) metricIn(table uint32) uint32 {
 	if r.given || table != fib.TableMain {
 		return r.metric
@@ -357,11 +356,11 @@ func (r *ipSection) metricIn(table uint32) uint32 {
 	return uint32(cmp.Or(defaultMetrics[r.p.get("connection", "type").value], 550))
 }
 
-// defaultRoutes are those in main that NetworkManager has added so far.
+// defaultRoutes are the default routes that NetworkManager has added to main so far.
 type defaultRoutes map[fib.RouteKey]bool
 
-// add adds the default route by a gateway of a link. In main it gets the next metric that
-// no other has; in a table of its own none matters.
+// add adds the default route through a gateway of a link. In main it gets the next metric
+// that no other route has; in a table of its own the metric does not matter.
 func (d defaultRoutes) add(f *Found, link string, gw netip.Addr, table, metric uint32, at fib.Origin, text string) {
 	if gw.IsUnspecified() {
 		return
@@ -376,7 +375,7 @@ func (d defaultRoutes) add(f *Found, link string, gw netip.Addr, table, metric u
 	f.Routes = append(f.Routes, Route{Route: *r, Stays: table == fib.TableMain, Text: text})
 }
 
-// route takes "10.0.0.0/8,192.0.2.1,100", and its options from the setting beside it.
+// route reads "10.0.0.0/8,192.0.2.1,100", and its options from the setting beside it.
 func (r *ipSection) route(x setting) {
 	w := strings.Split(strings.TrimRight(x.value, ",; "), ",")
 	if !strings.Contains(x.value, ",") && strings.Contains(x.value, ";") {

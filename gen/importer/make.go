@@ -14,7 +14,7 @@ import (
 // Manage is the spec's key of that name, for all links.
 type Manage string
 
-// Who has the links.
+// Who manages the links.
 const (
 	ByLink Manage = "link"
 	Policy Manage = "policy"
@@ -22,29 +22,29 @@ const (
 
 // Options say how the spec is made.
 type Options struct {
-	// Manage is for all links. "" decides for each: "link" where the source is a script
-	// that adds the link's addresses, because nobody else does; otherwise "policy",
-	// because whoever has the link goes on to have it.
+	// Manage is for all links. "" decides for each: "link" if the source is a script that
+	// adds the link's addresses, because nobody else does; otherwise "policy", because
+	// whatever configures the link still does.
 	Manage Manage
 }
 
-// Result is a spec, and all in which it differs from what it was made of.
+// Result is a spec, and all the differences from what it was made of.
 type Result struct {
 	TOML    string // the whole file, with the differences as comments
 	State   fib.State
 	Lost    []Left   // what is not carried over
-	Changed []string // what will be otherwise
+	Changed []string // what will be different
 	Added   []string // what will be added, in the words of ip(8)
-	Stays   []string // links that are left to whoever has them
+	Stays   []string // links that are left to whatever configures them
 }
 
 // ErrNothing says that there is nothing to make an uplink of.
 var ErrNothing = errors.New("there is no link with a routing table, or with a default route to carry over: nothing to import")
 
-// differences is how much a result differs.
+// differences returns the number of differences.
 func (r *Result) differences() int { return len(r.Lost) + len(r.Changed) + len(r.Added) }
 
-// Make makes a spec. The error is ErrNothing, or that no spec could be made that is right.
+// Make makes a spec. The error is ErrNothing, or says that no valid spec could be made.
 func Make(f *Found, o Options) (*Result, error) {
 	f.settle()
 	var best *Result
@@ -53,7 +53,7 @@ func Make(f *Found, o Options) (*Result, error) {
 		if mainFirst && !f.hasMainFirst() {
 			continue
 		}
-		c := *f // what one attempt leaves is nothing to the other
+		c := *f // one attempt must not affect the other
 		c.Links = append([]Link(nil), f.Links...)
 		c.Left = append([]Left(nil), f.Left...)
 		r, err := attempt(newGuess(&c, o, mainFirst))
@@ -78,7 +78,7 @@ func (f *Found) hasMainFirst() bool {
 	return false
 }
 
-// attempt writes a guess, and puts right what the spec does not take until it takes it.
+// attempt writes a guess, and fixes what the spec does not accept until it is valid.
 func attempt(g *guess) (*Result, error) {
 	g.why = map[any]string{}
 	for {
@@ -107,9 +107,9 @@ func attempt(g *guess) (*Result, error) {
 	}
 }
 
-// unclosed says in full the routes of last resort that fallthrough does not bring about,
-// because no rule of their family leads to the table, and all of an uplink where it brings
-// about one too many: packets of the other family went on to the next rule.
+// unclosed turns into full routes those routes of last resort that fallthrough does not make,
+// because no rule of their family leads to the table. It does so with all of an uplink's if
+// fallthrough makes one too many: in the source, packets of that family went on to the next rule.
 func (g *guess) unclosed(state fib.State) (found bool) {
 	have, source := map[fib.RouteKey]bool{}, map[fib.RouteKey]bool{}
 	for i := range g.Routes {
@@ -146,7 +146,7 @@ func compile(text string) (fib.State, error) {
 	return gen.Compile(s)
 }
 
-// finish leaves out the numbers that come by themselves, and compares.
+// finish leaves out the numbers that gen.Compile would choose anyway, and compares.
 func (g *guess) finish(d *document, state fib.State) *Result {
 	for _, o := range []omit{{true, true}, {priorities: true}, {tables: true}} {
 		shorter := g.write(o)

@@ -40,14 +40,14 @@ func ReadNames(root rootfs.Root) Names {
 			}
 		}
 	}
-	// Where rt_tables.d does not lead there, as in a root that is no host's.
+	// Needed if rt_tables.d has no link to it, as in a root that is no host's.
 	if data, err := root.ReadFile("/run/uplink/rt_tables.conf", maxSize); err == nil {
 		n.read(string(data))
 	}
 	return n
 }
 
-// read takes lines of rt_tables: a number, or "0x" and one, and a name.
+// read reads lines of rt_tables: a number, hexadecimal after "0x", and a name.
 func (n Names) read(text string) {
 	for line := range strings.Lines(text) {
 		line, _, _ = strings.Cut(line, "#")

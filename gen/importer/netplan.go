@@ -13,8 +13,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// netplanFiles returns netplan's files in the order in which they are merged: by name,
-// one in /run or /etc in the place of its namesake (netplan(5)).
+// netplanFiles returns netplan's files in the order in which they are merged: by name. A
+// file in /run or /etc replaces one of the same name (netplan(5)).
 func netplanFiles(root rootfs.Root) (files []string) {
 	by := map[string]string{}
 	for _, dir := range []string{"/lib/netplan", "/etc/netplan", "/run/netplan"} {
@@ -35,8 +35,8 @@ func netplanFiles(root rootfs.Root) (files []string) {
 // HasNetplan says whether netplan has files.
 func HasNetplan(root rootfs.Root) bool { return len(netplanFiles(root)) > 0 }
 
-// Netplan reads netplan's YAML, merged in the order of the files; without files all of
-// the host's.
+// Netplan reads netplan's YAML, merged in the order of the files; without files it
+// reads all of the host's.
 func Netplan(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	f := &Found{From: "netplan's YAML", Tables: names.Tables()}
 	if len(files) == 0 {
@@ -86,8 +86,8 @@ func Netplan(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	return f, nil
 }
 
-// value is a part of netplan's YAML as it is after merging: mappings key by key,
-// sequences one behind the other, anything else by the last file.
+// value is a part of netplan's YAML after merging: mappings are merged key by key,
+// sequences are appended, anything else comes from the last file.
 type value struct {
 	key    string
 	at     fib.Origin
@@ -96,14 +96,13 @@ type value struct {
 	items  []*value // of a sequence
 }
 
-// maxDepth bounds what is followed: netplan's own YAML has no more than seven levels.
+// maxDepth bounds the depth: netplan's own YAML has no more than seven levels.
 const maxDepth = 16
 
-// maxAliased bounds how often aliases say the same over again: each alias of aliases
-// multiplies it.
+// maxAliased bounds how many values aliases stand for: an alias of aliases multiplies them.
 const maxAliased = 1 << 18
 
-// merger puts one file to those before it.
+// merger merges one file into those before it.
 type merger struct {
 	file    string
 	inAlias bool
@@ -205,7 +204,7 @@ func (v *value) text() string {
 type netplanReader struct {
 	f     *Found
 	names Names
-	vrfs  map[string]string // the tables of VRFs, whose routes and rules are for these
+	vrfs  map[string]string // the tables of VRFs; a VRF's routes and rules are for its table
 }
 
 func (n *netplanReader) device(kind string, d *value) {
@@ -271,7 +270,7 @@ func (n *netplanReader) device(kind string, d *value) {
 	*n.f.link(name, d.at) = l
 }
 
-// overrides takes what is to become of what DHCP says.
+// overrides reads what to do with what DHCP offers.
 func (n *netplanReader) overrides(l *Link, v *value) {
 	for _, k := range v.entries() {
 		switch k.key {
@@ -284,7 +283,7 @@ func (n *netplanReader) overrides(l *Link, v *value) {
 	}
 }
 
-// address takes "192.0.2.10/24", or a mapping of one to what else is said of it.
+// address reads "192.0.2.10/24", or a mapping of an address to its options.
 func (n *netplanReader) address(link string, v *value) {
 	s := v.scalar
 	if len(v.keys) == 1 {
@@ -299,7 +298,7 @@ func (n *netplanReader) address(link string, v *value) {
 	n.f.Addresses = append(n.f.Addresses, Address{Address: fib.Address{Link: link, Prefix: p, Origin: v.at}, Stays: true, Text: v.text()})
 }
 
-// routes says one of `routes` in the words of ip(8), which one parser reads.
+// routes turns one of `routes` into arguments of ip(8), so that one parser reads all sources.
 func (n *netplanReader) routes(link string, v *value) {
 	to, typ := "default", ""
 	var tail []string
@@ -315,7 +314,7 @@ func (n *netplanReader) routes(link string, v *value) {
 				tail = append(tail, "onlink")
 			}
 		case "via", "metric", "table", "scope", "mtu":
-			if k.key == "via" && (k.scalar == "0.0.0.0" || k.scalar == "::") { // which is none
+			if k.key == "via" && (k.scalar == "0.0.0.0" || k.scalar == "::") { // these stand for no gateway
 				inet6 = inet6 || k.scalar == "::"
 				continue
 			}
@@ -362,7 +361,7 @@ func (n *netplanReader) route(link string, at fib.Origin, text string, args []st
 	}
 }
 
-// rule takes one of `routing-policy`.
+// rule reads one of `routing-policy`.
 func (n *netplanReader) rule(link string, v *value) {
 	args := []string{"-4", "rule", "add"}
 	if t := n.vrfs[link]; t != "" && v.get("table") == nil {
@@ -380,7 +379,7 @@ func (n *netplanReader) rule(link string, v *value) {
 		case "type-of-service":
 			args = append(args, "tos", hexByte(k.scalar))
 		default:
-			// Without one of its selectors it would catch everybody.
+			// Without one of its selectors the rule would select every packet.
 			n.f.left(k.at, v.text(), "`%s` is not understood", k.key)
 			return
 		}

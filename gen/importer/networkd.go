@@ -19,14 +19,14 @@ import (
 // networkdPath is where networkd looks for its files (systemd.network(5)).
 var networkdPath = []string{"/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network", "/usr/lib/systemd/network"}
 
-// ownFiles begin so: what uplink-generator renders is no source.
+// ownFiles is how the names of our files begin: what uplink-generator renders is no source.
 const ownFiles = "10-uplink-"
 
-// networkdFiles returns an administrator's .network files, a name in an earlier directory
-// before the same in a later one.
+// networkdFiles returns an administrator's .network files. Of files with one name, that in
+// the earlier directory counts.
 func networkdFiles(root rootfs.Root) (files []string) {
 	seen := map[string]bool{}
-	for _, dir := range networkdPath[:3] { // what the distribution ships is for links that nobody configures
+	for _, dir := range networkdPath[:3] { // the distribution's files are for links that nobody configures
 		names, _ := root.ReadDir(dir)
 		for _, n := range names {
 			if strings.HasSuffix(n, ".network") && !strings.HasPrefix(n, ownFiles) && !seen[n] {
@@ -44,7 +44,7 @@ func networkdFiles(root rootfs.Root) (files []string) {
 // HasNetworkd says whether there are .network files of an administrator.
 func HasNetworkd(root rootfs.Root) bool { return len(networkdFiles(root)) > 0 }
 
-// Networkd reads .network files and their drop-ins; without files all of the host's.
+// Networkd reads .network files and their drop-ins; without files it reads all of the host's.
 func Networkd(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	f := &Found{From: "systemd-networkd's files"}
 	n := Names{}
@@ -65,7 +65,7 @@ func Networkd(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	if len(files) == 0 {
 		files = networkdFiles(root)
 	}
-	// Of several that match a link networkd takes the first in the order of the names.
+	// Of several files that match a link, networkd uses the first in the order of the names.
 	files = slices.Clone(files)
 	slices.SortStableFunc(files, func(a, b string) int { return strings.Compare(path.Base(a), path.Base(b)) })
 	var before []*networkFile
@@ -106,7 +106,7 @@ func Networkd(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	return f, nil
 }
 
-// routeTable takes the names of RouteTable= in networkd.conf(5).
+// routeTable reads the names in RouteTable= of networkd.conf(5).
 func (n Names) routeTable(data []byte) {
 	opts, _ := unit.DeserializeOptions(bytes.NewReader(data))
 	for _, o := range opts {
@@ -135,8 +135,8 @@ type setting struct {
 
 func (s setting) text() string { return s.key + "=" + s.value }
 
-// sections reads one file. go-systemd says no line numbers: the settings come in the
-// order of the lines that have them, so these are counted along.
+// sections reads one file. go-systemd gives no line numbers. It returns the settings in the
+// order of their lines, so sections counts the lines along with them.
 func sections(file string, data []byte) (list []section, err error) {
 	parsed, err := unit.DeserializeSections(bytes.NewReader(data))
 	var lines []int
@@ -179,8 +179,8 @@ type networkReader struct {
 	names     Names
 	link      *Link
 	dhcp, ra  string
-	noRA      map[string]bool    // keys that have networkd accept no router advertisements unasked
-	addresses int                // how many of Found's are of other files
+	noRA      map[string]bool    // keys because of which networkd accepts no router advertisements by default
+	addresses int                // how many of Found's come from other files
 	learned   map[string]setting // RouteTable= and RouteMetric= by section
 }
 
@@ -229,14 +229,14 @@ func (r *networkReader) section(s section) {
 }
 
 func (r *networkReader) own(x setting) {
-	if x.value == "" { // which takes back those before
+	if x.value == "" { // this clears the earlier ones
 		r.link.Own = slices.DeleteFunc(r.link.Own, func(l Left) bool { return strings.HasPrefix(l.Text, x.key+"=") })
 		return
 	}
 	r.link.Own = append(r.link.Own, Left{x.at, oneLine(x.text()), "no spec has it"})
 }
 
-// ignored notes what networkd does not take: a value before it goes on to count.
+// ignored notes a value that networkd does not accept: an earlier value stays in effect.
 func (r *networkReader) ignored(x setting) {
 	r.link.Own = append(r.link.Own, Left{x.at, oneLine(x.text()), "networkd has no such value, and ignores it"})
 }
@@ -244,7 +244,7 @@ func (r *networkReader) ignored(x setting) {
 func (r *networkReader) network(x setting) {
 	switch x.key {
 	case "Address":
-		if x.value == "" { // which takes back all, those of [Address] as well
+		if x.value == "" { // this clears all, including those of [Address]
 			r.f.Addresses = r.f.Addresses[:r.addresses]
 			r.own(x)
 			return
@@ -255,7 +255,7 @@ func (r *networkReader) network(x setting) {
 			r.route(section{settings: []setting{x}})
 		}
 	case "DHCP":
-		old := map[string]string{"both": "yes", "none": "no", "v4": "ipv4", "v6": "ipv6"} // deprecated, and taken
+		old := map[string]string{"both": "yes", "none": "no", "v4": "ipv4", "v6": "ipv6"} // deprecated, but accepted
 		v := cmp.Or(old[x.value], x.value)
 		if v != "ipv4" && v != "ipv6" && !isTrue(v) && !isFalse(v) {
 			r.ignored(x)
@@ -325,10 +325,10 @@ func isFalse(s string) bool {
 	return false
 }
 
-// learn settles what the link learns. Without a word about router advertisements networkd
-// accepts them (IPv6AcceptRA= in systemd.network(5)). With DHCPv6, which brings no gateway,
-// they are needed; otherwise nobody has asked for them, and the comparison says that they
-// are no longer accepted.
+// learn settles what the link learns. If the file does not mention router advertisements,
+// networkd accepts them (IPv6AcceptRA= in systemd.network(5)). With DHCPv6, which brings no
+// gateway, they are needed. Otherwise nobody has asked for them, and the comparison reports
+// that they are no longer accepted.
 func (r *networkReader) learn() {
 	l := &r.link.Learn
 	switch {
@@ -364,8 +364,8 @@ func (r *networkReader) learn() {
 	}
 }
 
-// oneOf returns a setting that DHCP and router advertisements have each: a spec has one
-// for both.
+// oneOf returns a setting that DHCP and router advertisements have separately, where
+// a spec has one for both.
 func (r *networkReader) oneOf(key string) (one setting) {
 	var all []setting
 	if r.link.Learn.DHCP4 {

@@ -17,7 +17,7 @@ type networkFile struct {
 	by       map[string]string // of [Match], "NAME NAME…" by key
 }
 
-// isEmpty says whether a file masks those of its name: a link to /dev/null, or no text.
+// isEmpty says whether a file masks others of its name: it is a link to /dev/null, or empty.
 func isEmpty(root rootfs.Root, name string) bool {
 	if root.IsMasked(name) {
 		return true
@@ -80,8 +80,8 @@ func readNetworkFile(f *Found, root rootfs.Root, name string) (*networkFile, err
 	return n, nil
 }
 
-// comesBefore says whether networkd takes this file for all links that the other, which
-// comes after it, matches.
+// comesBefore says whether networkd uses this file for all links that the other, later file
+// matches.
 func (n *networkFile) comesBefore(o *networkFile) bool {
 	for key, value := range n.by {
 		if value == o.by[key] {
@@ -95,8 +95,8 @@ func (n *networkFile) comesBefore(o *networkFile) bool {
 	return len(n.by) > 0
 }
 
-// matchesName says whether one of several patterns matches a name, or with "!" before them
-// none of them does.
+// matchesName says whether one of several patterns matches a name or, after a leading
+// "!", none of them does.
 func matchesName(patterns, name string) bool {
 	patterns, not := strings.CutPrefix(patterns, "!")
 	return not != slices.ContainsFunc(strings.Fields(patterns), func(p string) bool {

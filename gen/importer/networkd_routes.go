@@ -9,7 +9,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// route says a [Route] in the words of ip(8), which one parser reads.
+// route turns a [Route] into arguments of ip(8), so that one parser reads all sources.
 func (r *networkReader) route(s section) {
 	words := map[string]string{
 		"Metric": "metric", "Table": "table", "Scope": "scope", "MTUBytes": "mtu", "TCPAdvertisedMaximumSegmentSize": "advmss",
@@ -29,7 +29,7 @@ func (r *networkReader) route(s section) {
 			inet6 = inet6 || strings.Contains(to, ":")
 		case "Gateway":
 			learned = strings.HasPrefix(x.value, "_")
-			if x.value != "0.0.0.0" && x.value != "::" { // which is none
+			if x.value != "0.0.0.0" && x.value != "::" { // these stand for no gateway
 				tail = append(tail, "via", x.value)
 			}
 			inet6 = inet6 || strings.Contains(x.value, ":")
@@ -50,7 +50,7 @@ func (r *networkReader) route(s section) {
 			typ = x.value
 		case "Protocol":
 		case "Source", "NextHop":
-			// Without it the route would be for other packets, or lead elsewhere.
+			// Without that key the route would be for other packets, or lead elsewhere.
 			r.f.left(x.at, s.texts(), "no route of a spec has `%s=`", x.key)
 			return
 		default:
@@ -103,7 +103,7 @@ func (r *networkReader) route(s section) {
 		return
 	}
 	if len(x.Nexthops) == 1 && len(ways) > 0 && ways[len(ways)-2] == "weight" {
-		// It may be one way of an IPv6 route whose others stand elsewhere.
+		// It may be one way of an IPv6 route whose other ways are in other sections.
 		n, _ := strconv.ParseUint(ways[len(ways)-1], 0, 16)
 		x.Nexthops[0].Weight = uint16(n)
 	}
@@ -112,7 +112,7 @@ func (r *networkReader) route(s section) {
 	}
 }
 
-// way says the value of MultiPathRoute=, "ADDRESS[@LINK] [WEIGHT]", in the words of ip(8).
+// way turns the value of MultiPathRoute=, "ADDRESS[@LINK] [WEIGHT]", into arguments of ip(8).
 func (r *networkReader) way(value string) (words []string, ok bool) {
 	w := strings.Fields(value)
 	if len(w) == 0 || len(w) > 2 {
@@ -126,7 +126,7 @@ func (r *networkReader) way(value string) (words []string, ok bool) {
 	return words, true
 }
 
-// given returns the settings that count: an empty one is ignored, but takes back ways.
+// given returns the settings that count. An empty one does not, but it clears earlier ways.
 func (s section) given() (list []setting) {
 	for _, x := range s.settings {
 		switch {
@@ -139,7 +139,8 @@ func (s section) given() (list []setting) {
 	return list
 }
 
-// hexByte writes a number as ip(8) takes a `tos`; what is none stays for it to refuse.
+// hexByte writes a number in the form that ip(8) reads for `tos`; ip(8) is left to refuse
+// anything else.
 func hexByte(s string) string {
 	n, err := strconv.ParseUint(s, 0, 8)
 	if err != nil {
@@ -148,8 +149,7 @@ func hexByte(s string) string {
 	return strconv.FormatUint(n, 16)
 }
 
-// masked is a destination as networkd takes it, from which the kernel would refuse bits
-// beyond its length.
+// masked masks a destination, as networkd does: the kernel would refuse bits beyond its length.
 func masked(to string) string {
 	if p, ok := parsePrefix(to); ok {
 		return p.Masked().String()
@@ -165,8 +165,8 @@ func (s section) texts() string {
 	return strings.Join(all, " ")
 }
 
-// rule says a [RoutingPolicyRule] in the words of ip(8). Without addresses it is IPv4's
-// unless Family= says otherwise, and without Table= main's.
+// rule turns a [RoutingPolicyRule] into arguments of ip(8). Without addresses the rule is
+// IPv4's unless Family= says otherwise, and without Table= it looks up main.
 func (r *networkReader) rule(s section) {
 	words := map[string]string{
 		"From": "from", "To": "to", "FirewallMark": "fwmark", "Table": "table", "Priority": "priority", "IncomingInterface": "iif",
@@ -196,7 +196,7 @@ func (r *networkReader) rule(s section) {
 		case x.key == "TypeOfService":
 			args = append(args, "tos", hexByte(x.value))
 		default:
-			// Without one of its selectors it would catch everybody.
+			// Without one of its selectors the rule would select every packet.
 			r.f.left(x.at, s.texts(), "no rule of a spec has `%s=`", x.key)
 			return
 		}

@@ -14,9 +14,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// Scripts reads shell scripts that configure the network by ip(8), and files for
-// `ip -batch`, which are the same without the word `ip`, in the order in which they run.
-// Variables that are set to plain text are put in; what depends on anything else is left.
+// Scripts reads shell scripts that configure the network with ip(8), and files for `ip
+// -batch`, which lack only the word `ip`, in the order in which they run. It replaces
+// variables that are set to plain text, and notes as left what depends on anything else.
 func Scripts(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	f := &Found{From: "a script of ip(8) commands"}
 	s := newShell(f, names)
@@ -32,7 +32,7 @@ func Scripts(root rootfs.Root, names Names, files ...string) (*Found, error) {
 	return f, nil
 }
 
-// read takes one file, which knows nothing of the variables of others.
+// read reads one file, which does not know the variables of others.
 func (s *shell) read(file, text string) {
 	at := fib.Origin{File: file, Line: 1}
 	s.vars, s.unset, s.sourced = map[string]string{}, map[string]bool{}, false
@@ -61,21 +61,21 @@ func isBatch(text string) bool {
 	return false
 }
 
-// shell goes through scripts as sh would, as far as it can be told without running them.
+// shell goes through scripts as sh would, as far as that is possible without running them.
 type shell struct {
 	f     *Found
 	names Names
 	vars  map[string]string
-	unset map[string]bool // variables that were set to what cannot be told
-	// sourced says that a file which is not read may have set any variable.
+	unset map[string]bool // variables whose value is not known
+	// sourced says that the script sources a file, which is not read and may have set any variable.
 	sourced bool
-	// iface is the interface whose configuration runs the script: a link that is not
-	// named is that one's.
+	// iface is the interface whose configuration runs the script: a command that names no
+	// link is about this one.
 	iface string
 	stays bool // addresses belong to the link's own configuration
-	// removed is what is taken away before it is added, or without being.
+	// removed holds commands that remove something before it is added, or without its being added.
 	removed []removal
-	// routes and rules are those that were ever added.
+	// routes and rules have everything that was ever added.
 	routes map[fib.RouteKey]bool
 	rules  map[fib.Rule]bool
 }
@@ -114,12 +114,12 @@ func firstLine(s string) string {
 	return line
 }
 
-// walker is the way through one script.
+// walker walks through one script.
 type walker struct {
 	*shell
 	at   fib.Origin
 	text string
-	done bool // exit
+	done bool // the script has exited
 }
 
 func (w *walker) origin(n syntax.Node) fib.Origin {
@@ -175,7 +175,7 @@ func (w *walker) statement(s *syntax.Stmt) {
 	}
 }
 
-// binary takes `A && B`, and `A || true`, as A.
+// binary treats `A && B` as A and then B, and `A || true` as A.
 func (w *walker) binary(s *syntax.Stmt, c *syntax.BinaryCmd) {
 	switch {
 	case c.Op == syntax.AndStmt:
@@ -251,7 +251,7 @@ func isHarmless(c *syntax.CallExpr) bool {
 	return words == 1 && !slices.ContainsFunc(c.Args, func(a *syntax.Word) bool { return a.Lit() == "" || strings.HasPrefix(a.Lit(), "-b") })
 }
 
-// dynamic leaves each command inside that does something.
+// dynamic notes as left each command inside s that does something.
 func (w *walker) dynamic(s *syntax.Stmt, why string) {
 	if _, is := s.Cmd.(*syntax.ForClause); is || len(s.Redirs) > 0 || !w.harmless(s) {
 		before := len(w.f.Left)
@@ -282,7 +282,7 @@ func (w *walker) dynamic(s *syntax.Stmt, why string) {
 	})
 }
 
-// call takes one simple command.
+// call runs one simple command.
 func (w *walker) call(s *syntax.Stmt, c *syntax.CallExpr) {
 	var args []string
 	for _, a := range c.Args {
@@ -296,7 +296,7 @@ func (w *walker) call(s *syntax.Stmt, c *syntax.CallExpr) {
 		}
 		args = append(args, fields...)
 	}
-	if len(args) == 0 { // or words that come to nothing
+	if len(args) == 0 { // or the words expand to nothing
 		for _, a := range c.Assigns {
 			w.assign(a)
 		}
@@ -321,7 +321,7 @@ func (w *walker) call(s *syntax.Stmt, c *syntax.CallExpr) {
 	}
 }
 
-// echo takes a line for rt_tables.
+// echo reads a line that is written to rt_tables.
 func (w *walker) echo(s *syntax.Stmt, args []string) {
 	for _, r := range s.Redirs {
 		if r.Op != syntax.AppOut && r.Op != syntax.RdrOut || r.N != nil {
@@ -342,7 +342,7 @@ func (w *walker) echo(s *syntax.Stmt, args []string) {
 	}
 }
 
-// ip takes one command of ip(8), or a batch of them.
+// ip reads one command of ip(8), or a batch of them.
 func (w *walker) ip(s *syntax.Stmt, args []string) {
 	for i, a := range args {
 		if !strings.HasPrefix(a, "-") {
@@ -356,7 +356,7 @@ func (w *walker) ip(s *syntax.Stmt, args []string) {
 	w.change(w.origin(s), w.source(s), args)
 }
 
-// batchCall takes `ip -batch -` with its lines in a here-document.
+// batchCall reads `ip -batch -` with its lines in a here-document.
 func (w *walker) batchCall(s *syntax.Stmt, options, rest []string) {
 	family := fib.Family(0)
 	switch {

@@ -8,14 +8,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// removal is a command that takes away what no command before it has added.
+// removal is a command that removes what no earlier command has added.
 type removal struct {
 	change
 	at   fib.Origin
 	text string
 }
 
-// batch takes the lines of an `ip -batch`.
+// batch reads the lines of an `ip -batch`.
 func (s *shell) batch(at fib.Origin, text string, family fib.Family) {
 	line := at.Line
 	text = strings.ReplaceAll(text, "\r\n", "\n")
@@ -27,7 +27,7 @@ func (s *shell) batch(at fib.Origin, text string, family fib.Family) {
 			text = rest
 			words, _, comment := strings.Cut(one, "#")
 			words, more = strings.CutSuffix(words, `\`)
-			more = more && !comment // a comment is not continued (getcmdline in iproute2's lib/utils.c)
+			more = more && !comment // a comment does not go on on the next line (getcmdline in iproute2's lib/utils.c)
 			joined.WriteString(words)
 			whole.WriteString(strings.TrimSuffix(one, `\`))
 		}
@@ -50,8 +50,8 @@ func (s *shell) batch(at fib.Origin, text string, family fib.Family) {
 	}
 }
 
-// batchWords takes a line apart as `ip -batch` does: a quote at the beginning of a word goes
-// up to the next of its kind (makeargs in iproute2's lib/utils.c).
+// batchWords splits a line as `ip -batch` does: a quote at the beginning of a word extends
+// to the next quote of its kind (makeargs in iproute2's lib/utils.c).
 func batchWords(line string) (words []string, ok bool) {
 	const space = " \t\r\n"
 	for {
@@ -72,7 +72,7 @@ func batchWords(line string) (words []string, ok bool) {
 	}
 }
 
-// change takes one command of ip(8).
+// change runs one command of ip(8).
 func (s *shell) change(at fib.Origin, text string, args []string) {
 	c, err := parseIP(args, s.names)
 	if err != nil {
@@ -110,8 +110,8 @@ func (s *shell) addRoute(r Route, verb string, at fib.Origin, text string) {
 		return
 	}
 	for i := range r.Nexthops {
-		// Without `dev` the kernel finds the link by the gateway's subnet; if need be it
-		// is that of the configuration which runs the command.
+		// Without `dev` the kernel finds the link by the gateway's subnet. If no address
+		// has that subnet, the link is the one whose configuration runs the command.
 		if n := &r.Nexthops[i]; n.Link == "" && s.iface != "" && s.f.linkOf(n.Via) == "" {
 			n.Link = s.iface
 		}
@@ -125,7 +125,7 @@ func (s *shell) addRoute(r Route, verb string, at fib.Origin, text string) {
 		return
 	case verb == "replace":
 		s.f.Routes = slices.DeleteFunc(s.f.Routes, same)
-	case verb == "add" && s.routes[r.Key()]: // which may have been taken away since
+	case verb == "add" && s.routes[r.Key()]: // the route may have been removed since
 		if i := slices.IndexFunc(s.f.Routes, same); i >= 0 {
 			if s.f.Routes[i].Compare(&r.Route) != 0 {
 				s.f.left(at, text, "there is another with this destination and metric")
@@ -137,7 +137,7 @@ func (s *shell) addRoute(r Route, verb string, at fib.Origin, text string) {
 	s.f.Routes = append(s.f.Routes, r)
 }
 
-// addRule adds a rule, unless the kernel has the same and refuses it.
+// addRule adds a rule, unless the same one exists: the kernel then refuses it.
 func (s *shell) addRule(r Rule) {
 	if !r.AnyPriority {
 		if s.rules[r.Key()] && slices.ContainsFunc(s.f.Rules, func(o Rule) bool { return !o.AnyPriority && o.Key() == r.Key() }) {
@@ -148,15 +148,15 @@ func (s *shell) addRule(r Rule) {
 	s.f.Rules = append(s.f.Rules, r)
 }
 
-// remove takes away what was added before; what was not is remembered.
+// remove removes what was added before, and remembers a removal of anything else.
 func (s *shell) remove(c change, at fib.Origin, text string) {
 	if !s.take(c) {
 		s.removed = append(s.removed, removal{c, at, text})
 	}
 }
 
-// take takes away what a command does, and says whether there was any of it. The kernel
-// takes one route or rule, the first that fits; only a flush takes all.
+// take removes what a command removes, and says whether there was anything. The kernel
+// removes one route or rule, the first that fits; only a flush removes all.
 func (s *shell) take(c change) bool {
 	at := s.fitting(c)
 	if len(at) == 0 {
@@ -190,8 +190,8 @@ func without[T any](list []T, at []int) []T {
 	return slices.DeleteFunc(list, func(T) bool { i++; return gone[i] })
 }
 
-// takeWays takes single ways away from an IPv6 route that keeps others, as the kernel does
-// where a gateway is given (ip6_route_del, net/ipv6/route.c).
+// takeWays removes single ways from an IPv6 route that keeps others, as the kernel does if
+// a gateway is given (ip6_route_del, net/ipv6/route.c).
 func takeWays(r *fib.Route, ways []fib.Nexthop) bool {
 	if r.Family != fib.Inet6 || len(ways) == 0 || !ways[0].Via.IsValid() || len(ways) >= len(r.Nexthops) {
 		return false
@@ -208,8 +208,8 @@ func takeWays(r *fib.Route, ways []fib.Nexthop) bool {
 	return true
 }
 
-// fitting returns the places of what a command takes away, what the kernel comes to first
-// at the front.
+// fitting returns the indexes of what a command removes, in the order in which the kernel
+// comes to them.
 func (s *shell) fitting(c change) (at []int) {
 	switch {
 	case c.address != nil:
@@ -241,7 +241,7 @@ func (s *shell) fitting(c change) (at []int) {
 	return at
 }
 
-// finish notes what is taken away and never added: only somebody else can have added it.
+// finish notes removals of what was never added: only something else can have added it.
 func (s *shell) finish() {
 	for _, c := range s.removed {
 		if len(s.fitting(c.change)) == 0 {
@@ -256,7 +256,7 @@ func fitsAddress(c change, a fib.Address) bool {
 		(c.verb != "flush" && c.address.Prefix == a.Prefix || c.verb == "flush" && (c.family == 0 || c.family == a.Family()))
 }
 
-// fitsRoute says whether a delete takes a route away: what it leaves open fits all
+// fitsRoute says whether a delete fits a route: what the delete leaves open fits everything
 // (fib_table_delete, net/ipv4/fib_trie.c; ip6_route_del, net/ipv6/route.c).
 func fitsRoute(c change, r *fib.Route) bool {
 	w := &c.route.Route
@@ -279,7 +279,7 @@ func fitsRoute(c change, r *fib.Route) bool {
 			return false
 		}
 	}
-	// One way is compared with the first, several with all in their order.
+	// The kernel compares a single way with the first, and several with all of them in their order.
 	if len(w.Nexthops) > len(r.Nexthops) || len(w.Nexthops) > 1 && len(w.Nexthops) != len(r.Nexthops) {
 		return false
 	}
@@ -295,8 +295,8 @@ func fitsWay(w, o fib.Nexthop) bool {
 	return (w.Link == "" || o.Link == "" || w.Link == o.Link) && (!w.Via.IsValid() || w.Via == o.Via)
 }
 
-// fitsRule is fitsRoute for rules, but for their priority. That one says `not` makes no
-// difference (rule_find, net/core/fib_rules.c).
+// fitsRule is fitsRoute for rules, except for their priority. The kernel does not compare
+// `not` (rule_find, net/core/fib_rules.c).
 func fitsRule(c change, r *fib.Rule) bool {
 	w := &c.rule.Rule
 	if w.Family != r.Family {

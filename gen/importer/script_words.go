@@ -13,10 +13,10 @@ func (w *walker) forget(a *syntax.Assign) {
 	}
 }
 
-// maxValue bounds a variable: each `A=$A$A` doubles one.
+// maxValue bounds a variable's length: each `A=$A$A` doubles it.
 const maxValue = 64 << 10
 
-// assign takes a variable with plain text.
+// assign sets a variable to plain text.
 func (w *walker) assign(a *syntax.Assign) {
 	if a.Name == nil || a.Naked {
 		return
@@ -36,7 +36,7 @@ func (w *walker) assign(a *syntax.Assign) {
 	delete(w.unset, a.Name.Value)
 }
 
-// word returns the fields of a word; ok is false where it cannot be told.
+// word returns the fields of a word; ok is false if they are not known.
 func (w *walker) word(word *syntax.Word, split bool) (fields []string, ok bool) {
 	var b strings.Builder
 	has := false
@@ -90,8 +90,8 @@ func (w *walker) word(word *syntax.Word, split bool) (fields []string, ok bool) 
 	return fields, true
 }
 
-// document returns the text of a here-document, in which a delimiter in quotes has
-// everything stand as it is.
+// document returns the text of a here-document. A delimiter in quotes keeps
+// everything in it as it is.
 func (w *walker) document(r *syntax.Redirect) (string, bool) {
 	if lit := r.Word.Lit(); lit == "" || strings.Contains(lit, `\`) {
 		return r.Hdoc.Lit(), true
@@ -132,7 +132,7 @@ func (w *walker) parameter(p *syntax.ParamExp) (string, bool) {
 	return "", false
 }
 
-// unescape takes away the backslashes of a literal.
+// unescape removes the backslashes of a literal.
 func unescape(s string, quoted bool) string {
 	if !strings.Contains(s, `\`) {
 		return s

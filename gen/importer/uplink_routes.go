@@ -7,10 +7,10 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// lastMetric is that of the routes of last resort.
+// lastMetric is the metric of the routes of last resort.
 const lastMetric = 4294967295
 
-// assignRoutes says each route by what implies it, and the others in full.
+// assignRoutes expresses each route by the key that implies it, and the others in full.
 func (g *guess) assignRoutes() {
 	var main []*Route
 	for i := range g.Routes {
@@ -42,7 +42,7 @@ func (g *guess) assignRoutes() {
 		}
 		u.onlink = len(u.gateways) > 0 && !slices.ContainsFunc(u.gateways, func(r *Route) bool { return !r.Nexthops[0].OnLink })
 		if !u.onlink {
-			// Only some are: those are said in full.
+			// If only some are onlink, those become routes in full.
 			u.gateways = slices.DeleteFunc(u.gateways, func(r *Route) bool {
 				if r.Nexthops[0].OnLink {
 					u.routes = append(u.routes, r)
@@ -69,13 +69,13 @@ func (g *guess) assignRoutes() {
 	}
 }
 
-// isLast says whether a route is what fallthrough makes.
+// isLast says whether a route is one that fallthrough makes.
 func (g *guess) isLast(r *Route) bool {
 	return r.IsDefault() && r.Metric == lastMetric && !g.mainFirst &&
 		(r.Type == fib.RouteUnreachable || r.Type == fib.RouteBlackhole || r.Type == fib.RouteProhibit)
 }
 
-// connected says whether the route is one that follows from the uplink's addresses.
+// connected says whether the route follows from the uplink's addresses.
 func (u *uplink) connected(r *Route) bool {
 	for _, a := range u.addresses {
 		if a.Prefix.IsSingleIP() || r.Dst != a.Prefix.Masked() {
@@ -86,12 +86,12 @@ func (u *uplink) connected(r *Route) bool {
 			Nexthops: []fib.Nexthop{{Link: u.link}},
 		}
 		fillIn(&want)
-		return want.Compare(&r.Route) == 0 // with the first address of the subnet
+		return want.Compare(&r.Route) == 0 // src must be the first address of the subnet
 	}
 	return false
 }
 
-// fillIn sets what a route has without being asked.
+// fillIn sets the defaults of a route.
 func fillIn(r *fib.Route) {
 	if r.Family == fib.Inet {
 		r.Scope = r.DefaultScope()
@@ -99,15 +99,14 @@ func fillIn(r *fib.Route) {
 	r.Metric = r.Family.Metric(r.Metric)
 }
 
-// plainDefault returns the default route by a nexthop with nothing beside.
+// plainDefault returns the default route through a nexthop, with nothing else set.
 func plainDefault(f fib.Family, table, metric uint32, n fib.Nexthop) *fib.Route {
 	r := &fib.Route{Family: f, Table: table, Dst: f.Any(), Type: fib.Unicast, Metric: metric, Nexthops: []fib.Nexthop{n}}
 	fillIn(r)
 	return r
 }
 
-// isGateway says whether the route is one that `gateways` makes, and the first of its
-// family.
+// isGateway says whether the route is one that `gateways` makes, and the first of its family.
 func (u *uplink) isGateway(r *Route) bool {
 	if len(r.Nexthops) != 1 || r.Nexthops[0].Link != u.link || !r.Nexthops[0].Via.IsValid() || u.learns(r.Family) ||
 		slices.ContainsFunc(u.gateways, func(o *Route) bool { return o.Family == r.Family }) {
@@ -118,7 +117,7 @@ func (u *uplink) isGateway(r *Route) bool {
 
 func (u *uplink) learns(f fib.Family) bool { return u.learn.Learns(f) }
 
-// mainGateways takes the gateways of an uplink without a table from main.
+// mainGateways finds the gateways of an uplink without a table in main.
 func (u *uplink) mainGateways(main []*Route) {
 	for _, f := range fib.Families {
 		var best *Route
@@ -146,7 +145,7 @@ func (u *uplink) best(f fib.Family) *fib.Route {
 	return best
 }
 
-// mainDefaults says default-route and metric where main holds just what these make.
+// mainDefaults sets default-route and metric if main holds exactly what these make.
 func (u *uplink) mainDefaults(main map[fib.Nexthop][]*Route, said map[*Route]bool) {
 	found := map[fib.Family]map[uint32]*Route{}
 	var families []fib.Family
@@ -191,13 +190,13 @@ func (u *uplink) mainDefaults(main map[fib.Nexthop][]*Route, said map[*Route]boo
 	}
 }
 
-// extraRoute says a route in full, by an uplink of its link.
+// extraRoute expresses a route in full, in an uplink of its link.
 func (g *guess) extraRoute(r *Route) {
 	u := g.byTable[r.Table]
 	if len(r.Nexthops) > 0 {
 		if on := g.on(r.Nexthops[0].Link); u == nil || u.link != r.Nexthops[0].Link {
 			if len(on) == 0 {
-				return // which the comparison finds
+				return // the comparison finds it
 			}
 			u = on[0]
 			for _, o := range on {
@@ -219,7 +218,7 @@ func (u *uplink) reaches(gw netip.Addr) bool {
 	return slices.ContainsFunc(u.addresses, func(a *Address) bool { return a.Prefix.Contains(gw) })
 }
 
-// principal is the uplink that what belongs to none is written to.
+// principal returns the uplink that gets what belongs to no uplink.
 func (g *guess) principal() *uplink {
 	for _, u := range g.uplinks {
 		if len(u.defaults) > 0 {
@@ -229,8 +228,8 @@ func (g *guess) principal() *uplink {
 	return g.uplinks[0]
 }
 
-// share finds the routes of [multipath] among main's: for IPv4 one for each way, of
-// metrics from 1 up, each with another way first; for IPv6 one of metric 1.
+// share finds the routes of [multipath] in main: for IPv4 one for each way, with metrics
+// from 1 up, each with another way first; for IPv6 one with metric 1.
 func (g *guess) share(main []*Route) map[*Route]bool {
 	none := map[*Route]bool{}
 	var shared []*Route

@@ -16,7 +16,7 @@ const (
 	fullLookup   = fib.FullLookupOffset
 )
 
-// chooseRules takes out the rules that main-routes-first implies.
+// chooseRules leaves out the rules that main-routes-first implies.
 func (g *guess) chooseRules() {
 	if !g.mainFirst {
 		for i := range g.Rules {
@@ -62,7 +62,7 @@ func mainRule(f fib.Family) fib.Rule {
 	return fib.Rule{Family: f, Priority: mainSpecific, Action: fib.Lookup, Table: fib.TableMain, SuppressPrefixLength: fib.Some[uint32](0)}
 }
 
-// kind is what a rule selects by, of those that an uplink has keys for.
+// kind is what a rule selects by, among the selectors for which an uplink has keys.
 type kind int
 
 const (
@@ -98,8 +98,8 @@ func kindOf(r *fib.Rule) kind {
 	return other
 }
 
-// assignRules says the rules of each uplink at the priority that most of them have, and
-// the others in full.
+// assignRules expresses the rules of each uplink at the priority that most of them have by
+// the uplink's keys, and the others in full.
 func (g *guess) assignRules() {
 	own := map[*uplink]map[uint32][]*Rule{}
 	var extra []*Rule
@@ -123,7 +123,8 @@ func (g *guess) assignRules() {
 		groups := own[u]
 		best, found := uint32(0), false
 		for _, p := range slices.Sorted(maps.Keys(groups)) {
-			// From a source is what an uplink is about; of several the lowest number.
+			// Rules by source are what an uplink is about, so they score higher; if scores
+			// are equal the lowest number counts.
 			if !taken[p] && g.mayStandAt(p) && (!found || score(groups[p]) > score(groups[best])) {
 				best, found = p, true
 			}
@@ -170,7 +171,7 @@ func score(rules []*Rule) (n int) {
 	return n
 }
 
-// settleMark keeps one mark that an uplink of these families has a rule of in each, and
+// settleMark keeps one mark for which a rule exists in each of the uplink's families, and
 // returns the other rules.
 func (u *uplink) settleMark() (extra []*Rule) {
 	if len(u.mark) == 0 {
@@ -195,7 +196,7 @@ func (u *uplink) settleMark() (extra []*Rule) {
 	return extra
 }
 
-// families are those that fwmark makes rules for.
+// families returns the families for which fwmark makes rules.
 func (u *uplink) families() map[fib.Family]bool {
 	set := map[fib.Family]bool{}
 	for _, f := range fib.Families {
@@ -215,7 +216,7 @@ func (u *uplink) families() map[fib.Family]bool {
 	return set
 }
 
-// extraRules says rules in full, two that differ in their family only as one.
+// extraRules expresses rules in full: two that differ only in their family become one.
 func (g *guess) extraRules(list []*Rule) {
 	at := map[fib.Rule]*[]*Rule{}
 	where := map[*[]*Rule]*uplink{}

@@ -10,33 +10,32 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// uplink is one uplink as it will be written. What it is made of points into Found, so
-// that the comparison can tell what became of each thing.
+// uplink is one uplink as it will be written. It points to the items of Found that it is
+// made of, so that the comparison can tell what became of each.
 type uplink struct {
 	name   string
 	link   string
-	table  uint32 // 0 where the source has none: it only gets one now
+	table  uint32 // 0 if the source has none, and the uplink only gets one now
 	policy bool
 
 	addresses []*Address
-	subnets   []*Route // that follow from the addresses
+	subnets   []*Route // those that follow from the addresses
 	gateways  []*Route
 	onlink    bool
-	defaults  []*Route // in main, of default-route
+	defaults  []*Route // in main, from default-route
 	metric    uint32
-	last      fib.RouteType // of fallthrough
-	lasts     []*Route      // that it stands for
+	last      fib.RouteType // from fallthrough
+	lasts     []*Route      // the routes that last stands for
 	learn     fib.Learn
 
 	priority uint32 // 0 for an automatic one
 	from, to []*Rule
 	mark     []*Rule
 	routes   []*Route
-	rules    [][]*Rule // the same for each of its families
+	rules    [][]*Rule // each the same rule for each of its families
 }
 
-// guess is how Found may be said in uplinks. It need not be right: what comes of it is
-// compared.
+// guess is one way to express Found as uplinks. It need not be right: the result is compared.
 type guess struct {
 	*Found
 	index     *index
@@ -50,7 +49,7 @@ type guess struct {
 	why       map[any]string    // why something is not carried over
 }
 
-// policy says whether a link is left to whoever has it.
+// policy says whether a link is left to whatever configures it.
 func (g *guess) policy(link string) bool {
 	if g.o.Manage != "" {
 		return g.o.Manage == Policy
@@ -59,13 +58,13 @@ func (g *guess) policy(link string) bool {
 	return stays || !made
 }
 
-// carried says whether the spec is to bring a route about.
+// carried says whether the spec is to make a route.
 func (g *guess) carried(r *Route) bool {
 	return !r.Learned && (!r.Stays || r.Link != "" && !g.policy(r.Link))
 }
 
-// newGuess finds the uplinks: a link with a table that rules or routes speak of, and a
-// link without one where there is something to carry.
+// newGuess finds the uplinks: a link with a table that rules or routes refer to, and a link
+// without one that has something to carry over.
 func newGuess(f *Found, o Options, mainFirst bool) *guess {
 	g := &guess{Found: f, o: o, mainFirst: mainFirst, byTable: map[uint32]*uplink{}, noLearn: map[string]string{}}
 	g.chooseRules()
@@ -118,8 +117,8 @@ func (g *guess) ownTables() []uint32 {
 	return list
 }
 
-// balanceTables returns those that only share out between links which have tables of their
-// own: they are for no one link.
+// balanceTables returns the tables that only balance between links with tables of their
+// own: such a table is for no single link.
 func (g *guess) balanceTables(tables []uint32) map[uint32]bool {
 	shares, single := map[uint32]*Route{}, map[uint32]bool{}
 	own := map[string]bool{}
@@ -141,7 +140,7 @@ func (g *guess) balanceTables(tables []uint32) map[uint32]bool {
 	return balance
 }
 
-// linkOfTable finds the link that a table is for: by its default routes above all.
+// linkOfTable finds the link that a table is for, mainly by its default routes.
 func (g *guess) linkOfTable(t uint32) string {
 	votes := map[string]int{}
 	for _, r := range g.index.routes[t] {
@@ -175,7 +174,7 @@ func (g *guess) linkOfTable(t uint32) string {
 	return best
 }
 
-// otherLinks returns the links that have no table and something to carry.
+// otherLinks returns the links that have no table, but something to carry over.
 func (g *guess) otherLinks() (list []string) {
 	has := map[string]bool{"": true, "lo": true}
 	for _, u := range g.uplinks {
@@ -210,7 +209,7 @@ func (g *guess) otherLinks() (list []string) {
 	return list
 }
 
-// nameUplinks takes the name of the table, or else of the link.
+// nameUplinks names each uplink after its table, or else its link.
 func (g *guess) nameUplinks() {
 	taken := map[string]bool{}
 	for _, t := range g.Tables {
@@ -238,7 +237,7 @@ func (g *guess) nameUplinks() {
 	}
 }
 
-// nameOf makes a name of a link's.
+// nameOf makes an uplink's name from a link's.
 func nameOf(link string) string {
 	b := []byte(link)
 	for i, c := range b {
@@ -255,8 +254,8 @@ func nameOf(link string) string {
 // on returns the uplinks of a link.
 func (g *guess) on(link string) []*uplink { return g.index.on[link] }
 
-// assignAddresses gives each address to one uplink of its link. Where the link is left
-// alone, only those are of interest from which rules and routes follow.
+// assignAddresses gives each address to one uplink of its link. If the link is left alone,
+// only addresses from which rules and routes follow matter.
 func (g *guess) assignAddresses() {
 	for i := range g.Addresses {
 		a := &g.Addresses[i]
@@ -280,9 +279,9 @@ func (g *guess) assignAddresses() {
 	}
 }
 
-// concern says how much each table has to do with an address: rules for it, routes from it
-// or to its subnet, gateways in that. All is for the one uplink of a link, which its
-// gateways in other tables concern too.
+// concern says how much each table has to do with an address: by rules for it, routes from
+// it or to its subnet, and gateways in that subnet. All is the number for an uplink that is
+// alone on its link, for which gateways in other tables count too.
 func (g *guess) concern(a *Address) (tables map[uint32]int, all int) {
 	tables = map[uint32]int{}
 	x := g.index
@@ -315,7 +314,7 @@ func host(a *Address) netip.Prefix {
 	return netip.PrefixFrom(x, x.BitLen())
 }
 
-// assignLearned has an uplink of each link learn what the link does.
+// assignLearned lets one uplink of each link learn what the link learns.
 func (g *guess) assignLearned() {
 	for i := range g.Links {
 		l := &g.Links[i]

@@ -32,7 +32,7 @@ func quote(s string) string {
 
 func utoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
-// prefixText writes a prefix, a host's without its length.
+// prefixText writes a prefix, or a single address without its length.
 func prefixText(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return quote(p.Addr().String())
@@ -40,10 +40,10 @@ func prefixText(p netip.Prefix) string {
 	return quote(p.String())
 }
 
-// omit says which numbers are left for gen.Compile to choose.
+// omit says which numbers are left to gen.Compile.
 type omit struct{ tables, priorities bool }
 
-// write says the guess in TOML.
+// write writes the guess as TOML.
 func (g *guess) write(o omit) *document {
 	d := &document{marks: map[int][]mark{}}
 	if g.mainFirst {
@@ -90,7 +90,7 @@ func (g *guess) writeShared(d *document) {
 	d.key("uplinks", "{ "+strings.Join(s, ", ")+" }", undo)
 }
 
-// unshare says the routes of [multipath] in full.
+// unshare expresses the routes of [multipath] in full.
 func (g *guess) unshare() {
 	for _, r := range g.shared {
 		g.extraRoute(r)
@@ -98,7 +98,7 @@ func (g *guess) unshare() {
 	g.shared = nil
 }
 
-// tomlKey quotes a name that is no bare key.
+// tomlKey quotes a name that cannot be a bare key.
 func tomlKey(name string) string {
 	if strings.Contains(name, ".") {
 		return quote(name)
@@ -110,7 +110,7 @@ func (g *guess) drop(u *uplink) fix {
 	shared := len(g.shared) > 0
 	return func(why string) {
 		if shared {
-			g.unshare() // which is said of an uplink as well
+			g.unshare() // an error in them may be reported at an uplink
 			return
 		}
 		is := func(o *uplink) bool { return o == u }
@@ -121,7 +121,7 @@ func (g *guess) drop(u *uplink) fix {
 	}
 }
 
-// everything is what an uplink is made of.
+// everything returns all that an uplink is made of.
 func (u *uplink) everything() (all []any) {
 	for _, a := range u.addresses {
 		all = append(all, a)
@@ -253,7 +253,7 @@ func (g *guess) writeLearn(d *document, u *uplink) {
 	}
 }
 
-// writeLink says the settings of the link itself.
+// writeLink writes the settings of the link itself.
 func (g *guess) writeLink(d *document, l Link) {
 	wrong := func(what string, clear func(*Link)) fix {
 		return func(why string) {
@@ -284,7 +284,7 @@ func (g *guess) writeLink(d *document, l Link) {
 	}
 }
 
-// origins says in which lines of which files things are said: "FILE:3,5-7".
+// origins says which lines of which files things come from: "FILE:3,5-7".
 func origins(things []any) string {
 	lines := map[string][]int{}
 	var files []string

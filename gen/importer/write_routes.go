@@ -7,7 +7,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// tableText names a table as a route or a rule of an uplink does; "" is its own.
+// tableText names a table as a route or rule of an uplink names it; "" for the uplink's own.
 func (g *guess) tableText(u *uplink, id uint32) string {
 	if t := g.byTable[id]; t == u && u.table == id {
 		return ""
@@ -77,7 +77,7 @@ func (g *guess) writeRoute(d *document, u *uplink, r *Route) {
 	}
 }
 
-// takesDefaultOf says whether "default" would mean this route's family alone.
+// takesDefaultOf says whether "default" would mean only this route's family.
 func (u *uplink) takesDefaultOf(r *Route) bool {
 	return r.Src.IsValid() || slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return n.Via.IsValid() })
 }

@@ -9,8 +9,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// writeSelectors says from and to, where they are not the uplink's own addresses, and
-// fwmark.
+// writeSelectors writes from and to, if they are not the uplink's own addresses, and fwmark.
 func (g *guess) writeSelectors(d *document, u *uplink) {
 	for _, s := range [...]struct {
 		key  string
@@ -41,7 +40,7 @@ func (g *guess) writeSelectors(d *document, u *uplink) {
 	}
 }
 
-// isOwn says whether prefixes are just the uplink's own addresses.
+// isOwn says whether prefixes are exactly the uplink's own addresses.
 func (u *uplink) isOwn(given []netip.Prefix) bool {
 	own := map[netip.Prefix]bool{}
 	for _, a := range u.addresses {
@@ -55,7 +54,7 @@ func (u *uplink) isOwn(given []netip.Prefix) bool {
 	return len(own) == len(given)
 }
 
-// demote has rules said in full.
+// demote turns the given rules into [[uplink.NAME.rule]]s.
 func (g *guess) demote(u *uplink, lists ...[]*Rule) {
 	for _, list := range lists {
 		for _, r := range slices.Clone(list) {
