@@ -61,7 +61,7 @@ func TestMoreUplinksThanPriorities(t *testing.T) {
 	}
 }
 
-// TestCompileTwice checks that errors of Compile are told once, and do not come and go.
+// TestCompileTwice checks that a second Compile reports the same errors, and none twice.
 func TestCompileTwice(t *testing.T) {
 	t.Parallel()
 	s, err := spec.Parse("f", []byte("[uplink.a]\ninterface = \"eth0\"\n[[uplink.a.rule]]\npriority = 9\niif = \"x\"\ngoto = 3\n"))
@@ -75,8 +75,8 @@ func TestCompileTwice(t *testing.T) {
 	}
 }
 
-// TestHiddenRulesOfOtherLinks has a rule that stands for those of an uplink that fails closed
-// follow no link: with its own they would all be gone.
+// TestHiddenRulesOfOtherLinks checks that a rule that stands for those of an uplink that
+// fails closed follows no link: otherwise all would be gone with the rule's own link.
 func TestHiddenRulesOfOtherLinks(t *testing.T) {
 	t.Parallel()
 	archive, err := txtar.ParseFile("testdata/rule-hidden-of-another-link.txtar")

@@ -164,8 +164,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// FuzzCommandLine wants any command line to be understood, or to be told of in one short line that
-// a terminal shows as it is.
+// FuzzCommandLine checks that any command line is understood, or reported in one short
+// line that a terminal shows as it is.
 func FuzzCommandLine(f *testing.F) {
 	for _, s := range []string{"", "quiet uplink=0", "uplink.backend=networkd uplink_backend=x", "/sbin/init\x00uplink=\"a\x1b\"\x00", "uplink=\"", "uplink.backend=\xff\u202e"} {
 		f.Add(s)

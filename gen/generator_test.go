@@ -68,7 +68,7 @@ func TestGenerator(t *testing.T) {
 				t.Errorf("error %v, want %q", err, c.err)
 			}
 			if c.err != "" && len(*log) == len(c.log) && len(c.log) == 1 && strings.HasPrefix((*log)[0], "3 /etc/uplink/uplink.toml:1:") {
-				c.log = *log // the words are the library's
+				c.log = *log // the TOML library words them
 			}
 			if !slices.Equal(*log, c.log) {
 				t.Errorf("logged %q, want %q", *log, c.log)
@@ -265,7 +265,7 @@ func TestCommandLineOfAContainer(t *testing.T) {
 	}
 }
 
-// TestCredential has the spec in a credential: systemd hides it from services that have
+// TestCredential has the spec in a credential. systemd hides it from services that have
 // a file system of their own and do not load it.
 func TestCredential(t *testing.T) {
 	t.Parallel()

@@ -17,9 +17,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite what testdata/*.txtar expect")
 
-// TestGolden loads the files of each testdata/*.txtar, where `uplink.toml` is short
-// for etc/uplink/uplink.toml, and compares the state that they compile to with the
-// section `state`, or what is wrong with them with the section `errors`.
+// TestGolden loads the files of each testdata/*.txtar, where `uplink.toml` is short for
+// etc/uplink/uplink.toml. It compares the state that they compile to with the section
+// `state`, or their errors with the section `errors`.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	cases, err := filepath.Glob("testdata/*.txtar")
@@ -56,7 +56,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// compileFiles returns the section that files lead to, and what stands in it.
+// compileFiles returns the name of the section that files lead to, and its content.
 func compileFiles(t *testing.T, files []txtar.File) (section, data string) {
 	t.Helper()
 	dir := t.TempDir()

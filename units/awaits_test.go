@@ -8,8 +8,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// TestRulesThatAwaitALinkHoldUpNoOther has those of a link's rules that networkd would wait with
-// in the file for lo.
+// TestRulesThatAwaitALinkHoldUpNoOther checks that a link's rules that networkd would
+// wait with are in the file for lo.
 func TestRulesThatAwaitALinkHoldUpNoOther(t *testing.T) {
 	const own, lo = "10-uplink-a.network", "10-uplink-lo.network"
 	byMAC := fib.Match{MAC: "02:00:00:00:00:01"}

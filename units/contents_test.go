@@ -13,8 +13,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// TestContentsHasWhatWasRendered finds all that the examples ask for in the files that are
-// rendered from them, and nothing else.
+// TestContentsHasWhatWasRendered checks that Contents finds all that the examples ask
+// for in the files rendered from them, and nothing else.
 func TestContentsHasWhatWasRendered(t *testing.T) {
 	found, sourceless, multipath := 0, 0, map[fib.Family]bool{}
 	for _, name := range exampleNames(t) {

@@ -8,15 +8,15 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// TestNetworkdLeavesAloneWhatTheOneshotMade wants the two settings exactly where networkd
-// and the oneshot are beside each other.
+// TestNetworkdLeavesAloneWhatTheOneshotMade checks that the two settings are there
+// exactly if networkd and the oneshot run beside each other.
 func TestNetworkdLeavesAloneWhatTheOneshotMade(t *testing.T) {
 	const routes, rules = "ManageForeignRoutes=no\n", "ManageForeignRoutingPolicyRules=no\n"
 	for name, c := range map[string]struct {
 		target Target
 		policy bool
-		file   string // of somebody else's, for the link
-		more   string // of one that comes before
+		file   string // somebody else's .network file for the link
+		more   string // the content of one that comes before it
 		want   string
 	}{
 		"networkd has the link":                 {target: Target{Version: newest}},

@@ -61,7 +61,7 @@ func readBack(t *testing.T, tree units.Tree) (lines []string) {
 	return lines
 }
 
-// value is the last of a key's values, or another where there is none.
+// value returns the last of a key's values, or otherwise if it has none.
 func value(keys map[string][]string, key, otherwise string) string {
 	if v := keys[key]; len(v) > 0 {
 		return v[len(v)-1]
@@ -69,8 +69,8 @@ func value(keys map[string][]string, key, otherwise string) string {
 	return otherwise
 }
 
-// split makes a line for each way of an IPv6 route, which the kernel puts together again (each is a
-// route of its own there): a file may have one of them, with a weight of 1 or without.
+// split makes a line for each way of an IPv6 route. The kernel, to which each is a route of
+// its own, joins them again, so a file may have one of them, with or without a weight of 1.
 func split(line, dst string, hops []string) (lines []string) {
 	if !strings.Contains(dst, ":") {
 		return []string{line + fmt.Sprint(hops)}
@@ -120,7 +120,7 @@ func readRoute(keys map[string][]string) []string {
 		}
 	}
 	if strings.HasPrefix(value(keys, "Gateway", ""), "_") {
-		return nil // it is learned
+		return nil // the gateway is learned
 	}
 	return split(fmt.Sprint("route ", dst, " type ", value(keys, "Type", "unicast"), " table ", value(keys, "Table", "254"), " src ", get("PreferredSource"), " metric ", metric, " scope ", scope,
 		" mtu ", get("MTUBytes"), " ", get("TCPAdvertisedMaximumSegmentSize"), " ", get("InitialCongestionWindow"), " ", get("InitialAdvertisedReceiveWindow"), " via "), dst, hops)
@@ -214,7 +214,7 @@ func meantRule(r fib.Rule) string {
 	return line
 }
 
-// FuzzRendered wants what networkd reads in the files to be what the State means: all of it, and
+// FuzzRendered checks that networkd reads in the files what the State means: all of it, and
 // nothing else.
 func FuzzRendered(f *testing.F) {
 	files, _ := filepath.Glob(examples + "/*/root/etc/uplink/uplink.toml")
@@ -242,7 +242,7 @@ func FuzzRendered(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := spec.Parse("f", data)
 		if err != nil || s.Backend == spec.Netlink || slices.ContainsFunc(s.Uplinks, func(u spec.Uplink) bool { return u.PolicyOnly }) {
-			return // what is added to others' files depends on these
+			return // which drop-ins are rendered depends on others' files
 		}
 		state, err := gen.Compile(s)
 		if err != nil {
@@ -250,7 +250,7 @@ func FuzzRendered(f *testing.F) {
 		}
 		tree, _, err := units.Render(state, units.Target{Version: version})
 		if err != nil {
-			return // what networkd cannot say is refused, by name
+			return // networkd cannot express it, and Render refuses it by name
 		}
 		var meant []string
 		for _, a := range state.Addresses {

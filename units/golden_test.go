@@ -28,8 +28,8 @@ const examples = "../integration/examples"
 // that has nearly all of them.
 var goldenVersions = []string{"247", "252", "257"}
 
-// renderExample renders an example. What is said of it, notes and a refusal, comes
-// first, as the archive's comment.
+// renderExample renders an example. Its notes and a refusal come first, as the
+// archive's comment.
 func renderExample(t *testing.T, name, version string) *txtar.Archive {
 	t.Helper()
 	return renderBelow(t, filepath.Join(examples, name, "root"), version)
@@ -129,7 +129,7 @@ func TestTheSameStateGivesTheSameBytes(t *testing.T) {
 	}
 }
 
-// TestACommentInTheSpecChangesNoFile: networkd configures again each link whose file is new.
+// TestACommentInTheSpecChangesNoFile: networkd reconfigures each link whose file is new.
 func TestACommentInTheSpecChangesNoFile(t *testing.T) {
 	for _, name := range exampleNames(t) {
 		before := renderExample(t, name, "257").Files
@@ -159,7 +159,8 @@ func TestACommentInTheSpecChangesNoFile(t *testing.T) {
 	}
 }
 
-// TestTheHeadIsShort wants a few words of where it comes from, however much that is.
+// TestTheHeadIsShort checks that a file's header names its sources in a few words,
+// however many there are.
 func TestTheHeadIsShort(t *testing.T) {
 	state := fib.State{Links: []fib.Link{{Name: "u0", Match: fib.Match{Name: "eth0"}}}}
 	for i := range 1000 {

@@ -29,7 +29,8 @@ var hostile = []string{
 	strings.Repeat("x", 1<<20), strings.Repeat("../", 1<<16), strings.Repeat("\n", 1<<17), strings.Repeat("\u202e", 1<<16),
 }
 
-// long are the places, one for each way of reading a string, where they are as long as that.
+// long are the places, one for each way of reading a string, at which the very long words
+// are tried.
 var long = []string{"backend", "uplink *", "uplink * interface", "uplink * domains []", "uplink * addresses []", "uplink * route []", "multipath uplinks *"}
 
 // schema is the part of a JSON Schema that says which keys there are.
@@ -103,9 +104,9 @@ func base() any {
 }
 
 // TestHostileWordsGoNowhere puts words that mean something elsewhere into every place of a
-// spec that has one, and each as the name of a key. Either there is an error, short and in
-// what a terminal shows as it is, or what is rendered says what was written, and nothing
-// more.
+// spec that takes a value, and each as the name of a key. The result must be an error,
+// short and in characters that a terminal shows as they are, or files that say what was
+// written, and nothing more.
 func TestHostileWordsGoNowhere(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../gen/spec/uplink.schema.json")
@@ -166,7 +167,7 @@ func tryHostile(t *testing.T, what string, text []byte) bool {
 	t.Helper()
 	start := time.Now()
 	defer func() {
-		if took := time.Since(start); took > time.Minute { // which is a few seconds, on a machine that does much else
+		if took := time.Since(start); took > time.Minute { // it takes a few seconds, on a machine that does much else
 			t.Errorf("%s takes %v", what, took)
 		}
 	}()
@@ -217,7 +218,7 @@ func tryHostile(t *testing.T, what string, text []byte) bool {
 	return true
 }
 
-// shown wants a message that people can read, of at most some lines.
+// shown checks that a message is one that people can read, of a limited number of lines.
 func shown(t *testing.T, what, message string) {
 	t.Helper()
 	if len(message) > 1500 {
@@ -228,8 +229,8 @@ func shown(t *testing.T, what, message string) {
 	}
 }
 
-// checkRendered reads a file as systemd does, line by line, and returns its values. Nothing
-// in it may go on in the next line, be expanded, or be a key that is none of networkd's.
+// checkRendered reads a file as systemd does, line by line, and returns its values. No value
+// may continue on the next line, be expanded, or become a key that networkd does not have.
 func checkRendered(t *testing.T, what string, f units.File) (values string) {
 	t.Helper()
 	section := ""

@@ -11,7 +11,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// TestMain is networkd's stand-in where the test runs itself under its name.
+// TestMain stands in for networkd when the test runs itself under that name.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "systemd-networkd" {
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// startNetworkd starts a process of networkd's name, and nothing else of it.
+// startNetworkd starts a process that has networkd's name, and does nothing.
 func startNetworkd(t *testing.T) {
 	t.Helper()
 	self, err := os.ReadFile("/proc/self/exe")
@@ -79,7 +79,7 @@ func TestALinkIsNetworkdsWhereItSaysSoAndRuns(t *testing.T) {
 			}
 		}
 	}
-	// Of some only the policy is ours.
+	// Links with PolicyOnly.
 	putFile(t, dir, networkDir+"/10-a.network.d/10-uplink-a.conf", "")
 	putFile(t, dir, networkDir+"/20-wired.network.d/10-uplink-b.conf", "")
 	for index, want := range map[int]Progress{3: NotNetworkds, 7: Undecided, 9: NotNetworkds, 20: Done, 21: NotNetworkds} {

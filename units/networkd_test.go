@@ -10,8 +10,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// TestWhatNetworkdWouldGuessIsWritten has what showed when kernel states were compared:
-// where a key is missing networkd 252 does something of its own.
+// TestWhatNetworkdWouldGuessIsWritten has cases that comparing kernel states brought to
+// light: if a key is missing, networkd 252 does something of its own.
 func TestWhatNetworkdWouldGuessIsWritten(t *testing.T) {
 	address := fib.Address{Link: "a", Prefix: netip.MustParsePrefix("192.0.2.10/24"), Origin: testLine}
 	for _, c := range []struct {

@@ -17,10 +17,10 @@ import (
 
 var placeholder = regexp.MustCompile(`@[a-z]+@`)
 
-// exposures are how much of the host each service can reach at most, in tenths, as
-// systemd-analyze(1) counts it, and as SECURITY.md says. What changes the host's network cannot
-// have a network or users of its own (0.7), and is root (0.4): each unit says why.
-// uplink-watch.service may also send to anybody (0.5), for probes.
+// exposures returns how much of the host each service can reach at most, in tenths, as
+// systemd-analyze(1) counts it and SECURITY.md says. A service that changes the host's
+// network cannot have a network or users of its own (0.7), and is root (0.4): each unit
+// says why. uplink-watch.service may also send to anybody (0.5), for probes.
 func exposures(t *testing.T) map[string]int {
 	text, err := os.ReadFile("../SECURITY.md")
 	if err != nil {
@@ -40,7 +40,7 @@ func exposures(t *testing.T) map[string]int {
 	return list
 }
 
-// sandbox is the first line of what is the same in all services.
+// sandbox is the first line of the part that all services have in common.
 const sandbox = "# The sandbox. What follows is the same in all of these units.\n"
 
 func TestServicesAreConfined(t *testing.T) {
@@ -70,7 +70,7 @@ func TestServicesAreConfined(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			analyze := need.Program(t, "systemd-analyze")
-			// An instance is no file: it reads the template.
+			// An instance has no file of its own: it reads the template's.
 			out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", "--threshold="+strconv.Itoa(most), filepath.Join(dir, name)).CombinedOutput()
 			if bytes.Contains(out, []byte("unrecognized option")) {
 				need.Nil(t, errors.New("systemd-analyze before 250 cannot look at a file"))
@@ -82,7 +82,8 @@ func TestServicesAreConfined(t *testing.T) {
 	}
 }
 
-// TestSystemdTakesTheUnitFilesWithoutAWord has the unit files read as they are installed.
+// TestSystemdTakesTheUnitFilesWithoutAWord checks that systemd reads the installed unit
+// files without a warning.
 func TestSystemdTakesTheUnitFilesWithoutAWord(t *testing.T) {
 	analyze := need.Program(t, "systemd-analyze")
 	dir, paths := installUnits(t)
@@ -98,8 +99,8 @@ func TestSystemdTakesTheUnitFilesWithoutAWord(t *testing.T) {
 	}
 }
 
-// TestVarOnTheNetwork wants no service of ours, installed or hooked in, to wait for /var before
-// the network is online: systemd breaks such a circle by leaving out a unit, often networkd.
+// TestVarOnTheNetwork checks that none of our services, installed or hooked in, waits for /var
+// before the network is online: systemd breaks such a cycle by leaving out a unit, often networkd.
 func TestVarOnTheNetwork(t *testing.T) {
 	analyze := need.Program(t, "systemd-analyze")
 	dir, paths := installUnits(t)
@@ -117,7 +118,7 @@ func TestVarOnTheNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	link("../var.mount", "remote-fs.target.requires")
-	// A mount in /var that counts as local has local-fs.target wait for /var.
+	// If a mount below /var counts as local, local-fs.target waits for /var.
 	if err := os.Symlink("/dev/null", filepath.Join(dir, "var-lib-machines.mount")); err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,7 @@ func TestVarOnTheNetwork(t *testing.T) {
 	verify := func() string {
 		cmd := exec.Command(analyze, "verify", "--man=no", "multi-user.target")
 		cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":"+system)
-		out, _ := cmd.CombinedOutput() // whatever else it finds in the machine's own units
+		out, _ := cmd.CombinedOutput() // verify may also complain about the machine's own units
 		return string(out)
 	}
 	if out := verify(); strings.Contains(out, "cycle") {
@@ -149,8 +150,8 @@ func TestVarOnTheNetwork(t *testing.T) {
 	}
 }
 
-// TestRenderingComesAfterWhoWritesNetworkFiles: one that came later would be neither extended
-// nor said to come before ours.
+// TestRenderingComesAfterWhoWritesNetworkFiles: a file that is written later would be
+// neither extended, nor reported as one that comes before ours.
 func TestRenderingComesAfterWhoWritesNetworkFiles(t *testing.T) {
 	text, err := os.ReadFile("system/uplink-networkd.service.in")
 	if err != nil {
@@ -169,8 +170,8 @@ func TestRenderingComesAfterWhoWritesNetworkFiles(t *testing.T) {
 	}
 }
 
-// TestOnePackageIsStagedInAFolderOfItsOwn asks make what it would do: what is staged is
-// removed first.
+// TestOnePackageIsStagedInAFolderOfItsOwn asks make what it would do: make first
+// removes what is staged.
 func TestOnePackageIsStagedInAFolderOfItsOwn(t *testing.T) {
 	path := need.Program(t, "make")
 	for argument, want := range map[string]string{
@@ -192,7 +193,7 @@ func installUnits(t *testing.T) (dir string, paths []string) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no unit files: %v", err)
 	}
-	// The programs need only be there.
+	// systemd only checks that the programs exist.
 	dir = t.TempDir()
 	for _, name := range []string{"uplink-generator", "uplinkctl"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
@@ -209,7 +210,7 @@ func installUnits(t *testing.T) (dir string, paths []string) {
 		if err := os.WriteFile(path, placeholder.ReplaceAll(text, []byte(dir)), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		// A template is looked at as an instance of it.
+		// systemd-analyze reads a template as an instance of it.
 		if strings.Contains(name, "@.") {
 			path = strings.Replace(path, "@.", "@eth0.", 1)
 		}

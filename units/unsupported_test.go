@@ -11,8 +11,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// TestRefusalsAreGroupedByKey wants a line for each key with its places, each place once,
-// and the remedy once.
+// TestRefusalsAreGroupedByKey checks that the error has a line for each key with its
+// places, each place once, and the remedy once.
 func TestRefusalsAreGroupedByKey(t *testing.T) {
 	state := fib.State{}
 	rule := func(line int, r fib.Rule) {
@@ -53,7 +53,7 @@ func TestRefusalsAreGroupedByKey(t *testing.T) {
 }
 
 // TestGatewaysThatAreNotWaitedForAreRefused has gateways that no address of the spec
-// reaches, and networkds that do not wait for one that does.
+// reaches, and versions of networkd that do not wait for one that does.
 func TestGatewaysThatAreNotWaitedForAreRefused(t *testing.T) {
 	addr, prefix := netip.MustParseAddr, netip.MustParsePrefix
 	for _, tt := range []struct {

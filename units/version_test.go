@@ -144,8 +144,8 @@ func TestEveryKeyThatIsWrittenIsInTheVersionTableAndTheOtherWayRound(t *testing.
 	}
 }
 
-// What one version cannot do must not be in its files: a key that networkd does not
-// know is ignored, and the rest applied.
+// A file must not have what its version does not know: networkd ignores such a
+// key, and applies the rest.
 func TestNoKeyIsWrittenForASystemdThatDoesNotKnowIt(t *testing.T) {
 	states := map[string]fib.State{"everything": everything()}
 	for _, part := range []string{"247", "248", "249", "250", "251", "252", "255", "256", "257", "260", "261"} {
@@ -255,7 +255,7 @@ func TestWhatASystemdCannotExpressIsRefusedByNameOrLowered(t *testing.T) {
 	}
 }
 
-// networkd 247 fails a link that has a lease for its rules.
+// networkd 247 fails a link for its rules once it has a lease.
 func TestRulesBesideDHCPv4AreRefusedBefore248(t *testing.T) {
 	for _, tt := range []struct {
 		learn   fib.Learn

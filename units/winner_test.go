@@ -54,7 +54,7 @@ func TestTheFileThatNetworkdWouldTakeIsFound(t *testing.T) {
 		sys     map[string]string
 		match   fib.Match
 		want    string // the path of the file; "" for none
-		because string // a part of what cannot be told; "" where all is known
+		because string // a part of the reason why it is unknown; "" if all is known
 	}{
 		{"no files", nil, nil, eth0, "", ""},
 		{"one that matches", map[string]string{etc + "10-a.network": eth0File}, nil, eth0, etc + "10-a.network", ""},
@@ -194,7 +194,7 @@ func TestUnmanagedIsReadAsNetworkdReadsABoolean(t *testing.T) {
 	}
 }
 
-// rendered is what a rendering of one link gives: the paths, and the notes.
+// rendered renders one link, and returns the files and the notes.
 func rendered(t *testing.T, s fib.State, files map[string]string) (tree Tree, notes []string, err error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -247,7 +247,7 @@ func TestWhereALinksFileGoesAndWhatIsSaidOfIt(t *testing.T) {
 		state fib.State
 		files map[string]string
 		want  string   // the file that the rule is in, or the files; "" for none
-		notes []string // the beginnings of the notes, or "error: " and that of the error
+		notes []string // the beginnings of the notes, or "error: " and the beginning of the error
 	}{
 		{"alone", own, nil, file, nil},
 		{"a later file of another is no matter", own, map[string]string{lib + "99-default.network": "[Match]\nName=*\n"}, file, nil},
@@ -398,7 +398,7 @@ func TestTheKernelTellsMoreOfALink(t *testing.T) {
 	}
 }
 
-// FuzzNetworkFile reads any file as somebody's .network file.
+// FuzzNetworkFile reads any text as somebody else's .network file.
 func FuzzNetworkFile(f *testing.F) {
 	for _, seed := range []string{
 		"", "[Match]\nName=eth0\n", "[Match]\nName=!eth0 eth1\nMACAddress=02-00-00-00-00-01\n", "[Match]\nName=\n", "[Match]\nName=[\n", "[Match\n", "Name=eth0\n",

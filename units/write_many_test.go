@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestThousandsOfFilesAreWrittenAsFewAre has enough of them for more than one thread.
+// TestThousandsOfFilesAreWrittenAsFewAre writes enough files for more than one thread.
 func TestThousandsOfFilesAreWrittenAsFewAre(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	var tree Tree
@@ -17,7 +17,7 @@ func TestThousandsOfFilesAreWrittenAsFewAre(t *testing.T) {
 		tree = append(tree, File{fmt.Sprintf("%s10-uplink-u%04d.network", run, i), fmt.Appendf(nil, "%s%d", ours, i)})
 	}
 	dir := t.TempDir()
-	// One of the temporary names is taken, by what cannot be removed.
+	// One of the temporary names is taken, by a directory that cannot be removed.
 	const stuck = "10-uplink-u3001.network"
 	blocker := filepath.Join(dir, run, "."+stuck+".tmp")
 	if err := os.MkdirAll(filepath.Join(blocker, "x"), 0o755); err != nil {

@@ -40,7 +40,7 @@ func mustWrite(t *testing.T, tree Tree, dir string) Changes {
 	return done
 }
 
-// snapshot is all that stands below dir: path → what it is, with inode and time.
+// snapshot returns all that is below dir: path → what it is, with inode and time.
 func snapshot(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -70,7 +70,7 @@ func snapshot(t testing.TB, dir string) map[string]string {
 	return all
 }
 
-// files lists the files below dir that are no directories.
+// files lists everything below dir except directories.
 func files(t testing.TB, dir string) (names []string) {
 	t.Helper()
 	for name, what := range snapshot(t, dir) {
@@ -289,7 +289,8 @@ func TestLinksInAnImageAreFollowedInsideIt(t *testing.T) {
 	}
 }
 
-// TestALinkInPlaceOfOursIsReadInsideTheImage: what this machine has there says nothing.
+// TestALinkInPlaceOfOursIsReadInsideTheImage: it does not matter what this machine
+// has where the link leads.
 func TestALinkInPlaceOfOursIsReadInsideTheImage(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "copy")
 	if err := os.WriteFile(outside, []byte(ours), 0o644); err != nil {
@@ -349,7 +350,7 @@ func TestTwoWritersAtOnceEndInOneConsistentTree(t *testing.T) {
 	}
 }
 
-// inMountNamespace calls f where mounts are its own. f must not end the test.
+// inMountNamespace calls f in a mount namespace of its own. f must not end the test.
 func inMountNamespace(t *testing.T, f func()) {
 	t.Helper()
 	need.Root(t)
@@ -422,7 +423,7 @@ func TestAReadOnlyDirectoryIsSaidByItsName(t *testing.T) {
 				t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
 			}
 		}
-		// Where nothing changes nothing has to be written.
+		// If nothing changes, nothing is written.
 		if _, err := treeOf(run+"10-uplink-a.network", ours, run+"x.network.d/10-uplink-a.conf", ours).Write(dir); err != nil {
 			t.Error(err)
 		}

@@ -123,7 +123,7 @@ addresses = ["203.0.113.130/25"]
 	}
 }
 
-// A drawn spec has every kind of uplink that stays beside those that move.
+// draw writes a random spec that mixes uplinks whose rules move with every kind whose rules stay.
 func draw(g *rand.Rand) string {
 	var b strings.Builder
 	if g.IntN(3) == 0 {
@@ -187,12 +187,12 @@ func draw(g *rand.Rand) string {
 	return b.String()
 }
 
-// matched returns the rules that decided, without those that lead.
+// matched returns the rules that matched, without the layout's own.
 func matched(r lookup.Result) (list []string) {
 	for _, s := range r.Steps {
 		if a := s.Rule.Action; a != fib.Goto && a != fib.Nop && s.Outcome != lookup.NoMatch {
 			step := fmt.Sprintf("%v %d %v %v", a, s.Rule.Table, s.Rule.SuppressPrefixLength, s.Outcome)
-			// A table that has nothing has nothing the second time either.
+			// A table that has no route has none the second time either.
 			if !slices.Contains(list, step) {
 				list = append(list, step)
 			}
@@ -201,8 +201,8 @@ func matched(r lookup.Result) (list []string) {
 	return list
 }
 
-// TestLaidOutIsTheSameAsFlat asks the evaluator, which is held equal to the kernel
-// elsewhere, about packets of every kind.
+// TestLaidOutIsTheSameAsFlat sends packets of every kind through gen/lookup, which other
+// tests compare with the kernel.
 func TestLaidOutIsTheSameAsFlat(t *testing.T) {
 	t.Parallel()
 	laidOut, obstacles := 0, map[string]int{}
@@ -238,8 +238,8 @@ func TestLaidOutIsTheSameAsFlat(t *testing.T) {
 	}
 }
 
-// TestNetworkAroundItsOwnAddresses wants the rule for a network to hold beside those for more
-// addresses in it, of the same uplink, than a block has.
+// TestNetworkAroundItsOwnAddresses checks that an uplink's rule for a network still works
+// beside rules for more addresses in that network, of the same uplink, than a block holds.
 func TestNetworkAroundItsOwnAddresses(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"10.1.0.0/16", "10.1.0.0/24", "10.1.2.0/26"} {
@@ -310,7 +310,7 @@ func packet(g *rand.Rand, h lookup.Host) lookup.Packet {
 	if g.IntN(3) == 0 {
 		p.IPProto = 6
 	}
-	// Some come in by a link, so that sources count that the host does not have.
+	// Some packets come in by a link, so that sources count that the host does not have.
 	if g.IntN(2) == 0 && p.From.IsValid() {
 		for _, l := range h.Links {
 			if !l.Loopback {
@@ -346,9 +346,9 @@ func TestFewRulesAreTried(t *testing.T) {
 	}
 }
 
-// TestOneUplinkChangesItsBlock adds an uplink, and counts what becomes of the rules of
-// the others: those of its own block may move, where it must be divided, and those that
-// lead there. No other uplink's rules do.
+// TestOneUplinkChangesItsBlock adds an uplink, and counts which rules change: those of
+// its own block may move, if the block must be divided, and those that lead there. No
+// other uplink's rules may.
 func TestOneUplinkChangesItsBlock(t *testing.T) {
 	t.Parallel()
 	g := rand.New(rand.NewPCG(1, 2))
@@ -361,7 +361,7 @@ func TestOneUplinkChangesItsBlock(t *testing.T) {
 		moved := 0
 		const times = 6
 		for range times {
-			// Its name is the last, and its table's number with it, so that the others keep theirs.
+			// Its name is the last, and so is its table's number: the others keep theirs.
 			extra := fmt.Sprintf("[uplink.z]\ninterface = \"z\"\naddresses = [\"10.%d.%d.%d/32\"]\n", g.IntN(8), g.IntN(256), 3+g.IntN(200))
 			after := lay(t, compile(t, plain("", 0, n)+extra))
 			var came []fib.Rule
@@ -382,7 +382,7 @@ func TestOneUplinkChangesItsBlock(t *testing.T) {
 				}
 			}
 			moved += len(gone)
-			// A node that was just full is divided as well: it leads to 16 blocks here.
+			// A node that was just full is divided too: it leads to 16 blocks here.
 			if lookups > 2*16 || leading > 2*(1+17+1) || len(came) > len(gone)+2*(1+3*2) {
 				t.Errorf("%d uplinks, and %s: %d rules of uplinks and %d others go, %d come", n, extra, lookups, leading, len(came))
 			}

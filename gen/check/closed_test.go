@@ -24,9 +24,9 @@ fallthrough = "unreachable"
 to = "default"
 `
 
-// leaks says by which priorities packets of the mark leave by another uplink while wg0 is
-// down, whatever source the kernel picks: to everywhere, to each subnet and its neighbour,
-// and to what routes say.
+// leaks returns the priorities of the rules by which packets with the mark leave by another
+// uplink while wg0 is down, whatever source the kernel picks. It sends them everywhere, to
+// each subnet and its neighbour, and to the routes' destinations.
 func leaks(t *testing.T, root string) map[uint32]bool {
 	t.Helper()
 	_, state := compiled(t, root)

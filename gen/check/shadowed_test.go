@@ -14,7 +14,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
 
-// shadows says of which priorities a warning says that a rule there is never asked.
+// shadows returns the priorities of the rules that a warning says are never asked.
 func shadows(warnings []check.Warning) map[uint32]bool {
 	found := map[uint32]bool{}
 	for _, w := range warnings {
@@ -26,8 +26,8 @@ func shadows(warnings []check.Warning) map[uint32]bool {
 	return found
 }
 
-// deciding says of which priorities a rule decides about a packet that it selects, while
-// all links are up or any of them are down.
+// deciding returns the priorities of the rules that decide about a packet that they select,
+// with all links up or any of them down.
 func deciding(t *testing.T, root string) map[uint32]bool {
 	t.Helper()
 	_, state := compiled(t, root)
@@ -48,7 +48,7 @@ func deciding(t *testing.T, root string) map[uint32]bool {
 			if r.Family != fib.Inet || r.Action != fib.Lookup || !from.IsValid() {
 				continue
 			}
-			// As forwarded: the address is not here while its link is down.
+			// The packet is forwarded: the host does not have the address while its link is down.
 			p := lookup.Packet{From: from, To: netip.MustParseAddr("8.8.8.8"), Mark: r.Mark, IIF: "lan"}
 			result := kernel.Lookup(p)
 			if last, ok := result.Last(); ok {
@@ -61,8 +61,8 @@ func deciding(t *testing.T, root string) map[uint32]bool {
 
 const provider = "[uplink.p%d]\ninterface = \"eth%[1]d\"\naddresses = [\"192.0.%[1]d.10/24\"]\ngateways = [\"192.0.%[1]d.1\"]\n"
 
-// TestShadowedRulesAreForNothing wants a rule of which the warning says so to be that, and
-// one that is the reserve of another link not to be warned of.
+// TestShadowedRulesAreForNothing checks that a rule with the warning has no effect, and
+// that a rule that is the reserve for another link gets no warning.
 func TestShadowedRulesAreForNothing(t *testing.T) {
 	p0, p1 := fmt.Sprintf(provider, 0)+"default-route = true\n", fmt.Sprintf(provider, 1)
 	own := "from = [\"192.0.0.10\", \"203.0.113.0/24\"]\n"
@@ -72,7 +72,7 @@ func TestShadowedRulesAreForNothing(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, spec string
-		want       bool // the rule at 20000 is for nothing
+		want       bool // the rule at 20000 has no effect
 	}{
 		{"a reserve", p0 + own + p1 + reserve, false},
 		{"a reserve of an uplink that fails closed", p0 + own + "fallthrough = \"unreachable\"\n" + p1 + reserve, true},

@@ -104,8 +104,8 @@ rule add priority 5 from all lookup 7 protocol 118
 	}
 }
 
-// variants returns a base value and, for each field by which two values differ to
-// the kernel, one with another value there.
+// variants returns a base value and, for each field that matters to the kernel, a copy
+// with another value in that field.
 func variants[T any](base T, change ...func(*T)) []T {
 	all := []T{base}
 	for _, c := range change {
@@ -171,8 +171,8 @@ func routeVariants() []Route {
 	)
 }
 
-// TestCompareIsATotalOrder checks that any two that differ to the kernel differ,
-// that the order is one way only, and that it goes on from one to the next.
+// TestCompareIsATotalOrder checks that values that differ to the kernel compare as
+// different, and that the order is antisymmetric and transitive.
 func TestCompareIsATotalOrder(t *testing.T) {
 	t.Parallel()
 	checkOrder(t, ruleVariants(), func(a, b Rule) int { return a.Compare(&b) })
@@ -380,7 +380,7 @@ func TestLeaveToNetworkd(t *testing.T) {
 		{"IPv6: none is networkd's", "c", []Route{shared(Inet6, 1, "a", "b")}, "-6 route add default proto 118 metric 1 nexthop via ::1 dev <a> weight 2 nexthop via ::1 dev <b> weight 2\n"},
 	} {
 		s := State{Links: []Link{{Name: "a"}, {Name: "b"}, {Name: "c"}}, Routes: c.routes}
-		for range 2 { // once more changes nothing
+		for range 2 { // the second time changes nothing
 			s.LeaveToNetworkd(func(link string) bool { return strings.Contains(c.networkd, link) })
 			s.Links = nil
 			if got := s.Text(); got != c.want {
@@ -396,8 +396,8 @@ func TestLeaveToNetworkd(t *testing.T) {
 	}
 }
 
-// several has a link for each letter, and of each an address and two rules, one of them for what
-// it learns; and a rule of no link.
+// several has a link for each letter, each with an address, a route, a rule, and two rules
+// for what it learns; and one rule of no link.
 func several() State {
 	s := State{Rules: []Rule{{Family: Inet6, Priority: 9, Action: Nop}}}
 	for i, l := range strings.Split("abcdefgh", "") {
@@ -410,8 +410,8 @@ func several() State {
 	return s
 }
 
-// TestOneLinkOfNetworkds wants all of the others' to stay, and of no link's nothing, in
-// whatever order the links are gone through.
+// TestOneLinkOfNetworkds checks that everything of the other links stays, and nothing
+// of no link, in whatever order the links are visited.
 func TestOneLinkOfNetworkds(t *testing.T) {
 	t.Parallel()
 	for range 20 {
@@ -436,7 +436,7 @@ func TestOneLinkOfNetworkds(t *testing.T) {
 	}
 }
 
-// TestCloneSharesNothing wants nothing of a State to change with its clone.
+// TestCloneSharesNothing checks that no change to a clone changes the State.
 func TestCloneSharesNothing(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*State){

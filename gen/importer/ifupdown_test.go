@@ -64,8 +64,8 @@ iface eth2 inet6 static
     gateway 2001:db8:3::1
 `
 
-// TestInterfacesAreWhatIfupWouldRun has Debian's ifup(8) say which commands it would run:
-// those imported as a script are the same State as the file imported.
+// TestInterfacesAreWhatIfupWouldRun asks Debian's ifup(8) which commands it would run:
+// imported as a script, they must give the same State as the file.
 func TestInterfacesAreWhatIfupWouldRun(t *testing.T) {
 	ifup := need.Program(t, "ifup", "Debian's ifupdown: `apt-get download ifupdown`, `dpkg -x` and PATH suffice")
 	dir := t.TempDir()
@@ -84,7 +84,7 @@ func TestInterfacesAreWhatIfupWouldRun(t *testing.T) {
 			b.WriteString("IFACE=" + name + "\n")
 			continue
 		}
-		// A label is no address's own, and a gateway that is in the subnet need not be onlink.
+		// A label does not belong to an address, and a gateway in the subnet need not be onlink.
 		line, _, _ = strings.Cut(strings.TrimSpace(line), " label ")
 		line = strings.ReplaceAll(line, "dev eth1:1", "dev eth1")
 		if !strings.Contains(line, "203.0.113.1") {

@@ -103,7 +103,8 @@ func TestWhatIsLeft(t *testing.T) {
 		{"netplan", "network:\n  ethernets:\n    eth0:\n      routes:\n      - to: default\n        via: 192.0.2.1\n        color: red\n", "/a.yaml:7: color: red: no route of a spec has it"},
 		{"netplan", "ethernets:\n  eth0: {dhcp4: true}\n", "/a.yaml:1: ethernets: {eth0: {dhcp4: true}}: netplan's keys are below `network`"},
 		{"networkd", "[Match]\nName=eth0\n[Route]\nGateway=192.0.2.1\nQuickAck=yes\n", "/a.network:5: QuickAck=yes: no route of a spec has it"},
-		// Without these a rule would be for others, and a route lead elsewhere: all of it is left.
+		// Without these a rule would select other packets, or a route lead
+		// elsewhere: they are left whole.
 		{"networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nTable=5\nDSCP=46\n", "/a.network:5: Table=5 DSCP=46: no rule of a spec has `DSCP=`"},
 		{"networkd", "[Match]\nName=eth0\n[RoutingPolicyRule]\nTable=5\nTypeOfService=256\n", "/a.network:4: Table=5 TypeOfService=256: \"?256\" is not understood"},
 		{"networkd", "[Match]\nName=eth0\n[Route]\nDestination=198.51.100.0/24\nNextHop=7\n", "/a.network:5: Destination=198.51.100.0/24 NextHop=7: no route of a spec has `NextHop=`"},
@@ -129,8 +130,8 @@ func TestWhatIsLeft(t *testing.T) {
 	}
 }
 
-// TestScriptsAsTheKernelRunsThem wants of a script what the kernel then holds, and what is
-// left.
+// TestScriptsAsTheKernelRunsThem compares what is found in a script with what the kernel
+// would hold after it, and checks what is left.
 func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 	for script, want := range map[string]string{
 		"ip rule add from 192.0.2.1 table 5 pref 12; ip rule add from 192.0.2.1 table 5 pref 9; ip rule del from 192.0.2.1": "rule add priority 12 from 192.0.2.1 lookup 5",
@@ -201,15 +202,15 @@ func TestScriptsAsTheKernelRunsThem(t *testing.T) {
 	}
 }
 
-// TestWhatBecomesOtherwise wants of a source what is lost and what changes, and in the spec
-// what is carried over with some difficulty.
+// TestWhatBecomesOtherwise checks what is lost and what changes of a source, and what the
+// spec has of things that are not easily carried over.
 func TestWhatBecomesOtherwise(t *testing.T) {
 	const script = "ip addr add 192.0.2.10/24 dev eth0\nip route add default via 192.0.2.1 table 5\nip rule add from 192.0.2.10 table 5\n"
 	for _, tt := range []struct {
 		kind   string
 		manage Manage
 		text   string
-		holds  string // that the spec does
+		holds  string // a text that the spec holds
 		want   []string
 	}{
 		{"script", "", script + "ip rule add from 10.0.0.0/8 table main\n", "priority = 32764\nfrom = \"10.0.0.0/8\"\ntable = \"main\"", nil},
@@ -283,8 +284,8 @@ func TestWhatBecomesOtherwise(t *testing.T) {
 	}
 }
 
-// TestManyUplinks wants imports of many uplinks, right ones and wrong ones, in the time of
-// a linear one: a quadratic one takes minutes.
+// TestManyUplinks checks that an import of many uplinks, valid or not, takes linear time:
+// quadratic time would be minutes.
 func TestManyUplinks(t *testing.T) {
 	const n, most = 2000, 30 * time.Second
 	for name, format := range map[string]string{
@@ -312,7 +313,7 @@ func TestManyUplinks(t *testing.T) {
 	}
 }
 
-// TestSlowScripts wants an end of scripts that are made to be slow.
+// TestSlowScripts checks that scripts that are made to be slow come to an end.
 func TestSlowScripts(t *testing.T) {
 	for name, text := range map[string]string{
 		"doubling":  "A=xxxxxxxx\n" + strings.Repeat("A=$A$A\n", 40) + "ip route add default dev $A table 5\n",
@@ -329,7 +330,7 @@ func TestSlowScripts(t *testing.T) {
 	}
 }
 
-// TestAliasesOfAliases wants YAML refused that says more by aliases than anybody has.
+// TestAliasesOfAliases checks that YAML is refused whose aliases stand for more than anybody needs.
 func TestAliasesOfAliases(t *testing.T) {
 	text := "network:\n  a0: &a0 [1]\n"
 	for i := range 12 {
@@ -344,7 +345,7 @@ func TestAliasesOfAliases(t *testing.T) {
 	}
 }
 
-// FuzzReaders wants of any input a spec that compiles, or that it is said why not.
+// FuzzReaders checks that any input gives a spec that compiles, or an error.
 func FuzzReaders(f *testing.F) {
 	kinds := []string{"interfaces", "netplan", "networkd", "script", "networkmanager", "ifcfg", "routes", "rules"}
 	for i, text := range []string{
@@ -392,8 +393,8 @@ func FuzzReaders(f *testing.F) {
 	})
 }
 
-// TestTablesThatShareOut imports the recipe with a table for each uplink and one that shares
-// out between them, which is no uplink's.
+// TestTablesThatShareOut imports the recipe with a table for each uplink, and one that
+// balances between them and belongs to no uplink.
 func TestTablesThatShareOut(t *testing.T) {
 	f := parse(t, "script", `ip addr add 192.0.2.10/24 dev eth0
 ip addr add 198.51.100.10/24 dev eth1
@@ -423,7 +424,7 @@ func TestInvertRule(t *testing.T) {
 	}
 }
 
-// TestASourcedFileMayHaveSetIt takes no default where a file that is not read comes before.
+// TestASourcedFileMayHaveSetIt uses no default after a sourced file, which is not read.
 func TestASourcedFileMayHaveSetIt(t *testing.T) {
 	f := parse(t, "script", "DEV=eth1\n. /etc/default/uplink\nGW=${GW:-192.0.2.1}\nip route add default via $GW dev ${DEV:-eth0} table 5\nip rule add from 192.0.2.10 table ${T:-5}\nip rule add iif ${DEV:-eth0} table 5\n")
 	var got []string
@@ -440,7 +441,8 @@ func TestASourcedFileMayHaveSetIt(t *testing.T) {
 	}
 }
 
-// TestNothingIsAddedInPassing wants the routes and rules of a script and no others.
+// TestNothingIsAddedInPassing checks that an import has the routes and rules of the script
+// and no others.
 func TestNothingIsAddedInPassing(t *testing.T) {
 	const cards = "ip addr add 198.51.100.10/24 dev eth1\nip -6 addr add 2001:db8:2::10/64 dev eth1\n" +
 		"ip route add 198.51.100.0/24 dev eth1 src 198.51.100.10 table 5\nip route add default via 198.51.100.1 dev eth1 table 5\n" +

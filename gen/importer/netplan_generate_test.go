@@ -115,8 +115,8 @@ var netplanYAML = map[string]string{
 `,
 }
 
-// TestNetplanIsWhatNetplanMakesOfIt has netplan itself make .network files of its YAML:
-// those imported are the same State as the YAML imported.
+// TestNetplanIsWhatNetplanMakesOfIt lets netplan itself make .network files of its YAML:
+// imported, they must give the same State as the YAML.
 func TestNetplanIsWhatNetplanMakesOfIt(t *testing.T) {
 	netplan := need.Program(t, "netplan", "netplan.io")
 	for name, text := range netplanYAML {

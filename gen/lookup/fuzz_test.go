@@ -13,8 +13,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// FuzzLookup wants each packet through each State to come to an end, in time, the same each
-// time, and by a way that the State has. That it is the kernel's way is held by the lab.
+// FuzzLookup checks that each packet through each State comes to an end, in time, the same
+// one each time, and by a way that the State has. The lab checks that it is the kernel's way.
 func FuzzLookup(f *testing.F) {
 	files, _ := filepath.Glob("../../integration/examples/*/root/etc/uplink/uplink.toml")
 	for _, file := range files {

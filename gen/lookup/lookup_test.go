@@ -184,8 +184,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// TestWhoHasAnIPv6Source wants the way as the kernel's lookup gives it, and that the host
-// does not have the source beside it.
+// TestWhoHasAnIPv6Source checks that the result has the way from the kernel's lookup, and
+// also says that the host does not have the source.
 func TestWhoHasAnIPv6Source(t *testing.T) {
 	away := fib.Route{Family: fib.Inet6, Table: fib.TableLocal, Dst: prefix("2001:db8:77::/48"), Type: fib.Local, Nexthops: []fib.Nexthop{{Link: "lo"}}}
 	other := away
@@ -223,8 +223,8 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// TestASourceIsChosenAndAskedForAgain is what an IPv6 packet can fall into: refused without
-// a source, it is sent by the uplink of the source that it then gets.
+// TestASourceIsChosenAndAskedForAgain looks at an IPv6 packet that is refused without a
+// source: it leaves by the uplink of the source that it then gets.
 func TestASourceIsChosenAndAskedForAgain(t *testing.T) {
 	h := lookup.FromState(twoUplinks())
 	h.Rules = append(h.Rules, fib.Rule{Family: fib.Inet6, Priority: 2000, Action: fib.Unreachable})
@@ -241,8 +241,9 @@ func TestASourceIsChosenAndAskedForAgain(t *testing.T) {
 	}
 }
 
-// TestAddressesOfOthers wants those that somebody else brings to be taken for there, in the
-// subnet that a route to it tells, and in none where only what is behind a gateway has them.
+// TestAddressesOfOthers checks that addresses that others configure count as present: in
+// the subnet that a route to it tells, and in no subnet if they are the source of routes
+// through a gateway alone.
 func TestAddressesOfOthers(t *testing.T) {
 	route := func(dst, via string) fib.Route {
 		return fib.Route{Family: fib.Inet, Table: 20, Dst: prefix(dst), Type: fib.Unicast, Src: addr("10.0.2.10"), Nexthops: []fib.Nexthop{{Link: "rt2", Via: addr(via)}}}

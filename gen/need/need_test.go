@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestMissing is one that no machine can run.
+// TestMissing needs what no machine has.
 func TestMissing(t *testing.T) {
 	if os.Getenv("UPLINK_TEST_NEED") == "" {
 		t.Skip("it is run by TestASkipIsLoudOrAFailure")

@@ -47,8 +47,7 @@ func addSeeds(f *testing.F) {
 	}
 }
 
-// FuzzParse holds that whatever a file says there is a Spec or there are errors,
-// and that each error can be shown.
+// FuzzParse checks that any file gives a Spec or errors, and that each error can be shown.
 func FuzzParse(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -79,10 +78,10 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzPosition holds the scanner against the TOML library: in text that the
-// library accepts each key of its tree has a place, and there stands that key;
-// and where the scanner stops short, the library does not come much further,
-// which is what keeps deep nesting from the library.
+// FuzzPosition compares the scanner with the TOML library. In text that the library
+// accepts, each key of its tree has a place, and that key stands there. Where the
+// scanner stops early, the library does not come much further: that is what keeps deep
+// nesting from the library.
 func FuzzPosition(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -167,8 +166,8 @@ func keysOf(t *testing.T, text string) (keys []string) {
 	}
 }
 
-// FuzzMerge has one file override another. Errors are those of one of the two, and a file that
-// overrides itself changes nothing.
+// FuzzMerge lets one file override another. Each error must be one of either file, and
+// a file that overrides itself must change nothing.
 func FuzzMerge(f *testing.F) {
 	for _, over := range []string{"", "[uplink.isp1]\nmetric = 5\n", "uplink = 1", "[uplink.isp1]\nroute = []\n", "[[uplink.isp1.route]]\nto = \"default\"\n", "[multipath.uplinks]\na.b = 1\n", "[uplink.isp1.addresses]\nx = 1"} {
 		f.Add([]byte("[uplink.isp1]\ninterface = \"eth0\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\n"), []byte(over))

@@ -219,7 +219,7 @@ func TestFIFO(t *testing.T) {
 	}
 }
 
-// TestUnreadable reads as somebody else where it runs as root, who may read everything.
+// TestUnreadable reads as another user if it runs as root, who may read everything.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	root := tree(t, map[string]string{"etc/uplink/uplink.toml": ""})
@@ -228,7 +228,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	load := func() error { _, err := Load(rootfs.At(root)); return err }
 	if os.Geteuid() == 0 {
-		// Others may look into this folder of the test's.
+		// Other users may look into this folder.
 		if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -264,8 +264,8 @@ func TestFolderOfDropInsThatIsNone(t *testing.T) {
 	}
 }
 
-// TestErrorsInTheOrderOfTheFiles checks that one run tells everything, and that
-// a file that cannot be read keeps its place.
+// TestErrorsInTheOrderOfTheFiles checks that one run reports everything, and that a
+// file that cannot be read keeps its place.
 func TestErrorsInTheOrderOfTheFiles(t *testing.T) {
 	t.Parallel()
 	root := rootfs.At(tree(t, map[string]string{
@@ -342,7 +342,7 @@ func checkPrintable(t *testing.T, list Errors) {
 	}
 }
 
-// TestReference holds the lists of keys, from which suggestions come, against the
+// TestReference compares the lists of keys, from which suggestions come, with the
 // example that has every key once.
 func TestReference(t *testing.T) {
 	t.Parallel()

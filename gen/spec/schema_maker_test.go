@@ -50,12 +50,12 @@ func probe(table, key string, v any) object {
 	panic(table)
 }
 
-// maker makes the schema out of what the decoder says of values.
+// maker makes the schema from what the decoder's errors say about values.
 type maker struct {
 	t     *testing.T
 	help  map[string]map[string]manKey
 	defs  object
-	names map[string]string // by what the decoder wants: the definition
+	names map[string]string // by what the decoder wants: the name of the definition
 }
 
 // never is a value that no key takes.
@@ -118,7 +118,7 @@ func (m *maker) value(table, key string, wrap func(any) any) object {
 	return ref
 }
 
-// integer makes a schema of a range, without the numbers in it that are not taken.
+// integer makes a schema of a range, without the numbers in it that the decoder refuses.
 func integer(want string, ok func(any) bool) object {
 	match := numeric.FindStringSubmatch(want)
 	lo, _ := strconv.ParseInt(match[1], 10, 64)
@@ -186,8 +186,8 @@ func (m *maker) table(name string, keys []string) object {
 	return o
 }
 
-// class is the set of the ASCII characters that are taken, for a regular expression of
-// any kind: ranges of punctuation are not the same everywhere.
+// class returns the set of ASCII characters that are accepted, for a regular expression
+// in any dialect: ranges of punctuation do not mean the same in all.
 func class(ok func(string) bool) string {
 	var b strings.Builder
 	for _, group := range []string{"0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"} {
@@ -234,7 +234,7 @@ func (m *maker) word(table, key string, longest int) object {
 	return o
 }
 
-// domain returns what domains are.
+// domain returns the schema of a domain.
 func (m *maker) domain() object {
 	label := class(func(c string) bool { return c != "." && len(wrong(probe("uplink", "domains", []any{"x" + c}))) == 0 }) + "{1,63}"
 	localhost := ""

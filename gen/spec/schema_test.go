@@ -140,14 +140,14 @@ func compileSchema(t testing.TB) *jsonschema.Schema {
 	if err := c.AddResource("uplink.schema.json", doc); err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.Compile("uplink.schema.json") // held against the schema of schemas
+	s, err := c.Compile("uplink.schema.json") // checked against the schema of schemas
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// asJSON makes a tree of the TOML library one that a validator knows.
+// asJSON makes of a TOML library's tree one that a validator understands.
 func asJSON(v any) any {
 	switch v := v.(type) {
 	case []map[string]any:
@@ -191,16 +191,16 @@ func TestSchemaTakesTheExamples(t *testing.T) {
 	}
 }
 
-// single are the beginnings and middles of messages about a single value: what a schema
-// can know as well. The others are about what stands together, or need arithmetic.
+// single matches messages about a single value, which a schema can know too. Other
+// errors are about values that do not fit together, or need arithmetic.
 var single = regexp.MustCompile("^unknown key|` takes |is a key of an uplink|cannot be an uplink's name|needs `(?:to|targets)`$|`(?:multipath|targets)` is empty" +
 	"|is not an IP address|is not a MAC address|is not the name of a link$|is not a name or a pattern$|is not a domain(?: for a link)?$|is longer than|is not an IP protocol|ECN bits|is the kernel's own|its subnet is everything")
 
-// beyond are messages of those that a pattern cannot know all the same.
+// beyond matches those of them that a pattern cannot know all the same.
 var beyond = regexp.MustCompile(`matches lo$|takes a port or a range .* not "[0-9-]+"$|takes a user id or a range .* not "[0-9-]+"$|takes a mark.* not "[0-9a-fx/]+"$`)
 
-// TestSchemaFindsWhatItCan holds the schema against the golden specs: it takes each file
-// without an error, and refuses each that has one in a single value.
+// TestSchemaFindsWhatItCan compares the schema with the golden specs: it must accept
+// each file without an error, and refuse each with an error in a single value.
 func TestSchemaFindsWhatItCan(t *testing.T) {
 	s := compileSchema(t)
 	cases, err := filepath.Glob("../testdata/*.txtar")
@@ -242,8 +242,8 @@ func TestSchemaFindsWhatItCan(t *testing.T) {
 	}
 }
 
-// TestSchemaOfSingleValues sets each key to each of many values: what the decoder takes
-// the schema takes, and most of what the decoder refuses it refuses.
+// TestSchemaOfSingleValues sets each key to each of many values: the schema must accept
+// what the decoder accepts, and refuse most of what the decoder refuses.
 func TestSchemaOfSingleValues(t *testing.T) {
 	s := compileSchema(t)
 	values := []any{

@@ -10,9 +10,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
-// TestTaploTakesTheSchema has the tool behind editors' TOML support read it: what it marks
-// is what people see while they type. It takes seconds to start, so it is started once, and
-// on the example that has all there is; TestSchemaTakesTheExamples reads the others.
+// TestTaploTakesTheSchema runs the tool behind editors' TOML support: what it marks is
+// what people see while they type. It takes seconds to start, so it runs once, on the
+// example that has every key; TestSchemaTakesTheExamples reads the others.
 func TestTaploTakesTheSchema(t *testing.T) {
 	t.Parallel()
 	taplo := need.Program(t, "taplo", "npm install -g @taplo/cli")
