@@ -75,8 +75,9 @@ func linkState(root rootfs.Root, index int, key string) string {
 const networkdInvocation = "/run/systemd/units/invocation:systemd-networkd.service"
 
 // NetworkdRuns says whether a systemd-networkd runs in this network namespace. It looks for
-// the process, whose name the kernel cuts to 15 characters. ProtectProc= hides other processes
-// from our services: these are in systemd's own namespace, and go by what systemd says.
+// the process, whose name the kernel cuts to 15 characters. ProtectProc= hides other
+// processes from our services; these are in the same namespace as systemd, and go by what
+// it says of networkd's unit.
 func NetworkdRuns() bool {
 	if _, err := os.Lstat("/proc/1"); errors.Is(err, fs.ErrNotExist) {
 		_, err := os.Lstat(networkdInvocation)

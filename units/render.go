@@ -220,8 +220,8 @@ func split(r *fib.Route) (parts []*fib.Route) {
 }
 
 // awaits says whether networkd adds a rule only once a link exists other than lo and the one
-// that the file is for. Until then, from 257 on, networkd calls that one "configuring" and
-// the host is not online. So no uplink's file may have such a rule; nothing waits for lo.
+// that the file is for. Until then, from 257 on, networkd calls the file's link "configuring"
+// and the host is not online. So no uplink's file may have such a rule; nothing waits for lo.
 func (r *renderer) awaits(e *fib.Rule, own string) bool {
 	is := func(name string) bool { return name == "" || name == "lo" || name == own }
 	if is(e.IIF) && is(e.OIF) || !r.Version.AwaitsLinks() {
@@ -407,10 +407,10 @@ func tableNames(s fib.State) io.Reader {
 // networkctl shows the names of the tables. The .network files do not use them, because
 // networkd drops a section that names a table it does not know.
 //
-// Whenever networkd configures a link, it removes all rules that it did not make, and
-// that link's routes. It must not do so if some exist that it cannot make, such as
-// those of learned addresses or of links that the oneshot serves. Otherwise it should:
-// its own rules of an earlier run would stay for ever (257, 262).
+// Whenever networkd configures a link, it removes all rules, and all routes of that
+// link, that it did not make. It must not do so if some exist that it cannot make, such
+// as those of learned addresses or of links that the oneshot serves. Otherwise it
+// should: its own rules of an earlier run would stay for ever (257, 262).
 func (r *renderer) networkdConf() {
 	s := unit.UnitSection{Section: "Network"}
 	set := func(key, value string) {

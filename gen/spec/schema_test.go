@@ -196,7 +196,7 @@ func TestSchemaTakesTheExamples(t *testing.T) {
 var single = regexp.MustCompile("^unknown key|` takes |is a key of an uplink|cannot be an uplink's name|needs `(?:to|targets)`$|`(?:multipath|targets)` is empty" +
 	"|is not an IP address|is not a MAC address|is not the name of a link$|is not a name or a pattern$|is not a domain(?: for a link)?$|is longer than|is not an IP protocol|ECN bits|is the kernel's own|its subnet is everything")
 
-// beyond matches those of them that a pattern cannot know all the same.
+// beyond matches those among them that a pattern cannot catch.
 var beyond = regexp.MustCompile(`matches lo$|takes a port or a range .* not "[0-9-]+"$|takes a user id or a range .* not "[0-9-]+"$|takes a mark.* not "[0-9a-fx/]+"$`)
 
 // TestSchemaFindsWhatItCan compares the schema with the golden specs: it must accept
