@@ -14,14 +14,14 @@ ZSHCOMPLETIONDIR  ?= $(DATADIR)/zsh/site-functions
 FISHCOMPLETIONDIR ?= $(DATADIR)/fish/vendor_completions.d
 SCHEMADIR         ?= $(DATADIR)/uplink-generator
 
-# systemd says where its directories are; without its .pc file they are where most
-# distributions have them.
+# systemd's .pc file says where its directories are; the defaults are those of most
+# distributions.
 systemd_dir   = $(or $(shell pkg-config --variable=$(1) $(or $(3),systemd) 2>/dev/null),$(2))
 UNITDIR      ?= $(call systemd_dir,systemdsystemunitdir,/usr/lib/systemd/system)
 GENERATORDIR ?= $(call systemd_dir,systemdsystemgeneratordir,/usr/lib/systemd/system-generators)
 UDEVRULESDIR ?= $(call systemd_dir,udevdir,/usr/lib/udev,udev)/rules.d
 
-# Where programs are built, and made ready to be installed from.
+# Where programs are built, and installed from.
 OUT ?= bin
 
 GO      ?= go
@@ -32,7 +32,7 @@ ldflags  = -s -w -X $(module)/cmd/internal/run.version=$(VERSION) -X $(module)/c
 # The same bytes wherever it is built.
 build    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)'
 
-# Namespaces need root; who is not root is asked for it once.
+# Namespaces need root; sudo asks other users once.
 sudo = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 govulncheck   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -51,7 +51,7 @@ demo: deps build
 	$(build) -o bin/demo ./integration/demo
 	$(sudo) bin/demo
 
-# Everything that proves it.
+# Everything that proves that it works.
 test: deps unit integration boot
 
 unit:
@@ -61,14 +61,14 @@ unit:
 integration:
 	$(GO) test -timeout 20m $(if $(sudo),-exec "$(sudo) -E env PATH=$$PATH") $$($(GO) list ./integration/... | grep -v /integration/boot)
 
-# Real boots of each systemd: it makes root file systems from the Debian mirror first, and
+# Real boots with each systemd. It first makes root file systems from the Debian mirror, and
 # keeps them in the user's cache directory.
 boot: deps boot-deps
 	$(GO) test -timeout 80m $(if $(sudo),-exec "$(sudo) -E env PATH=$$PATH") ./integration/boot/...
 
 # Each fuzz target for a while: make fuzz FUZZTIME=10m
-# Before Go 1.27 one whose time is over is called failed at times, with no more than
-# "context deadline exceeded" (golang/go#75804). What fails has its input written.
+# Before Go 1.27 a target whose time is over is sometimes reported as failed, with nothing but
+# "context deadline exceeded" (golang/go#75804). A real failure has its input written.
 FUZZTIME ?= 20s
 fuzz:
 	@set -e; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; for pkg in $$($(GO) list ./...); do \
@@ -78,12 +78,13 @@ fuzz:
 	    if ! grep -q '^ok' "$$log" && { grep -q 'Failing input' "$$log" || ! grep -q '^    context deadline exceeded$$' "$$log"; }; then exit 1; fi; \
 	  done; done
 
-# Beside the peers that are installed; BENCHFLAGS=-full for what takes many minutes too.
+# Compares with the peers that are installed. BENCHFLAGS=-full adds what takes many minutes.
 bench: deps bench-deps
 	$(GO) build -o bin/bench ./integration/bench
 	$(sudo) env "PATH=$$PATH" bin/bench -results integration/bench/results -cloud-init bin/cloud-init $(BENCHFLAGS)
 
-# Peers: netplan does nothing by itself; cloud-init would, so it is only unpacked.
+# Peers: netplan does nothing by itself and is installed; cloud-init would act, so it is only
+# unpacked.
 bench-deps: needs = netplan.io $(addprefix python3-,yaml jinja2 configobj requests jsonschema oauthlib jsonpatch)
 bench-deps:
 	@command -v apt-get >/dev/null || exit 0; \
@@ -91,7 +92,7 @@ bench-deps:
 	[ -z "$$missing" ] || { $(sudo) apt-get -qq update; $(sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; }; \
 	[ -d bin/cloud-init ] || { mkdir -p bin/cloud-init.deb && (cd bin/cloud-init.deb && apt-get -qq download cloud-init) && dpkg -x bin/cloud-init.deb/*.deb bin/cloud-init; }
 
-# Fails where a program is more than a tenth larger, or slower to start, than recorded.
+# Fails if a program is more than a tenth larger, or slower to start, than recorded.
 budget:
 	$(GO) run ./integration/bench -budget integration/bench/budget.json
 budget-update:
@@ -112,7 +113,7 @@ lint:
 # What the tests need and a Debian-like machine may lack, as PACKAGE:PROGRAM.
 deps: needs = iproute2:ip systemd:networkctl util-linux:unshare procps:sysctl dbus-daemon:dbus-daemon man-db:man nftables:nft \
   isc-dhcp-client:dhclient dhcpcd-base:dhcpcd udhcpc:udhcpc $(daemons)
-# Installed where systemd runs, these would start, and NetworkManager would take over the
+# Where systemd runs, these would start once installed, and NetworkManager would take over the
 # machine's own network. Without them the tests that need them are skipped, and say so.
 daemons = $(if $(wildcard /run/systemd/system),,isc-dhcp-server:dhcpd radvd:radvd network-manager:NetworkManager)
 boot-deps: needs = mmdebstrap:mmdebstrap systemd-container:systemd-nspawn qemu-system-x86:qemu-system-x86_64 \
@@ -160,8 +161,8 @@ install: build
 
 include units/packaging/packages.mk
 
-# A system extension: all that install does, below /usr alone, as a directory, and with
-# mksquashfs as one file beside it. SYSEXT's last word is the extension's name.
+# A system extension: all that install does, but only below /usr, as a directory, and with
+# mksquashfs also as one file beside it. The last part of SYSEXT is the extension's name.
 SYSEXT ?= bin/sysext/uplink-generator
 ext     = $(abspath $(SYSEXT))
 

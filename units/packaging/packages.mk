@@ -1,6 +1,6 @@
 # make packages: a deb, an rpm, a tarball, a system extension and the bills of materials
-# for each architecture, from the tree that `make install` makes, the same bytes wherever
-# and whenever a commit is built with one version of Go.
+# for each architecture, from the tree that `make install` makes. One commit and one version
+# of Go give the same bytes, wherever and whenever they are built.
 
 DIST    ?= dist
 ARCHES  ?= amd64 arm64 riscv64 s390x 386
@@ -9,32 +9,32 @@ FORMATS ?= deb rpm tar sysext sbom
 nfpm_tool = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 cyclonedx = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
-# Tools run on this machine, whatever is built.
+# Tools run on this machine, whatever architecture is built for.
 tool = env -u GOARCH -u GOOS -u GOARM -u GOFLAGS $(GO) run
 
-# Nothing bears a later time than the commit. A source tree without git has its own.
+# No file has a later time than the commit, or without git than CHANGELOG.md.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),$(shell date -r CHANGELOG.md +%s))
 
-# For dpkg and rpm alike: v1.2.3-rc1 comes before v1.2.3, and v1.2.3-4-gHASH, the fourth
-# commit behind it, after it. Before the first tag commits are counted.
+# It sorts for dpkg and rpm alike: v1.2.3-rc1 before v1.2.3, and v1.2.3-4-gHASH, the fourth
+# commit after it, behind it. Before the first tag it counts commits.
 PKGVERSION ?= $(shell v=$$(echo '$(VERSION)' | sed -E 's/-dirty$$/+dirty/'); \
   case $$v in ([0-9]*.*|v[0-9]*.*) ;; (*) v=0~git$$(git rev-list --count HEAD 2>/dev/null || echo 0).$$v ;; esac; \
   echo "$$v" | sed -E 's/^v//; s/-([0-9]+)-(g[0-9a-f]+)/+\1.\2/; s/-([a-z])/~\1/; s/-/./g')
 
 goarch = $(or $(GOARCH),$(if $(filter command,$(origin GOARCH)),$(error GOARCH is empty: name an architecture, as in GOARCH=s390x)),$(shell $(GO) env GOARCH))
-# As nfpm takes it, and by the names of ConditionArchitecture= in systemd.unit(5).
+# The names that nfpm takes, and those of ConditionArchitecture= in systemd.unit(5).
 nfpm_arch    = $(patsubst arm,arm7,$(goarch))
 systemd_arch = $(or $(word 2,$(subst =, ,$(filter $(goarch)=%,amd64=x86-64 386=x86 ppc64le=ppc64-le loong64=loongarch64))),$(goarch))
 
-# All of it below /usr/lib, whatever this machine's own systemd says.
+# Everything goes below /usr/lib, whatever this machine's own systemd says.
 usrlib = UNITDIR=/usr/lib/systemd/system GENERATORDIR=/usr/lib/systemd/system-generators UDEVRULESDIR=/usr/lib/udev/rules.d
 
-# One file system image of a directory: $(call mksquashfs,DIRECTORY,FILE). The variable would
-# be refused beside the options.
+# A file system image of a directory: $(call mksquashfs,DIRECTORY,FILE). mksquashfs refuses
+# SOURCE_DATE_EPOCH beside the options for times.
 mksquashfs = env -u SOURCE_DATE_EPOCH mksquashfs $(1) $(2) -all-root -no-xattrs -noappend -quiet -no-progress \
   -mkfs-time $(SOURCE_DATE_EPOCH) -all-time $(SOURCE_DATE_EPOCH)
 
-# Those of other versions are removed, so that SHA256SUMS has all that is there.
+# Packages of other versions are removed, so that SHA256SUMS covers all that is there.
 packages:
 	rm -rf $(DIST)/build $(DIST)/uplink-generator[-_]* $(DIST)/SHA256SUMS
 	@set -e; umask 022; mkdir -p $(DIST); for arch in $(ARCHES); do \
@@ -43,11 +43,11 @@ packages:
 	rm -rf $(DIST)/build
 	cd $(DIST) && LC_ALL=C sha256sum uplink-generator[-_]* > SHA256SUMS
 
-# Nothing is staged beside the sources, nor where somebody else's OUT is.
+# Nothing is staged beside the sources, or in an OUT that the caller has given.
 stage = $(DIST)/build/$(goarch)/
 file  = uplink-generator_$(PKGVERSION)_$(goarch)
 
-# For one architecture, in make's manner: GOARCH=s390x.
+# For one architecture, given as a make variable: GOARCH=s390x.
 .PHONY: package stage $(addprefix package-,deb rpm tar sysext sbom)
 package: $(addprefix package-,$(FORMATS))
 stage package-sysext package-sbom: OUT = $(stage)bin
@@ -55,8 +55,8 @@ stage package-sysext package-sbom: OUT = $(stage)bin
 doc = usr/share/doc/uplink-generator
 lic = usr/share/licenses/uplink-generator
 
-# $(call notices,FILE) writes what the licences of those ask for whose code is in the programs,
-# in an order that is no locale's.
+# $(call notices,FILE) writes the notices that the licences of all linked code ask for, in an
+# order that does not depend on the locale.
 define notices
 	LC_ALL=C; export LC_ALL; $(modules) | \
 	  { echo "$$($(GO) env GOROOT) Go $$($(GO) env GOVERSION)"; cat; } | while read -r dir name; do \
@@ -67,7 +67,7 @@ define notices
 endef
 modules = $(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Dir}} {{.Path}} {{.Version}}{{end}}{{end}}' ./cmd/... | LC_ALL=C sort -u
 
-# The tree that all of them have, and beside it what differs between deb and rpm.
+# The tree that all packages share, and beside it what differs between deb and rpm.
 stage:
 	rm -rf $(stage)tree $(stage)deb
 	$(MAKE) -s install OUT=$(OUT) DESTDIR=$(abspath $(stage)tree) PREFIX=/usr BINDIR=/usr/bin SYSCONFDIR=/etc $(usrlib)
@@ -82,9 +82,9 @@ stage:
 
 maintainer = $(shell sed -n 's/^maintainer: //p' units/packaging/nfpm.yaml.in)
 
-# $(call nfpm,deb,TREE) packs a tree. Folders that are others' too are left to them. In /etc
-# there are the administrator's files. rpm can be told to leave out what is a doc, and never
-# leaves out what is a license; to dpkg both are files.
+# $(call nfpm,deb,TREE) packs a tree. It owns only folders that no other package has. Files in
+# /etc are the administrator's to change. rpm can be told to leave out docs, but never a
+# license; to dpkg both are plain files.
 define nfpm
 	sed -e 's|@arch@|$(nfpm_arch)|' -e "s|@bundled@|$$($(modules) | sed 's/^[^ ]* \([^ ]*\) v\(.*\)/"bundled(golang(\1)) = \2"/' | paste -sd,)|" \
 	  -e 's|@version@|$(PKGVERSION)|' -e 's|@changelog@|$(stage)changelog.yaml|' \
@@ -100,8 +100,8 @@ define nfpm
 endef
 comma = ,
 
-# Debian wants the licence in a file of another form, texts compressed, and what is for zsh
-# in a folder of its own.
+# Debian wants the licence in a format of its own, texts compressed, and zsh's completion in
+# another folder.
 package-deb: stage
 	cp -a $(stage)tree $(stage)deb
 	install -m 0644 units/packaging/deb/copyright $(stage)deb/$(doc)/copyright
@@ -120,24 +120,26 @@ package-tar: stage
 	tar -C $(stage)tree --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \
 	  --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner -cf - . | gzip -9n > $(DIST)/$(file).tar.gz
 
-# To be named uplink-generator.raw where it is used: systemd compares the name with what is inside.
+# It must be named uplink-generator.raw where it is used: systemd compares the name with the one inside.
 package-sysext: stage
 	$(MAKE) -s sysext OUT=$(OUT) SYSEXT=$(stage)sysext/uplink-generator
 	mv $(stage)sysext/uplink-generator.raw $(DIST)/$(file).sysext.raw
 
-# From what Go has written into the programs.
+# From the build information that Go writes into the programs.
 package-sbom: stage
 	for p in uplinkctl uplink-generator; do \
 	  $(tool) $(cyclonedx) bin -json -noserial -notimestamp -std -version $(PKGVERSION) -output $(DIST)/$(file).$$p.cdx.json $(OUT)/$$p || exit 1; \
 	done
 
-# What the distributions' own checkers find is nothing, but for what the two files argue.
+# The distributions' own checkers must find nothing, except what the override file and
+# rpmlint.toml give a reason for.
 packages-lint:
 	shellcheck -s sh units/packaging/deb/p* units/packaging/rpm/*
 	lintian $(if $(sudo),,--allow-root) --display-info --pedantic --fail-on error,warning,info,pedantic $(DIST)/*.deb
 	rpmlint --strict --config units/packaging/rpmlint.toml $(DIST)/*.rpm
 
-# Two builds of the last commit, in two folders, by people with other habits: the same bytes.
+# Two builds of the last commit, in two folders, with another umask, time zone and locale, must
+# give the same bytes.
 REPRODUCE ?= amd64
 pair       = $(abspath bin/reproducible)
 reproducible:
@@ -147,11 +149,11 @@ reproducible:
 	diff -r $(pair)/one/dist $(pair)/in/another-folder/dist
 	@cat $(pair)/one/dist/SHA256SUMS
 
-# What depends on the order of bytes and the size of a word, where both are other ones. The
-# codecs' tests are run under qemu-user, whose programs are of another machine on this kernel:
-# what speaks to the kernel is left out. Of the others, one runs a program of this machine, one
-# looks at its own process, and one wants to be fast. 386 is for kernels that run it: under
-# qemu-i386 Go's runtime loses its thread's own storage.
+# Tests of code that depends on byte order and word size, on architectures where these differ.
+# They run under qemu-user: programs of another architecture on this kernel. Tests that speak
+# to the kernel are left out. Three others are skipped: one runs a program of this machine, one
+# looks at its own process, and one needs to be fast. 386 runs only on kernels that can run it:
+# under qemu-i386 Go's runtime loses its thread-local storage.
 codecs   = ./apply/rtnl ./apply/probe ./gen ./gen/fib ./gen/lookup ./units
 emulated = arm s390x riscv64
 not_emulated = ^Test(HostileWordsGoNowhere|ALinkIsNetworkdsWhereItSaysSoAndRuns|MoreUplinksThanPriorities)$$
