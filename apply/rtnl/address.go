@@ -51,7 +51,7 @@ func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
 	for err == nil && attrs.next() {
 		v := attrs.value
 		switch attrs.typ {
-		case unix.IFA_ADDRESS: // of the peer, where there is one
+		case unix.IFA_ADDRESS: // the peer's, where there is one
 			address, err = getAddr(family, v)
 		case unix.IFA_LOCAL:
 			local, err = getAddr(family, v)
@@ -83,8 +83,8 @@ func decodeAddress(b []byte, name func(uint32) string) (apply.Address, error) {
 	return a, err
 }
 
-// getLifetime reads struct ifa_cacheinfo (include/uapi/linux/if_addr.h): lifetimes in
-// seconds, and when the address came, in hundredths of a second since boot.
+// getLifetime reads struct ifa_cacheinfo (include/uapi/linux/if_addr.h): lifetimes in seconds,
+// and when the address was added, in hundredths of a second since boot.
 func getLifetime(v []byte, a *apply.Address) error {
 	const valid, created, length, forever = 4, 8, 16, 0xffffffff
 	if len(v) < length {

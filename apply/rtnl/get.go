@@ -23,7 +23,7 @@ func (k *Kernel) RouteGet(p apply.Packet) (apply.Way, error) {
 	if f == fib.Inet {
 		e.u32(unix.RTM_F_LOOKUP_TABLE)
 	} else {
-		e.u32(0) // the table is always told, and a strict kernel refuses the flag
+		e.u32(0) // the table is always in the answer, and a strict kernel refuses the flag
 	}
 	e.attrAddr(unix.RTA_DST, p.To)
 	if p.From.IsValid() {
@@ -69,8 +69,8 @@ func (k *Kernel) RouteGet(p apply.Packet) (apply.Way, error) {
 	return way, err
 }
 
-// refusedType is the type of the route or rule that refuses a packet: the kernel
-// gives its errno instead of the route (fib_props in net/ipv4/fib_semantics.c).
+// refusedType is the type of the route or rule that refuses a packet: the kernel returns its
+// errno instead of the route (fib_props in net/ipv4/fib_semantics.c).
 func refusedType(err error) (fib.RouteType, bool) {
 	switch {
 	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
@@ -78,7 +78,7 @@ func refusedType(err error) (fib.RouteType, bool) {
 	case errors.Is(err, unix.EACCES):
 		return fib.RouteProhibit, true
 	case errors.Is(err, unix.EINVAL):
-		// Where the kernel says something, it did not understand the question.
+		// Where the kernel adds a message, it did not understand the question.
 		var r *refusal
 		return fib.RouteBlackhole, errors.As(err, &r) && r.text == ""
 	}

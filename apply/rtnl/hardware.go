@@ -13,9 +13,9 @@ import (
 // Hardware is an apply.Hardware that asks the running host.
 type Hardware struct{}
 
-// Driver asks the driver itself (ETHTOOL_GDRVINFO), where udev has ID_NET_DRIVER from. A
-// socket of any family will do (sock_do_ioctl in net/socket.c), and one of netlink's is
-// what the services may have.
+// Driver asks the driver itself (ETHTOOL_GDRVINFO), which is where udev gets ID_NET_DRIVER. A
+// socket of any family will do (sock_do_ioctl in net/socket.c), and the services may open a
+// netlink one.
 func (Hardware) Driver(l apply.Link) string {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {

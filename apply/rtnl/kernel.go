@@ -1,10 +1,10 @@
-// Package rtnl is the running kernel behind apply.Kernel: rtnetlink(7), for the
-// network namespace of the thread that made it.
+// Package rtnl is the running kernel behind apply.Kernel: rtnetlink(7), for the network namespace
+// of the thread that made it.
 //
-// Neighbours come from github.com/vishvananda/netlink; rules, routes, addresses and
-// links have codecs of our own, each file says why. Requests are pipelined: many are sent at
-// once, an acknowledgement is asked for the last one alone, and since the kernel
-// answers every request that it refuses, each error finds its operation.
+// Neighbours come from github.com/vishvananda/netlink. Rules, routes, addresses and links have
+// codecs of our own; each file says why. Requests are pipelined: many are sent at once, and only
+// the last one asks for an acknowledgement. Each error still finds its operation, because the
+// kernel answers every request that it refuses.
 package rtnl
 
 import (
@@ -52,20 +52,20 @@ func (k *Kernel) Close() {
 	k.neighbours.Close()
 }
 
-// Sent counts the changes that were requested of the kernel so far.
+// Sent counts the changes that were requested from the kernel so far.
 func (k *Kernel) Sent() int { return k.sent }
 
-// HasInet6 says whether the kernel has IPv6 at all (not with ipv6.disable=1). It asks for
-// a way to ::1: without IPv6 nobody takes such a question (EOPNOTSUPP, rtnetlink_rcv_msg
-// in net/core/rtnetlink.c), and any other answer is one of IPv6's. A socket of AF_INET6
-// would tell as well, but is refused to a service with RestrictAddressFamilies=.
+// HasInet6 says whether the kernel has IPv6 at all (not with ipv6.disable=1). It asks for a way
+// to ::1: without IPv6 the kernel has no handler for that (EOPNOTSUPP, rtnetlink_rcv_msg in
+// net/core/rtnetlink.c), and any other answer comes from IPv6. A socket of AF_INET6 would tell
+// too, but a service with RestrictAddressFamilies= may not open one.
 func (k *Kernel) HasInet6() bool {
 	_, err := k.RouteGet(apply.Packet{To: netip.IPv6Loopback()})
 	return !errors.Is(err, unix.EOPNOTSUPP)
 }
 
-// MarksAddresses says whether the kernel keeps the owner of an address (IFA_PROTO,
-// since Linux 5.18). `setarch --uname-2.6` has a program take it for one that does not.
+// MarksAddresses says whether the kernel keeps the owner of an address (IFA_PROTO, since Linux
+// 5.18). Under `setarch --uname-2.6` a program takes the kernel for one that does not.
 func MarksAddresses() bool { return marksAddresses() }
 
 var marksAddresses = sync.OnceValue(func() bool {
@@ -125,7 +125,7 @@ func (k *Kernel) Observe(scope apply.Scope) (apply.Snapshot, error) {
 	return s, nil
 }
 
-// ErrNoRules says that the kernel has a family, and routes by destination alone in it.
+// ErrNoRules says that the kernel has a family, but routes it by destination alone.
 var ErrNoRules = errors.New("this kernel was built without policy routing (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES): there is one routing table, and no rules")
 
 // withoutRules returns why there are no rules of a family: nil where the kernel lacks the family
@@ -183,7 +183,7 @@ func (k *Kernel) Execute(ops []apply.Op) []error {
 	return answers
 }
 
-// burst sends operations in one go and reads what the kernel refuses.
+// burst sends operations in one go and reads which ones the kernel refuses.
 func (k *Kernel) burst(ops []apply.Op, answers []error) (failed bool) {
 	var e encoder
 	e.b = make([]byte, 0, 128*len(ops))
@@ -272,8 +272,8 @@ func (k *Kernel) encode(e *encoder, o apply.Op, flags uint16, seq uint32) {
 		e.begin(unix.RTM_DELROUTE, flags, seq)
 		e.encodeRoute(o.Route, o.Protocol(), true, k.index)
 	case apply.RuleAdd:
-		// Not NLM_F_EXCL: the kernel would walk its list once more for each, and the
-		// plan adds only what the dump has just shown to be missing.
+		// Not NLM_F_EXCL: for each rule the kernel would walk its list once more, and the plan
+		// adds only what the dump has just shown to be missing.
 		e.begin(unix.RTM_NEWRULE, flags|unix.NLM_F_CREATE, seq)
 		e.encodeRule(o.Rule, o.Protocol())
 	case apply.RuleDel:
@@ -283,9 +283,9 @@ func (k *Kernel) encode(e *encoder, o apply.Op, flags uint16, seq uint32) {
 	e.end()
 }
 
-// encodePromote writes the payload of the RTM_NEWLINK that sets promote_secondaries:
-// what sysctl does, but in the namespace and to the link that the socket means
-// (inet_set_link_af, net/ipv4/devinet.c).
+// encodePromote writes the payload of the RTM_NEWLINK that sets promote_secondaries, as sysctl
+// does, but in the socket's namespace and on the link with this index (inet_set_link_af,
+// net/ipv4/devinet.c).
 func (e *encoder) encodePromote(index uint32, on bool) {
 	const (
 		inetConf = 1  // IFLA_INET_CONF, include/uapi/linux/if_link.h

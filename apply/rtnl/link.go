@@ -10,9 +10,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply"
 )
 
-// The links have a codec of our own because vishvananda/netlink 1.3.1 asks for every
-// link's statistics and reads all there is, five times as long as all the rest of a
-// run that finds nothing to do.
+// The links have a codec of our own because vishvananda/netlink 1.3.1 asks for every link's
+// statistics and reads everything, which takes five times as long as all the rest of a run that
+// finds nothing to do.
 
 // decodeLink reads the payload of an RTM_NEWLINK.
 func decodeLink(b []byte) (apply.Link, error) {
@@ -66,7 +66,7 @@ func decodeLink(b []byte) (apply.Link, error) {
 	return l, cmp.Or(err, a.err)
 }
 
-// observeLinks reads all links, and takes note of which name is whose.
+// observeLinks reads all links, and remembers which name belongs to which.
 func (k *Kernel) observeLinks() (list []apply.Link, err error) {
 	request := encoder{b: make([]byte, unix.SizeofIfInfomsg)}
 	const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS, include/uapi/linux/rtnetlink.h

@@ -12,22 +12,22 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Monitor hears of changes to links, addresses, routes and rules. It says only that there
-// was one: what the kernel holds is for Observe to read. Much of what goes is not told at
-// all (IPv4 routes of a link that is set down, or by an address that is deleted last), and
-// what is told may be lost when there is too much of it.
+// Monitor listens for changes to links, addresses, routes and rules. It reports only that
+// something changed; Observe reads what. The kernel does not report every removal (not the IPv4
+// routes of a link that is set down or loses its last address), and reports may be lost when
+// there are too many.
 type Monitor struct {
 	// Changed gets a value when something may have changed since the last one was taken.
 	Changed <-chan struct{}
 
 	err     error
 	file    *os.File
-	own     uint32 // the port of the socket whose changes are not told
+	own     uint32 // the port of the socket whose changes are not reported
 	changed chan struct{}
 	links   map[uint32]linkState // by index
 }
 
-// linkState is what a link's message can change that matters here.
+// linkState is the part of a link's messages that matters here.
 type linkState struct {
 	flags uint32
 	name  string
@@ -40,8 +40,8 @@ var groups = []int{
 	unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 }
 
-// Monitor begins to hear of changes in the kernel's network namespace, but for those that
-// k itself makes. Close it after use.
+// Monitor starts listening for changes in the kernel's network namespace, except those that k
+// itself makes. Close it after use.
 func (k *Kernel) Monitor() (*Monitor, error) {
 	own, err := unix.Getsockname(k.socket.fd)
 	if err != nil {
@@ -102,7 +102,7 @@ func (m *Monitor) listen() {
 	}
 }
 
-// tell leaves word that there is something, if there is none yet.
+// tell leaves word of a change, unless word is waiting already.
 func (m *Monitor) tell() {
 	select {
 	case m.changed <- struct{}{}:
@@ -110,8 +110,8 @@ func (m *Monitor) tell() {
 	}
 }
 
-// isRelevant says whether a message can mean that something has to be done. A router with
-// a full table tells of thousands of routes a minute.
+// isRelevant says whether a message can mean that there is something to do. A router with a full
+// table reports thousands of routes a minute.
 func (m *Monitor) isRelevant(msg message) bool {
 	if msg.pid == m.own {
 		return false
@@ -126,13 +126,13 @@ func (m *Monitor) isRelevant(msg message) bool {
 		}
 		length, table, protocol := b[1], b[4], b[5]
 		return table != unix.RT_TABLE_LOCAL && (protocol == fib.Protocol || slices.Contains(apply.LearnedFrom, protocol)) ||
-			table == unix.RT_TABLE_MAIN && length == 0 // main takes it, be it whose it may
+			table == unix.RT_TABLE_MAIN && length == 0 // main may use it, whoever owns it
 	}
 	return true
 }
 
-// linkChanges says whether a link has come, gone, got another name or changed its state.
-// Drivers tell of a link for many other reasons.
+// linkChanges says whether a link has come, gone, got another name or changed its state. Drivers
+// report on a link for many other reasons.
 func (m *Monitor) linkChanges(msg message) bool {
 	if len(msg.payload) < unix.SizeofIfInfomsg {
 		return true

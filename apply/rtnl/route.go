@@ -15,8 +15,8 @@ import (
 )
 
 // The routes have a codec of our own because requests are pipelined, and because
-// vishvananda/netlink 1.3.1 leaves the kernel's messages out, and means different
-// things by an append for IPv4 and IPv6.
+// vishvananda/netlink 1.3.1 drops the kernel's messages, and its append means different things
+// for IPv4 and IPv6.
 
 const (
 	routeHeaderLen = unix.SizeofRtMsg
@@ -188,7 +188,7 @@ func decodeRoute(b []byte, name func(uint32) string) (apply.Route, error) {
 	return r, nil
 }
 
-// metricNames are those of RTA_METRICS that a fib.Route has not, as in ip-route(8).
+// metricNames are the names in ip-route(8) of those of RTA_METRICS that a fib.Route lacks.
 var metricNames = map[uint16]string{
 	1: "lock", 3: "window", 4: "rtt", 5: "rttvar", 6: "ssthresh", 7: "cwnd", 9: "reordering", 10: "hoplimit",
 	12: "features", 13: "rto_min", 15: "quickack", 16: "congctl", 17: "fastopen_no_cookie",
@@ -282,8 +282,8 @@ func decodeMetrics(r *apply.Route, b []byte) error {
 	return cmp.Or(err, a.err)
 }
 
-// routes reads the routes of a family: those of ours, filtered in the kernel, or all.
-// A kernel before 4.20 does not filter; what is not asked for is then left out here.
+// routes reads the routes of a family: ours, filtered in the kernel, or all. A kernel before 4.20
+// does not filter; what was not asked for is then dropped here.
 func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err error) {
 	header := make([]byte, routeHeaderLen)
 	header[0] = uint8(f)
@@ -293,10 +293,10 @@ func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err
 		return err
 	}
 	if scope.Foreign {
-		// The kernel could leave types out, and not a table. A local or broadcast route may be
-		// wanted in any but local, though, and to throw that one away by its routes' headers
-		// takes less time than a dump for each type: with 10,000 addresses, and 20,000 routes
-		// in table local, less by a tenth for IPv4 and by two thirds for IPv6.
+		// The kernel could leave types out, but not a table. A local or broadcast route may be
+		// wanted in any table but local, though, and dropping that table by its routes' headers
+		// takes less time than a dump for each type: with 10,000 addresses, and 20,000 routes in
+		// table local, a tenth less for IPv4 and two thirds less for IPv6.
 		err = read(header, func(b []byte) bool { return scope.Local || notLocal(b) })
 		return all, err
 	}
@@ -312,8 +312,8 @@ func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err
 	if !scope.Defaults {
 		return all, nil
 	}
-	// The kernel filters by the table, and not by the destination: of a router's full table
-	// most is thrown away unread.
+	// The kernel filters by table, not by destination: most of a router's full table is dropped
+	// unread.
 	header[4], header[5] = unix.RT_TABLE_MAIN, 0
 	err = read(header, func(b []byte) bool {
 		return b[4] == unix.RT_TABLE_MAIN && b[1] == 0 && !slices.Contains(protocols, b[5])
@@ -327,7 +327,7 @@ func (k *Kernel) routes(f fib.Family, scope apply.Scope) (all []apply.Route, err
 // notLocal is for all tables but local.
 func notLocal(b []byte) bool { return b[4] != unix.RT_TABLE_LOCAL }
 
-// dumpRoutes reads the routes that have what the header has, and of these those whose own
+// dumpRoutes reads the routes that match a request's header, and of these the ones whose own
 // header is wanted.
 func (k *Kernel) dumpRoutes(header []byte, want func(b []byte) bool) (routes []apply.Route, err error) {
 	err = k.socket.dump(unix.RTM_GETROUTE, header, func() { routes = routes[:0] }, func(b []byte) error {

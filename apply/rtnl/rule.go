@@ -104,8 +104,8 @@ func (e *encoder) encodeRule(r *fib.Rule, protocol uint8) {
 	}
 }
 
-// decodeRule reads the payload of an RTM_NEWRULE. Attributes that a State cannot
-// say are only named: rules of ours have none.
+// decodeRule reads the payload of an RTM_NEWRULE. Attributes that a State cannot express are only
+// named: our rules have none.
 func decodeRule(b []byte) (apply.Rule, error) {
 	var r apply.Rule
 	if len(b) < ruleHeaderLen {
@@ -168,7 +168,7 @@ func decodeRule(b []byte) (apply.Rule, error) {
 	return normalRule(r), cmp.Or(err, a.err)
 }
 
-// noteUnread names what a fib.Rule has not (FRA_* in include/uapi/linux/fib_rules.h).
+// noteUnread names what a fib.Rule lacks (FRA_* in include/uapi/linux/fib_rules.h).
 func noteUnread(r *apply.Rule, typ uint16, v []byte) {
 	const pad, sportMask, dportMask, whole = 18, 28, 29, 0xffff
 	names := map[uint16]string{11: "realms", 12: "tun_id", 25: "dscp", 26: "flowlabel", sportMask: "sport mask", dportMask: "dport mask", 30: "dscp mask"}
@@ -185,8 +185,8 @@ func noteUnread(r *apply.Rule, typ uint16, v []byte) {
 	note(&r.Unread, name)
 }
 
-// normalRule takes away what the kernel fills in and a State leaves at zero: a table
-// for rules that look none up, and the mask of an absent mark.
+// normalRule clears what the kernel fills in and a State leaves at zero: a table for rules that
+// look none up, and the mask of an absent mark.
 func normalRule(r apply.Rule) apply.Rule {
 	if r.Action != fib.Lookup || r.L3MDev {
 		r.Table = 0
@@ -224,8 +224,8 @@ func getAddr(f fib.Family, v []byte) (netip.Addr, error) {
 	return a, nil
 }
 
-// getSelector reads a rule's prefix, of which the kernel keeps the bits beyond its length:
-// whoever removes the rule has to name them.
+// getSelector reads a rule's prefix. The kernel keeps the bits beyond its length, and a request
+// to remove the rule must name them.
 func getSelector(f fib.Family, v []byte, bits int) (netip.Prefix, error) {
 	a, err := getAddr(f, v)
 	if err != nil {

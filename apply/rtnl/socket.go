@@ -14,14 +14,14 @@ type socket struct {
 	seq uint32
 	buf []byte
 
-	// burst is how many requests may be sent before their answers are read. The
-	// kernel drops answers that find no room, and the reader would wait for ever.
+	// burst is how many requests may be sent before their answers are read. The kernel drops
+	// answers that find no room, and the reader would wait for them for ever.
 	burst int
 }
 
 const (
-	// receiveBuffer holds the answers to a burst, were they all errors: about a
-	// kilobyte each, with the kernel's own bookkeeping.
+	// receiveBuffer has room for the answers to a burst if all are errors: about a kilobyte each,
+	// with the kernel's own bookkeeping.
 	receiveBuffer = 4 << 20
 	forcedBurst   = 1024
 	safeBurst     = 128 // what the default buffer of 208 KiB holds
@@ -68,7 +68,7 @@ func (s *socket) send(b []byte) error {
 	}
 }
 
-// receive reads once and calls f with every message that came from the kernel.
+// receive reads once and calls f with each message that came from the kernel.
 func (s *socket) receive(f func(message) error) error {
 	for {
 		n, from, err := unix.Recvfrom(s.fd, s.buf, unix.MSG_TRUNC)
@@ -94,7 +94,7 @@ type refusal struct {
 	text  string // in words, where the kernel has some
 }
 
-// Error says it in the kernel's words, or else what the errno means.
+// Error returns the kernel's message, or else the meaning of the errno.
 func (r *refusal) Error() string {
 	if r.text != "" {
 		return r.text
@@ -115,7 +115,7 @@ func parseAnswer(m message) error {
 		return nil
 	}
 	r := &refusal{errno: unix.Errno(-int32(code))}
-	// The header of the request comes back, and without NETLINK_CAP_ACK all of it.
+	// The answer contains the request's header, and without NETLINK_CAP_ACK all of the request.
 	at := 4 + headerLen
 	if m.flags&unix.NLM_F_CAPPED == 0 && len(m.payload) >= at {
 		at = 4 + align(int(native.Uint32(m.payload[4:])))
@@ -130,15 +130,15 @@ func parseAnswer(m message) error {
 	return r
 }
 
-// ErrDumpInterrupted is returned where what was read kept changing meanwhile.
+// ErrDumpInterrupted is returned where the state kept changing while it was read.
 var ErrDumpInterrupted = errors.New("the kernel's state kept changing while it was read: run this again")
 
-// dumpTries bounds how often an interrupted dump is begun again. At boot one
-// address that passes duplicate address detection is enough to interrupt it.
+// dumpTries bounds how often an interrupted dump is restarted. At boot one address that passes
+// duplicate address detection is enough to interrupt it.
 const dumpTries = 10
 
-// dump sends a dump request and calls f with the payload of every message of the
-// answer. Where the dump is interrupted it begins again, after reset.
+// dump sends a dump request and calls f with the payload of each message of the answer. Where the
+// dump is interrupted, it calls reset and starts again.
 func (s *socket) dump(typ uint16, body []byte, reset func(), f func(payload []byte) error) error {
 	for range dumpTries {
 		reset()
@@ -189,9 +189,8 @@ func (s *socket) dumpOnce(typ uint16, body []byte, f func(payload []byte) error)
 	return interrupted && failed == nil, failed
 }
 
-// push is append for what is dumped, whose number nobody knows before: where append would
-// grow a long list by a quarter, and copy tens of thousands of routes again and again, it
-// doubles it.
+// push is append for dumps, whose size is not known in advance. It doubles a long list, where
+// append would grow it by a quarter and copy tens of thousands of routes again and again.
 func push[T any](list []T, v T) []T {
 	if len(list) == cap(list) {
 		list = slices.Grow(list, max(16, len(list)))
@@ -199,7 +198,7 @@ func push[T any](list []T, v T) []T {
 	return append(list, v)
 }
 
-// join is append for lists that are often the only one, and long.
+// join is append for lists that are long and often the only one: then it copies nothing.
 func join[T any](list, more []T) []T {
 	if len(list) == 0 {
 		return more
