@@ -14,12 +14,12 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Links are the links that the kernels of a contract have: up, with a carrier, and
-// with an MTU of 1500. There is no other but lo and ends of pairs.
+// Links are the links of a kernel under contract: up, with a carrier, and with an MTU of 1500.
+// There are no others but lo and the other ends of pairs.
 var Links = []string{"card0", "card1", "card2"}
 
-// Run runs the contract of an apply.Kernel. newKernel makes one that holds nothing but
-// Links, for each part.
+// Run runs the contract of an apply.Kernel. For each part newKernel makes a kernel that holds
+// nothing but Links.
 func Run(t *testing.T, newKernel func(t *testing.T) apply.Kernel) {
 	for _, part := range []struct {
 		name string
@@ -62,7 +62,7 @@ func (c *contract) observe() apply.Snapshot {
 	return s
 }
 
-// do carries operations out, all of which have to succeed.
+// do carries out operations, all of which must succeed.
 func (c *contract) do(ops ...apply.Op) {
 	c.Helper()
 	answers := c.kernel.Execute(ops)
@@ -188,7 +188,8 @@ func (c *contract) addresses() {
 	op := addressAdd("card2", "192.0.2.10/24")
 	c.do(op)
 	want = append(want, apply.Address{Address: *op.Address, Ours: true})
-	// With another length of its prefix it is another one in IPv4 alone (above), and it goes by its own.
+	// Only in IPv4 does another prefix length make it another address (above), with its own
+	// removal.
 	c.refused(addressAdd(Links[1], "2001:db8::10/48"), syscall.EEXIST, "")
 	c.refused(inverse(addressAdd(Links[1], "2001:db8::10/48")), syscall.EADDRNOTAVAIL, "")
 
@@ -210,7 +211,7 @@ func (c *contract) addresses() {
 		}
 	}
 	compare()
-	// From the last one: on Linux the first of a subnet takes the others along.
+	// Last one first: on Linux the first address of a subnet takes the others along.
 	for i := 12; i >= 0; i-- {
 		j := slices.IndexFunc(want, func(a apply.Address) bool { return a.Prefix == netip.MustParsePrefix("192.0.2.11/24") })
 		if j < 0 {
@@ -227,7 +228,7 @@ func (c *contract) addresses() {
 	c.refused(inverse(addressAdd("absent0", "192.0.2.1/24")), syscall.ENODEV, "")
 }
 
-// primaryAddress takes the first address of a subnet away, without and with promotion.
+// primaryAddress removes the first address of a subnet, without and with promotion.
 func (c *contract) primaryAddress() {
 	first, second, other := addressAdd("card0", "192.0.2.10/24"), addressAdd("card0", "192.0.2.11/24"), addressAdd("card0", "192.0.2.12/25")
 	for _, promote := range []bool{false, true} {
@@ -253,8 +254,8 @@ func (c *contract) primaryAddress() {
 
 func seed() uint64 { return rand.Uint64() }
 
-// owner wants what bears another protocol to be read back so, and to go only where the
-// operation names its owner.
+// owner checks that what bears another protocol is read back with it, and is removed only where
+// the operation names its owner.
 func (c *contract) owner() {
 	c.setUp()
 	for _, f := range fib.Families {
@@ -279,7 +280,8 @@ func (c *contract) owner() {
 	}
 }
 
-// manyAtOnce sends more than any buffer holds, and wants each error at its operation.
+// manyAtOnce sends more than any buffer holds, and checks that each error comes with its
+// operation.
 func (c *contract) manyAtOnce() {
 	c.setUp()
 	var ops []apply.Op
@@ -317,7 +319,7 @@ func (c *contract) manyAtOnce() {
 	}
 }
 
-// inverses wants every operation's inverse to leave the kernel as it was.
+// inverses checks that every operation's inverse leaves the kernel as it was.
 func (c *contract) inverses() {
 	c.setUp()
 	s := seed()
@@ -326,7 +328,7 @@ func (c *contract) inverses() {
 	before := c.observe()
 	var ops []apply.Op
 	keys := map[fib.RouteKey]bool{}
-	// Routes first: a gateway is looked up through the rules that are there.
+	// Routes first: the rules that are there take part in looking up a gateway.
 	for len(ops) < 60 {
 		if e := r.Route(); !keys[e.Key()] && !twice(e) {
 			keys[e.Key()] = true
@@ -348,7 +350,7 @@ func (c *contract) inverses() {
 	}
 }
 
-// text is a snapshot with a line for each thing.
+// text is a snapshot, one thing a line.
 func text(s apply.Snapshot) string {
 	var b strings.Builder
 	for _, a := range s.Addresses {

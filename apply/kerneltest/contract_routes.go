@@ -35,7 +35,7 @@ func (c *contract) roundTrip(r fib.Route) {
 	}
 }
 
-// routeTable takes every field of a route to its edges, in both families.
+// routeTable tries the limits of every field of a route, in both families.
 func (c *contract) routeTable() {
 	c.setUp()
 	for _, f := range fib.Families {
@@ -223,7 +223,7 @@ func (c *contract) routeReplace() {
 	}
 }
 
-// routeDelete wants a delete to hit nothing but the route that it names.
+// routeDelete checks that a delete hits nothing but the route that it names.
 func (c *contract) routeDelete() {
 	c.setUp()
 	for _, f := range fib.Families {

@@ -33,7 +33,7 @@ func (c *contract) ruleRoundTrip(r fib.Rule) {
 	}
 }
 
-// ruleTable takes every field of a rule to its edges, in both families.
+// ruleTable tries the limits of every field of a rule, in both families.
 func (c *contract) ruleTable() {
 	for _, f := range fib.Families {
 		base := fib.Rule{Family: f, Priority: 10000, Action: fib.Lookup, Table: 10000}
@@ -97,7 +97,8 @@ func (c *contract) ruleTable() {
 		all.UIDRange, all.SuppressPrefixLength, all.SuppressIfGroup = fib.Some(fib.Range[uint32]{Lo: 1, Hi: 2}), fib.Some[uint32](0), fib.Some[uint32](7)
 		c.ruleRoundTrip(all)
 
-		// Of a master that the kernel may lack: no such thing, or exactly it.
+		// The kernel may lack support for a master: then it must refuse the rule, or else keep
+		// it.
 		master := base
 		master.L3MDev, master.Table = true, 0
 		if c.kernel.Execute([]apply.Op{ruleAdd(master)})[0] == nil {
@@ -153,7 +154,7 @@ func (c *contract) ruleErrors() {
 	}
 }
 
-// ruleOrder wants rules by priority, and those of one priority as they came.
+// ruleOrder checks that rules come by priority, and within one in the order of adding.
 func (c *contract) ruleOrder() {
 	for _, f := range fib.Families {
 		var want []uint32

@@ -10,9 +10,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Fake is an apply.Kernel that is only memory. It knows what a plan rests on: what is
-// refused and with which errno, that IPv6 joins what IPv4 refuses, what goes with an
-// address. RouteGet and Neighbours answer what the test says.
+// Fake is an apply.Kernel that is only memory. It models what a plan relies on: what is refused
+// and with which errno, that IPv6 joins what IPv4 refuses, and what goes with an address.
+// RouteGet and Neighbours answer what the test says.
 type Fake struct {
 	apply.Snapshot
 
@@ -148,7 +148,7 @@ func (f *Fake) execute(o apply.Op) (string, syscall.Errno) {
 	return "", 0
 }
 
-// plainRule is a rule as the kernel gives it back.
+// plainRule is a rule as the kernel returns it.
 func plainRule(r fib.Rule) fib.Rule {
 	r.Link, r.Origin = "", fib.Origin{}
 	if r.From.Bits() <= 0 {
@@ -165,7 +165,7 @@ func (f *Fake) addressAdd(a fib.Address) (string, syscall.Errno) {
 	if f.link(a.Link) == nil {
 		return "", syscall.ENODEV
 	}
-	// IPv6 takes an address for the same whatever the length of its prefix.
+	// IPv6 takes two addresses for the same whatever their prefix lengths.
 	i := slices.IndexFunc(f.Addresses, func(h apply.Address) bool {
 		return h.Address == a || a.Family() == fib.Inet6 && h.Link == a.Link && h.Prefix.Addr() == a.Prefix.Addr()
 	})
@@ -180,9 +180,9 @@ func (f *Fake) addressAdd(a fib.Address) (string, syscall.Errno) {
 	return "", 0
 }
 
-// addressDel takes the others of an IPv4 subnet along with its first one, unless the link
-// promotes them. It takes the routes of main along that have the address as their source; IPv6
-// ones only lose it, in all tables.
+// addressDel removes, with the first address of an IPv4 subnet, the others too, unless the link
+// promotes them. The routes of main with the address as their source go as well; IPv6 routes only
+// lose it, in all tables.
 func (f *Fake) addressDel(a fib.Address) (string, syscall.Errno) {
 	a.Origin = fib.Origin{}
 	i := slices.IndexFunc(f.Addresses, func(h apply.Address) bool { return h.Address == a })
@@ -262,8 +262,8 @@ func plainRoute(r fib.Route) fib.Route {
 	return r
 }
 
-// routeDel deletes what is the same in all that a delete names: an IPv6 one is found
-// by its destination and metric alone, and nexthop where it is the only one.
+// routeDel deletes the route that agrees in all that a delete names: an IPv6 one is found by its
+// destination and metric alone, and by its nexthop where it has only one.
 func (f *Fake) routeDel(r fib.Route, protocol uint8) (string, syscall.Errno) {
 	i := slices.IndexFunc(f.Routes, func(h apply.Route) bool {
 		hops := r.Family == fib.Inet6 && len(r.Nexthops) != 1 || slices.EqualFunc(h.Nexthops, r.Nexthops, func(a, b fib.Nexthop) bool {

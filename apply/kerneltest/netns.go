@@ -26,10 +26,10 @@ type Namespace struct {
 	fd int
 }
 
-// NewNamespace makes a namespace in which nothing but lo is up, and in which
-// duplicate address detection is off, because it takes seconds. It needs a machine where
-// that is possible (package need). `make arches` sets EMULATED, because the netlink of an
-// emulated program is in the byte order of this machine, not in its own.
+// NewNamespace makes a namespace in which only lo is up, and in which duplicate address
+// detection, which takes seconds, is off. It needs a machine where that is possible (package
+// need). `make arches` sets EMULATED, because the netlink of an emulated program is in the byte
+// order of this machine, not in its own.
 func NewNamespace(t testing.TB) *Namespace {
 	t.Helper()
 	if os.Getenv("EMULATED") != "" {
@@ -134,7 +134,7 @@ func (h hardware) Sysctl(family, link, name string) string {
 	return h.ask(func() string { return rtnl.Hardware{}.Sysctl(family, link, name) })
 }
 
-// IP runs ip(8) with each of the lines, and fails the test when one is refused.
+// IP runs ip(8) with each of the lines, and fails the test where one is refused.
 func (n *Namespace) IP(lines ...string) {
 	n.t.Helper()
 	for _, line := range lines {
@@ -176,8 +176,8 @@ func (n *Namespace) Card(names ...string) {
 	n.Carrier(names...)
 }
 
-// Carrier waits until the kernel has acted on the carrier of links, a moment after both
-// ends are up: the last that it does is to give them a route for multicast.
+// Carrier waits until the kernel has acted on the carrier of links, a moment after both ends are
+// up. Their multicast route is the last thing it adds.
 func (n *Namespace) Carrier(names ...string) {
 	n.t.Helper()
 	var missing []string
@@ -219,8 +219,8 @@ func (n *Namespace) HasRoute(text string) {
 	n.t.Fatalf("no route %s", text)
 }
 
-// Settle waits until no address is tentative: even without duplicate address detection
-// an IPv6 one is for a moment.
+// Settle waits until no address is tentative: an IPv6 one is for a moment, even without duplicate
+// address detection.
 func (n *Namespace) Settle() {
 	n.t.Helper()
 	k := n.open()
@@ -259,9 +259,8 @@ func (n *Namespace) Dump() string {
 	return b.String()
 }
 
-// Diff returns what changed from one text to another, line by line: "-" for a line
-// that is only in the first, "+" for one only in the second. Where the same lines are in another
-// order it says so.
+// Diff returns what changed from one text to another, line by line: "-" for a line only in the
+// first, "+" for one only in the second. It says so where only the order differs.
 func Diff(before, after string) string {
 	if before == after {
 		return ""

@@ -7,14 +7,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Random makes rules and routes that a spec can ask for, each field often absent.
-// The kernel takes all of them where Links are up and have the addresses of Setup.
+// Random makes rules and routes that a spec can ask for, often with fields left out. The kernel
+// takes all of them where Links are up and have the addresses of Setup.
 type Random struct {
 	*rand.Rand
 	Links []string
 }
 
-// NewRandom returns a Random with a seed of its own.
+// NewRandom returns a Random with its own seed.
 func NewRandom(seed uint64, links ...string) Random {
 	return Random{rand.New(rand.NewPCG(seed, seed)), links}
 }
@@ -48,7 +48,7 @@ func (r Random) seldom() bool {
 	return r.IntN(4) == 0
 }
 
-// number returns one of at most 32 bits: small, large and the edges alike.
+// number returns a number of at most 32 bits: small, large and the limits alike.
 func (r Random) number() uint32 {
 	return [...]uint32{1, 2, 255, 256, 1024, 65535, 65536, 1<<31 - 1, 1 << 31, 1<<32 - 2, 1<<32 - 1, r.Uint32() | 1, uint32(r.IntN(65536)) + 1}[r.IntN(13)]
 }
@@ -64,8 +64,8 @@ func (r Random) table() uint32 {
 
 func (r Random) family() fib.Family { return fib.Families[r.IntN(2)] }
 
-// prefix returns one of any length. IPv6 ones are global, so that no rule of the
-// kernel's for other ranges counts.
+// prefix returns a prefix of any length. IPv6 ones are global, so that none of the kernel's
+// special rules for other ranges applies.
 func (r Random) prefix(f fib.Family, shortest int) netip.Prefix {
 	var b [16]byte
 	for i := range b {
@@ -149,7 +149,7 @@ func (r Random) Route() fib.Route {
 	f := r.family()
 	e := fib.Route{Family: f, Table: r.table(), Type: fib.Unicast, Dst: f.Any()}
 	if r.often() {
-		// None that a gateway is in: by another link the kernel refuses it.
+		// Not one that a gateway is in: the kernel would refuse the gateway by another link.
 		e.Dst = r.prefix(f, 16)
 	}
 	if r.often() {

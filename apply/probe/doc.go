@@ -1,3 +1,3 @@
-// Package probe finds out whether uplinks work: it asks targets beyond the provider
-// again and again, by the uplink in question, and damps what comes of it.
+// Package probe finds out whether uplinks work: it repeatedly asks targets beyond the provider,
+// by the uplink in question, and damps the results.
 package probe

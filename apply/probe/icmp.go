@@ -15,8 +15,8 @@ var (
 // echoData comes back as it was sent.
 var echoData = []byte("uplink-generator")
 
-// echoRequest returns an ICMP echo request. Its checksum is worked out here for IPv4 only: that of
-// ICMPv6 has the addresses in it, and a raw socket's kernel adds it (RFC 3542, section 3.1).
+// echoRequest returns an ICMP echo request. It computes the checksum for IPv4 only: that of
+// ICMPv6 covers the addresses, and the kernel adds it on a raw socket (RFC 3542, section 3.1).
 func echoRequest(f fib.Family, id, seq uint16) []byte {
 	b := append([]byte{echoRequestType[f], 0, 0, 0, byte(id >> 8), byte(id), byte(seq >> 8), byte(seq)}, echoData...)
 	if f == fib.Inet {
@@ -25,8 +25,8 @@ func echoRequest(f fib.Family, id, seq uint16) []byte {
 	return b
 }
 
-// isEchoReply says whether an ICMP message answers that request. Whether the data came back is not
-// asked: some send less of it.
+// isEchoReply says whether an ICMP message answers that request. It does not compare the data:
+// some hosts return less of it.
 func isEchoReply(f fib.Family, b []byte, id, seq uint16) bool {
 	return len(b) >= 8 && b[0] == echoReplyType[f] && b[1] == 0 &&
 		binary.BigEndian.Uint16(b[4:]) == id && binary.BigEndian.Uint16(b[6:]) == seq

@@ -2,24 +2,23 @@ package probe
 
 import "time"
 
-// Judgement is what is thought of an uplink in one family.
+// Judgement is the verdict on an uplink in one family.
 type Judgement struct {
 	Dead   bool
-	Judged bool      // the rounds have told, so that Dead is not only presumed
+	Judged bool      // a round has decided it, so that Dead is not only presumed
 	Since  time.Time // when Dead became what it is
 	Why    string    // "198.51.100.1 has not answered 3 times"
 }
 
-// judge damps the outcomes of rounds: down failed ones in a row make an uplink dead, up
-// good ones alive again. Until there is an outcome it is presumed to be alive.
+// judge damps the outcomes of rounds: down failed ones in a row make an uplink dead, up good ones
+// alive again. Until there is an outcome the uplink is presumed alive.
 type judge struct {
 	Judgement
 	down, up uint32
 	row      uint32 // rounds in a row that speak against the verdict
 }
 
-// good notes a round in which enough targets answered, and says whether the verdict
-// changes by it.
+// good notes a round in which enough targets answered, and says whether that changes the verdict.
 func (j *judge) good(now time.Time, why func(times uint32) string) bool {
 	first := !j.Judged
 	j.Judged = true
@@ -30,7 +29,7 @@ func (j *judge) good(now time.Time, why func(times uint32) string) bool {
 		}
 		return first
 	}
-	// Where it has never been alive there is nothing to damp.
+	// No round has judged it before: there is nothing to damp.
 	if j.row++; j.row < j.up && !first {
 		return false
 	}
@@ -52,7 +51,7 @@ func (j *judge) bad(now time.Time, why func(times uint32) string) bool {
 	return true
 }
 
-// lose notes that there is no way to make a round, which needs no second time.
+// lose notes that no round can be made. That needs no confirmation.
 func (j *judge) lose(now time.Time, why string) bool {
 	j.row = 0
 	if j.Dead {

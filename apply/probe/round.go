@@ -17,8 +17,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// round asks all targets at once, and returns those that have not answered when enough
-// others have, or the time is over; and why, if something but silence is in the way.
+// round asks all targets at once. When enough of them have answered, or the time is over, it
+// returns those that have not, and why, if it knows a reason beyond silence.
 func round(ctx context.Context, p fib.Probe, path Path) (silent []netip.Addr, why error) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
@@ -39,9 +39,9 @@ func round(ctx context.Context, p fib.Probe, path Path) (silent []netip.Addr, wh
 	return silent, why
 }
 
-// bound makes a socket leave by the uplink: bound to the link, so that no route by another
-// fits, and marked as the uplink's. Its source, which the caller binds it to, is what the
-// uplink's rules select it by; without, a route in main would be needed.
+// bound makes a socket leave by the uplink: it binds it to the link, so that no route by another
+// matches, and gives it the uplink's mark. The caller binds it to the source that the uplink's
+// rules select; without one it would need a route in main.
 func bound(p fib.Probe, path Path) func(network, address string, raw syscall.RawConn) error {
 	return func(_, _ string, raw syscall.RawConn) error {
 		var err error
@@ -57,8 +57,8 @@ func bound(p fib.Probe, path Path) func(network, address string, raw syscall.Raw
 	}
 }
 
-// connect opens a TCP connection to each target, and closes it. A connection that is
-// refused is none: whoever refuses may stand before a provider that does not work.
+// connect opens a TCP connection to each target, and closes it. A refused connection counts as
+// none: whoever refuses may stand in front of a provider that does not work.
 func connect(ctx context.Context, p fib.Probe, path Path, targets []netip.Addr) (silent []netip.Addr, why error) {
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
@@ -92,8 +92,8 @@ func connect(ctx context.Context, p fib.Probe, path Path, targets []netip.Addr) 
 	return silent, why
 }
 
-// notSilence returns the kernel's own word in an error, and nil where it is only that
-// nobody answered in time.
+// notSilence returns the kernel's own error, and nil where the only problem is that nobody
+// answered in time.
 func notSilence(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) && errno != unix.ETIMEDOUT && errno != unix.EAGAIN {
@@ -102,8 +102,8 @@ func notSilence(err error) error {
 	return nil
 }
 
-// echo sends an ICMP echo to each target. A raw socket sees the answers to all programs on
-// the host, so that what is not ours has to be told by its number.
+// echo sends an ICMP echo to each target. A raw socket sees the answers to all programs on the
+// host, so the number tells which are ours.
 func echo(ctx context.Context, p fib.Probe, path Path, targets []netip.Addr) (silent []netip.Addr, why error) {
 	network := "ip4:1"
 	if p.Family == fib.Inet6 {

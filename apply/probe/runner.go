@@ -21,7 +21,7 @@ type Path struct {
 	Device string
 	Source netip.Addr
 	None   string // why there is none, as in "eth0 has no carrier"; "" where there is one
-	// Grace is how long there may be none before that counts: it may be about to come.
+	// Grace is how long a missing path does not count, because one may be about to come.
 	Grace time.Duration
 }
 
@@ -34,15 +34,15 @@ type Task struct {
 // Runner makes the rounds of a set of probes, each in a goroutine of its own that sleeps
 // between them. Stop it after use.
 type Runner struct {
-	// Changed is called after a round, or the end of a Grace, has changed a verdict, by any
-	// goroutine.
+	// Changed is called, from any goroutine, after a round or the end of a Grace has changed a
+	// verdict.
 	Changed func()
-	// Log takes one line for people for each change.
+	// Log takes one line for people about each change.
 	Log func(line string)
-	// Known are verdicts of an earlier run, to begin with.
+	// Known are the verdicts of an earlier run, to start from.
 	Known map[fib.Verdict]Judgement
 
-	ask func(context.Context, fib.Probe, Path) (silent []netip.Addr, why error) // round, but in tests
+	ask func(context.Context, fib.Probe, Path) (silent []netip.Addr, why error) // round, except in tests
 
 	mu      sync.Mutex
 	running map[fib.Verdict]*prober
@@ -58,8 +58,8 @@ type prober struct {
 	// Runner.mu guards these.
 	path  Path
 	judge judge
-	since time.Time   // when there was no path any more
-	grace *time.Timer // until that counts; nil while there is a path, or none without a Grace
+	since time.Time   // when the path was lost
+	grace *time.Timer // until that counts; nil while there is a path, or no Grace
 }
 
 // forget ends the wait for a path.
@@ -76,9 +76,8 @@ func (p *prober) end() {
 	p.stop()
 }
 
-// Set makes these, and no others, the probes that run. One that ran already goes on with
-// its path, which may be another than before; one that asks otherwise than before begins
-// with the old verdict.
+// Set makes these, and no others, the probes that run. A probe that runs already goes on with its
+// path, even a new one; one whose questions have changed starts again from the old verdict.
 func (r *Runner) Set(tasks []Task) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -124,7 +123,7 @@ func (r *Runner) Set(tasks []Task) {
 // late judges when there has been no path for too long.
 func (r *Runner) late(p *prober) {
 	r.mu.Lock()
-	// There may be one since the timer fired, or more time.
+	// There may be a path since the timer fired, or a longer Grace.
 	changed := p.grace != nil && time.Since(p.since) >= p.path.Grace && p.judge.lose(time.Now(), p.path.None)
 	if changed {
 		r.tell(p)
@@ -145,7 +144,7 @@ func (r *Runner) Stop() {
 	r.done.Wait()
 }
 
-// Judgements returns what is thought of each uplink now.
+// Judgements returns the current verdict on each uplink.
 func (r *Runner) Judgements() map[fib.Verdict]Judgement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,7 +175,8 @@ func (r *Runner) start(t Task, known Judgement) *prober {
 
 // run makes a round every interval. Where there is no path it sleeps until there is one.
 func (r *Runner) run(ctx context.Context, p *prober) {
-	// All probes of a host, and of many hosts that boot at once, shall not ask together.
+	// The probes of a host, or of many hosts that boot at once, must not all ask at the same
+	// time.
 	timer := time.NewTimer(rand.N(min(p.probe.Interval, maxJitter)))
 	defer timer.Stop()
 	ask, idle, refused := r.ask, false, false
@@ -215,12 +215,12 @@ func (r *Runner) run(ctx context.Context, p *prober) {
 	}
 }
 
-// refusedAgain is how long after the kernel has refused to send at all it is asked again,
-// before that counts: while an address is replaced its routes are missing for a moment.
+// refusedAgain is how soon a probe asks again after the kernel refused to send at all, before
+// that counts: while an address is replaced its routes are missing for a moment.
 const refusedAgain = time.Second
 
-// isRefusal says whether the kernel had no route, or no longer the address: who was asked has
-// not been asked.
+// isRefusal says whether the kernel had no route, or the address was gone: the targets were never
+// asked.
 func isRefusal(why error) bool {
 	return errors.Is(why, unix.ENETUNREACH) || errors.Is(why, unix.EADDRNOTAVAIL)
 }
@@ -234,7 +234,7 @@ func (r *Runner) note(p *prober, path Path, silent []netip.Addr, why error) {
 	var changed bool
 	switch {
 	case p.path != path:
-		// It was made by a path that is no more, and says nothing of the new one.
+		// The round went by an old path, and says nothing about the new one.
 	case len(p.probe.Targets)-len(silent) >= int(p.probe.Reliability):
 		changed = p.judge.good(time.Now(), func(times uint32) string { return said("answered", answered(p.probe.Targets, silent), times, nil) })
 	default:
@@ -258,7 +258,7 @@ func answered(all, silent []netip.Addr) (list []netip.Addr) {
 	return list
 }
 
-// said says what came of rounds: "198.51.100.1 and 203.0.113.1 have not answered 3 times".
+// said describes the outcome of rounds: "198.51.100.1 and 203.0.113.1 have not answered 3 times".
 func said(what string, who []netip.Addr, times uint32, why error) string {
 	names := make([]string, len(who))
 	for i, a := range who {
