@@ -8,9 +8,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Hazard is something on the host that can defeat a state which is in place.
+// Hazard is something on the host that can defeat a state that is in place.
 type Hazard struct {
-	Link string // interface name; "" where it is none's
+	Link string // interface name; "" where it concerns no single link
 	Text string // what it is, what it does, and the remedy
 }
 
@@ -22,7 +22,7 @@ func (h Hazard) String() string {
 	return h.Link + ": " + h.Text
 }
 
-// hazards looks for all that is known to make a right state fail.
+// hazards looks for everything that is known to defeat a correct state.
 func (a *Applier) hazards(s fib.State, want Resolved, have Snapshot, neighbours []Neighbour, checks []Check) []Hazard {
 	hw, ask := a.Hardware, a.Kernel.RouteGet
 	leads, own := leading(want, have), ownTables(want)
@@ -40,7 +40,7 @@ func (a *Applier) hazards(s fib.State, want Resolved, have Snapshot, neighbours 
 		carriers, deadGateways(want, neighbours), withoutGateway(want, have, leads), deaf(want, hw, leads))
 }
 
-// deadGateways finds gateways that were asked for and did not answer.
+// deadGateways finds gateways that did not answer when the kernel asked for them.
 func deadGateways(want Resolved, neighbours []Neighbour) (list []Hazard) {
 	type host struct {
 		link string
@@ -61,9 +61,8 @@ func deadGateways(want Resolved, neighbours []Neighbour) (list []Hazard) {
 	return list
 }
 
-// withoutGateway finds links that have learned an address, and no way out with it. Of two
-// DHCP clients that give the default route no metric (dhclient, udhcpc), the kernel refuses
-// the second one's.
+// withoutGateway finds links that have learned an address, but no way out. Where two DHCP clients
+// give the default route no metric (dhclient, udhcpc), the kernel refuses the second one's.
 func withoutGateway(want Resolved, have Snapshot, leads map[place]bool) (list []Hazard) {
 	learned := learnedAddresses(have)
 	for _, l := range want.Links {
@@ -80,8 +79,8 @@ func withoutGateway(want Resolved, have Snapshot, leads map[place]bool) (list []
 	return list
 }
 
-// deaf finds links on which the kernel takes no router advertisement (ip-sysctl,
-// accept_ra) and nobody else has taken one.
+// deaf finds links on which the kernel takes no router advertisement (ip-sysctl, accept_ra), and
+// nobody else has taken one.
 func deaf(want Resolved, hw Hardware, leads map[place]bool) (list []Hazard) {
 	for _, l := range want.Links {
 		dev := l.Device.Name
@@ -93,7 +92,7 @@ func deaf(want Resolved, hw Hardware, leads map[place]bool) (list []Hazard) {
 	return list
 }
 
-// leading returns the tables that have a default route by any device, whoever brought it.
+// leading returns the tables that have a default route by any device, whoever added it.
 func leading(want Resolved, have Snapshot) map[place]bool {
 	in := map[place]bool{}
 	see := func(r *fib.Route) {

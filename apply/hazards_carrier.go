@@ -9,12 +9,12 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// ignoresLinkDown is a setting without which the kernel goes on using a route whose link has
-// lost its carrier (ip-sysctl). networkd takes such routes away; through netlink they stay.
+// ignoresLinkDown is the setting without which the kernel goes on using a route whose link has
+// lost its carrier (ip-sysctl). networkd removes such routes; through netlink they stay.
 const ignoresLinkDown = "ignore_routes_with_linkdown"
 
-// usesLinkDown says whether the kernel does so with a link. Of IPv6 the link's setting
-// counts alone (ip6_ignore_linkdown), which follows that of all.
+// usesLinkDown says whether the kernel goes on using a link that has lost its carrier. For IPv6
+// only the link's own setting counts (ip6_ignore_linkdown); setting that of "all" sets it too.
 func usesLinkDown(hw Hardware, f fib.Family, link string) bool {
 	if f == fib.Inet {
 		return linkSetting(hw, link, ignoresLinkDown) == "0"
@@ -22,7 +22,7 @@ func usesLinkDown(hw Hardware, f fib.Family, link string) bool {
 	return hw.Sysctl("ipv6", link, ignoresLinkDown) == "0"
 }
 
-// linkDownSettings returns what to set of a link, or of all, in some families.
+// linkDownSettings returns the settings of a link, or of "all", that cure it in some families.
 func linkDownSettings(link string, families []fib.Family) string {
 	var list []string
 	for _, f := range families {
@@ -31,8 +31,8 @@ func linkDownSettings(link string, families []fib.Family) string {
 	return strings.Join(list, " and ") + " (sysctl.d(5))"
 }
 
-// deadRoutes finds links without a carrier by which the kernel goes on to send what has
-// another way, or is to be refused.
+// deadRoutes finds links without a carrier by which the kernel still sends packets that have
+// another way, or that are to be refused.
 func deadRoutes(want Resolved, have Snapshot, hw Hardware, ways map[fib.Family]Way, checks []Check) (list []Hazard) {
 	dead := map[string]bool{}
 	for _, l := range have.Links {
@@ -45,7 +45,8 @@ func deadRoutes(want Resolved, have Snapshot, hw Hardware, ways map[fib.Family]W
 		}
 		several := false
 		uses := slices.DeleteFunc(slices.Clone(fib.Families[:]), func(f fib.Family) bool {
-			// Which of several ways is asked for hangs on the packet.
+			// The route counts, not the device: which of several nexthops the kernel names
+			// depends on the packet.
 			best := passedOver(have, f, dev, dead)
 			sends := ways[f].Table == fib.TableMain && best != nil || slices.ContainsFunc(checks, func(c Check) bool {
 				return !c.OK() && c.Err == nil && c.Have.Device == dev && fib.FamilyOf(c.Packet.To) == f
@@ -58,7 +59,7 @@ func deadRoutes(want Resolved, have Snapshot, hw Hardware, ways map[fib.Family]W
 			continue
 		}
 		text := "it has no carrier, and the kernel still sends there what has another way, or is to be refused: set " + linkDownSettings(dev, uses)
-		if several { // IPv4 shares its flows out anew only then (fib_rebalance in net/ipv4/fib_semantics.c)
+		if several { // only then does IPv4 spread its flows anew (fib_rebalance in net/ipv4/fib_semantics.c)
 			text += fmt.Sprintf("; a route with several ways heeds it from a link's next change on: `ip link set %s down`, and `uplinkctl reload` once it is back", dev)
 		}
 		list = append(list, Hazard{dev, text})
@@ -66,8 +67,8 @@ func deadRoutes(want Resolved, have Snapshot, hw Hardware, ways map[fib.Family]W
 	return list
 }
 
-// passedOver returns the default route that main takes, if it leads by a link and there is
-// another way for what passes that over.
+// passedOver returns the default route that main uses, if it leads by the link and there is
+// another way once that is passed over.
 func passedOver(have Snapshot, f fib.Family, dev string, dead map[string]bool) (best *Route) {
 	another := false
 	for i := range have.Routes {
@@ -86,9 +87,9 @@ func passedOver(have Snapshot, f fib.Family, dev string, dead map[string]bool) (
 	return best
 }
 
-// failsOverByCarrier finds that main has default routes of ours by several links, and that the
-// kernel would not go on to the next one where a link loses its carrier. A probe takes care
-// of that. It is said before it happens, because at night it is too late.
+// failsOverByCarrier reports that main has default routes of ours by several links, and that the
+// kernel would not go on to the next one when a link loses its carrier. A probe takes care of
+// that. It is reported before it happens, because at night it is too late.
 func failsOverByCarrier(s fib.State, want Resolved, have Snapshot, hw Hardware) []Hazard {
 	device, probed := map[string]string{}, map[place]bool{}
 	for _, l := range want.Links {
@@ -118,7 +119,7 @@ func failsOverByCarrier(s fib.State, want Resolved, have Snapshot, hw Hardware) 
 		if len(of) < 2 {
 			continue
 		}
-		left := of // by others, when it fails
+		left := of // links whose traffic goes by others when they fail
 		if len(routes[0].Nexthops) == 1 {
 			left = of[:len(of)-1]
 		}

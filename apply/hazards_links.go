@@ -8,8 +8,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// downs finds links that have been set down: that is why all that is asked of them is wrong.
-// One that is not ours to set up is not ready, which is said.
+// downs finds links that have been set down, which is why every check on them fails. A link that
+// is not ours to set up is not ready, and is reported as that.
 func downs(want Resolved) (list []Hazard) {
 	for _, l := range want.Links {
 		if dev := l.Device.Name; !l.Device.Up && !l.PolicyOnly {
@@ -19,7 +19,7 @@ func downs(want Resolved) (list []Hazard) {
 	return list
 }
 
-// ports finds links whose packets another link gets. Those of a VRF are the host's own.
+// ports finds links whose packets go to their master instead. In a VRF they stay the host's own.
 func ports(want Resolved, have Snapshot) (list []Hazard) {
 	byIndex := make(map[int]string, len(have.Links))
 	for _, l := range have.Links {
@@ -33,8 +33,8 @@ func ports(want Resolved, have Snapshot) (list []Hazard) {
 	return list
 }
 
-// reversePath finds links whose packets are dropped when their answers would leave
-// another way (RFC 3704; ip-sysctl, rp_filter: the higher of "all" and the link's counts).
+// reversePath finds links that drop packets whose answers would leave another way (RFC 3704;
+// ip-sysctl, rp_filter: the higher value counts, of "all" or of the link).
 func reversePath(want Resolved, hw Hardware) (list []Hazard) {
 	for _, l := range want.Links {
 		if linkSetting(hw, l.Device.Name, "rp_filter") == "1" {
@@ -44,8 +44,8 @@ func reversePath(want Resolved, hw Hardware) (list []Hazard) {
 	return list
 }
 
-// domains returns by name the links that are up and may have a neighbour, each with the VRF
-// that it is in; 0 for none. Nobody answers for an address of another VRF's.
+// domains returns, by name, the links that are up and can have neighbours, each with the index of
+// its VRF, or 0. No link answers for an address in another VRF.
 func domains(have Snapshot) map[string]int {
 	in := make(map[string]int, len(have.Links))
 	for _, l := range have.Links {
@@ -70,14 +70,14 @@ func wantedSubnets(want Resolved) (list []fib.Address) {
 	return list
 }
 
-// sharedSubnets finds a link that is on the subnet of an uplink's, or on a part of it: both answer
-// ARP for each other's addresses, so that packets come in on the wrong card (ip-sysctl, arp_ignore).
+// sharedSubnets finds links on the subnet of an uplink, or on a part of it: both links answer ARP
+// for each other's addresses, so that packets come in on the wrong card (ip-sysctl, arp_ignore).
 func sharedSubnets(have Snapshot, hw Hardware, subnets []fib.Address, in map[string]int) (list []Hazard) {
 	type segment struct {
 		subnet netip.Prefix
 		domain int
 	}
-	on := map[segment][]fib.Address{} // of two links at most: whichever link asks, one is another
+	on := map[segment][]fib.Address{} // of at most two links: one of them is never the link that is compared
 	var lengths [33]bool
 	wanted := len(subnets)
 	subnets = slices.Clone(subnets)
@@ -95,7 +95,7 @@ func sharedSubnets(have Snapshot, hw Hardware, subnets []fib.Address, in map[str
 			on[at] = append(s, a)
 		}
 	}
-	ruled := map[netip.Addr]bool{} // what arp_filter can tell by which link it leaves
+	ruled := map[netip.Addr]bool{} // addresses of which arp_filter can tell the link that they leave by
 	for i := range have.Rules {
 		if r := &have.Rules[i]; r.From.IsSingleIP() && r.Action == fib.Lookup && r.Table != fib.TableMain {
 			ruled[r.From.Addr()] = true
@@ -131,7 +131,7 @@ func sharedSubnets(have Snapshot, hw Hardware, subnets []fib.Address, in map[str
 	return list
 }
 
-// sameAddresses finds addresses of uplinks that another link has as well: it answers for them too.
+// sameAddresses finds addresses of uplinks that another link has too, and so answers for.
 func sameAddresses(want Resolved, have Snapshot, subnets []fib.Address, in map[string]int) (list []Hazard) {
 	of := map[netip.Addr]string{}
 	for _, a := range slices.Concat(subnets, want.Addresses) {

@@ -11,8 +11,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
 
-// mainUplinks returns the uplinks that table main is to lead out by, by family and device:
-// those with default-route, and those of [multipath].
+// mainUplinks returns the uplinks that table main should lead out by, by family and device: those
+// with default-route, and those of [multipath].
 func mainUplinks(want Resolved) map[fib.Family]map[string]string {
 	names, by := make(map[string]string, len(want.Links)), map[fib.Family]map[string]string{}
 	add := func(f fib.Family, device string) {
@@ -41,7 +41,7 @@ func mainUplinks(want Resolved) map[fib.Family]map[string]string {
 	return by
 }
 
-// unbound asks which way a packet of the host's own goes that has neither source nor mark,
+// unbound asks the kernel which way it sends a packet of the host's own without source or mark,
 // in each family in which main has uplinks.
 func unbound(mains map[fib.Family]map[string]string, ask func(Packet) (Way, error)) map[fib.Family]Way {
 	ways := map[fib.Family]Way{}
@@ -53,9 +53,9 @@ func unbound(mains map[fib.Family]map[string]string, ask func(Packet) (Way, erro
 	return ways
 }
 
-// aheadOfMain finds rules of others behind those of the uplinks that take what asks for no
-// source before main is asked, as a VPN's for everything does. Those before the uplinks' rules
-// are named already, and default routes of others in main as well.
+// aheadOfMain finds rules of others behind the uplinks' rules that take packets without a source
+// before main is asked, as a VPN's rule for everything does. rulesOfOthers reports those before
+// the uplinks' rules, and mainDefaults the default routes of others in main.
 func aheadOfMain(have Snapshot, others []othersRule, turns map[fib.Family]*turns, mains map[fib.Family]map[string]string, ways map[fib.Family]Way) (list []Hazard) {
 	var kernel *lookup.Resolver
 	for _, f := range fib.Families {
@@ -88,7 +88,7 @@ func aheadOfMain(have Snapshot, others []othersRule, turns map[fib.Family]*turns
 	return list
 }
 
-// observed is the host as it is, but for table local, which has no way to the outside.
+// observed is the host as it is, without table local, which leads nowhere outside.
 func observed(have Snapshot) lookup.Host {
 	host := lookup.Host{Forwarding6: true}
 	for i := range have.Rules {

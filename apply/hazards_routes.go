@@ -10,14 +10,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// strangers finds routes of others in the uplinks' own tables that take packets from the way
-// of the spec.
+// strangers finds routes of others in the uplinks' own tables that take packets off the spec's
+// way.
 func strangers(want Resolved, have Snapshot, own map[uint32]*ownTable) (list []Hazard) {
 	type target struct {
 		table uint32
 		dst   netip.Prefix
 	}
-	wanted := map[target]*fib.Route{} // the one that the kernel takes
+	wanted := map[target]*fib.Route{} // the route that the kernel uses
 	for _, routes := range [][]fib.Route{want.Routes, want.Later.Routes} {
 		for i := range routes {
 			r, at := &routes[i], target{routes[i].Table, routes[i].Dst}
@@ -35,7 +35,7 @@ func strangers(want Resolved, have Snapshot, own map[uint32]*ownTable) (list []H
 		protocol uint8
 	}
 	said := map[owner]int{}
-	passed := map[fib.RouteKey]bool{} // of what is wanted: the kernel lists first what it takes first
+	passed := map[fib.RouteKey]bool{} // wanted routes seen so far: the kernel lists first what it takes first
 	for i := range have.Routes {
 		h := &have.Routes[i]
 		t, w := own[h.Table], wanted[target{h.Table, h.Dst}]
@@ -68,11 +68,11 @@ func strangers(want Resolved, have Snapshot, own map[uint32]*ownTable) (list []H
 // ownTable is the table of an uplink.
 type ownTable struct {
 	name   string
-	links  map[string]bool // by which its routes lead
+	links  map[string]bool // that its routes lead by
 	learns bool
 }
 
-// ownTables returns those of the uplinks, by number.
+// ownTables returns the tables of the uplinks, by number.
 func ownTables(want Resolved) map[uint32]*ownTable {
 	own, byName := make(map[uint32]*ownTable, len(want.Tables)), make(map[string]*ownTable, len(want.Tables))
 	for _, t := range want.Tables {
@@ -103,8 +103,8 @@ func ownTables(want Resolved) map[uint32]*ownTable {
 	return own
 }
 
-// harm says what a route of another's in the table does with packets, where that is not what
-// the spec says; it comes before the wanted route of its destination, if there is one.
+// harm says what h, a route of others in the table, does with packets, or "" where that is what
+// the spec says. h comes before w, the wanted route to its destination, if there is one.
 func (t *ownTable) harm(h *Route, w *fib.Route, connected map[subnet]bool) string {
 	byOwn := !slices.ContainsFunc(h.Nexthops, func(n fib.Nexthop) bool { return !t.links[n.Link] })
 	sameWay := func(a, b fib.Nexthop) bool { return a.Link == b.Link && a.Via == b.Via }
@@ -127,8 +127,8 @@ func (t *ownTable) harm(h *Route, w *fib.Route, connected map[subnet]bool) strin
 	return "go that way"
 }
 
-// mainDefaults finds default routes of others in table main that come before those of the
-// spec, and lead elsewhere. What a link has learned is the spec's where it says default-route.
+// mainDefaults finds default routes of others in table main that come before the spec's and lead
+// elsewhere. With default-route, what a link has learned counts as the spec's.
 func mainDefaults(want Resolved, have Snapshot) (list []Hazard) {
 	uplink, learns := map[string]string{}, map[string]fib.Learn{}
 	for _, l := range want.Links {
@@ -151,7 +151,7 @@ func mainDefaults(want Resolved, have Snapshot) (list []Hazard) {
 		}
 	}
 	var others []*Route
-	passed := map[*Route]*fib.Route{} // of others, the last of the spec's that is listed before
+	passed := map[*Route]*fib.Route{} // for each of others, the spec's route that was listed last before it
 	last := map[fib.Family]*fib.Route{}
 	for i := range have.Routes {
 		h := &have.Routes[i]
@@ -175,7 +175,7 @@ func mainDefaults(want Resolved, have Snapshot) (list []Hazard) {
 		if b == nil || h.Metric > b.Metric || h.Metric == b.Metric && passed[h] == b {
 			continue
 		}
-		delete(best, h.Family) // the first is the one that is taken
+		delete(best, h.Family) // only the first is used
 		if slices.Equal(linksOf(&h.Route), linksOf(b)) {
 			continue
 		}
@@ -197,8 +197,8 @@ func mainDefaults(want Resolved, have Snapshot) (list []Hazard) {
 }
 
 // aheadInMain finds routes of others in main that main-routes-first puts before the uplinks'
-// defaults, where one leads what is for outside away from an uplink, as a VPN's two halves of
-// everything do. That is right by the spec; few who have set it think of it.
+// defaults, and that lead traffic to the outside away from an uplink, as a VPN's two routes for
+// one half of everything each do. The spec asks for that, but few who set it think of it.
 func aheadInMain(want Resolved, have Snapshot, tables map[uint32]*ownTable, checks []Check) (list []Hazard) {
 	first := map[fib.Family]bool{}
 	for i := range want.Rules {

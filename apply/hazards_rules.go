@@ -10,8 +10,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// lateLocal finds that table local is not looked up before our rules: then what is for the
-// host's own addresses goes where these lead.
+// lateLocal finds that table local is not looked up before our rules: they then take the packets
+// for the host's own addresses.
 func lateLocal(have Snapshot, turns map[fib.Family]*turns) (list []Hazard) {
 	for _, f := range fib.Families {
 		ours := turns[f]
@@ -34,8 +34,8 @@ func lateLocal(have Snapshot, turns map[fib.Family]*turns) (list []Hazard) {
 	return list
 }
 
-// rulesOfOthers finds those that packets never come to, because some of ours send all of them
-// past, those that are asked before ours, and those that lead packets past some of ours.
+// rulesOfOthers finds rules that are never asked because one of ours sends all packets past them,
+// rules that are asked before ours, and rules that lead packets past some of ours.
 func rulesOfOthers(want Resolved, have Snapshot, others []othersRule, turns map[fib.Family]*turns) (list []Hazard) {
 	var around []fib.Rule
 	for _, w := range want.Rules {
@@ -75,9 +75,10 @@ func rulesOfOthers(want Resolved, have Snapshot, others []othersRule, turns map[
 	return list
 }
 
-// withoutNumber returns from which priority on the rules before ours look as if they had been
-// added without one: the kernel takes the next below the lowest then (fib_default_rule_pref in
-// net/core/fib_rules.c), so that a lower one of ours would not come first for long.
+// withoutNumber returns the priority from which on the rules before ours look as if they were
+// added without one. The kernel then takes the next number below the lowest
+// (fib_default_rule_pref in net/core/fib_rules.c), so lowering ours would not keep it first for
+// long.
 func withoutNumber(have Snapshot, turns map[fib.Family]*turns) map[fib.Family]uint32 {
 	from := map[fib.Family]uint32{}
 	for f, t := range turns {
@@ -95,13 +96,13 @@ func withoutNumber(have Snapshot, turns map[fib.Family]*turns) map[fib.Family]ui
 	return from
 }
 
-// harmless says whether a rule of others takes nothing from ours wherever it is. Table local is
-// for the host's own addresses, and the kernel's rule for VRFs (l3mdev) for links in one.
+// harmless says whether a rule of others takes nothing from ours, wherever it stands. Table local
+// is for the host's own addresses, and the kernel's rule for VRFs (l3mdev) for links in a VRF.
 func harmless(r *Rule) bool {
 	return r.Action == fib.Lookup && r.Table == fib.TableLocal || r.L3MDev && r.Protocol == ProtocolKernel
 }
 
-// turn is when the kernel asks a rule: of those with one priority, in the order of its list.
+// turn is when the kernel asks a rule: by priority, and within one by the order of its list.
 type turn struct {
 	priority uint32
 	at       int
@@ -111,24 +112,24 @@ func (t turn) before(o turn) bool {
 	return t.priority < o.priority || t.priority == o.priority && t.at < o.at
 }
 
-// turns are those of our rules of one family.
+// turns are the turns of our rules of one family.
 type turns struct {
 	first turn
-	// The last that select by a single source, and the last that select by a mark, or by
-	// sources of which it is not worth finding out which of another's fit.
+	// from has the last rule by each single source. wide is the last rule by a mark, or by
+	// sources that are not worth comparing with those of another's rule.
 	from map[netip.Addr]turn
 	wide turn
 	// sources are the keys of from, sorted.
 	sources []netip.Addr
 }
 
-// takes says whether a rule of others can take packets from ours that come behind it.
+// takes says whether a rule of others can take packets from those of ours that come behind it.
 func (t *turns) takes(r *Rule, at turn) bool {
 	switch {
 	case at.before(t.wide):
 		return true
 	case r.IIF != "" && r.IIF != "lo":
-		return false // what comes in has no source of the host's
+		return false // incoming packets do not have a source of the host's
 	}
 	all := r.Not || r.From.Bits() <= 0
 	i := 0
@@ -143,14 +144,14 @@ func (t *turns) takes(r *Rule, at turn) bool {
 	return false
 }
 
-// othersRule is a rule that is neither ours nor networkd's in our name.
+// othersRule is a rule that is neither ours nor added by networkd for us.
 type othersRule struct {
 	rule *Rule
 	turn turn
 }
 
-// takeTurns returns the rules of others, and by family when ours are asked. One of ours that is
-// not there yet will come behind those of its priority.
+// takeTurns returns the rules of others and, by family, the turns of ours. A rule of ours that is
+// not there yet will come behind the others of its priority.
 func takeTurns(want Resolved, have Snapshot) (others []othersRule, by map[fib.Family]*turns) {
 	ours := sortedRules(slices.Concat(want.Rules, want.Later.Rules))
 	place := make([]int, len(ours))

@@ -9,9 +9,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// strays finds addresses of uplinks whose packets do not leave by the uplink, because its
-// `from` names others. Verify asks of what the rules select, and so not of these. An uplink
-// without any such rule has `from = []`, and is meant so.
+// strays finds addresses of uplinks whose packets do not leave by the uplink, because its `from`
+// names other sources. Verify asks about what the rules select, and so misses these. An uplink
+// without any such rule has `from = []`, on purpose.
 func strays(s fib.State, want Resolved, have Snapshot, own map[uint32]*ownTable, leads map[place]bool, ask func(Packet) (Way, error)) (list []Hazard) {
 	uplinks, tables := map[fib.Origin]string{}, map[string]uint32{}
 	for _, l := range want.Links {
@@ -28,7 +28,7 @@ func strays(s fib.State, want Resolved, have Snapshot, own map[uint32]*ownTable,
 		for i := range rules {
 			r := &rules[i]
 			if r.From.Bits() <= 0 || r.Not || r.Action == fib.Goto {
-				continue // those with goto only lay the others out
+				continue // goto rules only arrange the others
 			}
 			if r.From.IsSingleIP() {
 				single[r.From.Addr()] = true
@@ -62,11 +62,11 @@ func strays(s fib.State, want Resolved, have Snapshot, own map[uint32]*ownTable,
 	return list
 }
 
-// insideSubnets finds routes in main to a part of an uplink's subnet, as that of a bridge with
-// a delegated prefix. With main-routes-first the uplink's subnet still comes before main for
-// what has an address of the uplink's: that is what tells two links on one subnet apart.
+// insideSubnets finds routes in main to a part of an uplink's subnet, such as a bridge's with a
+// delegated prefix. Even with main-routes-first the uplink's subnet comes before main for packets
+// from the uplink's addresses: that is what tells two links on one subnet apart.
 func insideSubnets(want Resolved, have Snapshot, own map[uint32]*ownTable, ask func(Packet) (Way, error)) (list []Hazard) {
-	first := map[fib.Family]uint32{} // priority, where main comes first
+	first := map[fib.Family]uint32{} // with main-routes-first, the lowest priority of the uplinks' rules
 	for i := range want.Rules {
 		if r := &want.Rules[i]; r.Action == fib.Lookup && own[r.Table] != nil && r.SuppressPrefixLength.Set {
 			if p, known := first[r.Family]; !known || r.Priority < p {
