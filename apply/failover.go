@@ -9,17 +9,17 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// failOver adds what leads around dead uplinks: where the one that table main takes is dead,
-// or one of those that share its default route, there is another default route in a table of
-// its own, and two rules before main. Main itself is left as it is: most of what stands there
-// is somebody else's, who would put it back, and this way all is done in one way. Main's other
-// routes still come first.
+// failOver leads traffic around dead uplinks. Where table main uses a dead uplink, alone or as
+// one of those that share its default route, failOver adds another default route in a table of
+// its own, and two rules before main. Main's other routes still come first. Main itself stays as
+// it is: most of what stands there is somebody else's, who would put it back, and so there is one
+// way for all cases.
 //
-// Where main takes somebody else's default route, a VPN's, there is nothing to add: what
-// leaves by it shall not leave in the clear.
+// Where main uses somebody else's default route, such as a VPN's, there is nothing to add: what
+// leaves by it must not leave in the clear.
 //
-// The uplink's own table and rules stay: replies from its addresses and its probes need
-// them. Where nothing is alive there is nothing to add.
+// The uplink's own table and rules stay: replies from its addresses and its probes need them.
+// Where nothing is alive there is nothing to add.
 func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]bool) {
 	if s.Table == 0 || len(dead) == 0 {
 		return
@@ -70,9 +70,9 @@ func (r *Resolved) failOver(s fib.Failover, have Snapshot, dead map[fib.Verdict]
 	}
 }
 
-// goBy has a route keep source and metrics of one that it takes another way of. Several ways
-// have one source and one set of metrics: what they agree on, and of the sizes the smaller,
-// which fits through all.
+// goBy gives r, the route around dead uplinks, the source and metrics of own, the uplink's route
+// whose nexthop it takes. A route with several nexthops has one source and one set of metrics:
+// what they agree on, and the smaller of the sizes, which fits through all.
 func goBy(r, own *fib.Route) {
 	if len(r.Nexthops) == 0 {
 		r.Src, r.MTU, r.AdvMSS, r.InitCwnd, r.InitRwnd = own.Src, own.MTU, own.AdvMSS, own.InitCwnd, own.InitRwnd
@@ -87,11 +87,11 @@ func goBy(r, own *fib.Route) {
 	if r.InitRwnd != own.InitRwnd {
 		r.InitRwnd = 0
 	}
-	least := func(a, b uint32) uint32 { return min(cmp.Or(a, b), cmp.Or(b, a)) } // 0 is the link's
+	least := func(a, b uint32) uint32 { return min(cmp.Or(a, b), cmp.Or(b, a)) } // 0 stands for the link's
 	r.MTU, r.AdvMSS = least(r.MTU, own.MTU), least(r.AdvMSS, own.AdvMSS)
 }
 
-// rank puts the members of main's multipath route first, as their metrics do.
+// rank puts the members of main's multipath route first, as their metric in main does.
 func rank(w fib.MainWay) int {
 	if w.Weight > 0 {
 		return 0
@@ -99,8 +99,7 @@ func rank(w fib.MainWay) int {
 	return 1
 }
 
-// preferred returns those of the sorted ways that main takes: all of a multipath route,
-// or one.
+// preferred returns those of the sorted ways that main uses: all of a multipath route, or one.
 func preferred(ways []fib.MainWay) []fib.MainWay {
 	n := 0
 	for n < len(ways) && ways[n].Weight > 0 {
@@ -118,17 +117,18 @@ type place struct {
 
 // defaults are the default routes that are wanted or there.
 type defaults struct {
-	// own has the route by a device in a table: a wanted one, or where others put it there,
-	// the one that is there. Without any there is no way out by this uplink now.
+	// own has the default route by a device in a table: the wanted one or, where others put it
+	// there, theirs. Without one there is no way out by this uplink now.
 	own map[place]*fib.Route
-	// main are those of table main with the lowest metric of their family, whoever put them
-	// there: main takes no other.
+	// main has the default routes of table main with the lowest metric of their family, whoever
+	// put them there: main uses no other.
 	main map[fib.Family][]*fib.Route
-	// metrics has the lowest one of those by a link in main, and by each gateway there.
+	// metrics has the lowest metric of main's default routes by a link, and by each gateway
+	// there.
 	metrics map[hop]uint32
 }
 
-// hop is a way out of table main; without a gateway all of a link.
+// hop is a way out of table main; without a gateway, any by the link.
 type hop struct {
 	family fib.Family
 	device string
@@ -181,8 +181,8 @@ func (r *Resolved) defaults(have Snapshot) defaults {
 		case !h.Ours():
 			inMain(&h.Route)
 			own(&h.Route)
-		// What is ours and not wanted is about to go, but for what waits for its link: main
-		// still takes that.
+		// What is ours and not wanted is about to go, except what waits for its link: main still
+		// uses that.
 		case waits[h.Key()]:
 			inMain(&h.Route)
 		}
@@ -190,13 +190,13 @@ func (r *Resolved) defaults(have Snapshot) defaults {
 	return d
 }
 
-// isForSome says whether a route is for packets of one source or type of service alone.
+// isForSome says whether a route is only for packets of one source or type of service.
 func (r *Route) isForSome() bool {
 	return slices.ContainsFunc(strings.Split(r.Unread, ", "), func(word string) bool { return word == "from" || word == "tos" })
 }
 
-// takeDead says whether table main takes a dead uplink. Of somebody else's default route
-// with the same metric nobody knows which one the kernel takes.
+// takeDead says whether table main uses a dead uplink. It is false where somebody else's default
+// route has the same metric, because nobody knows which one the kernel takes.
 func (d defaults) takeDead(ways []fib.MainWay, f fib.Family, device map[string]string, dead map[fib.Verdict]bool) bool {
 	found := false
 	for _, e := range d.main[f] {
@@ -204,7 +204,7 @@ func (d defaults) takeDead(ways []fib.MainWay, f fib.Family, device map[string]s
 			return false
 		}
 		for _, n := range e.Nexthops {
-			// Of several uplinks on one link it is the one with this gateway.
+			// With several uplinks on one link, it is the one with this gateway.
 			var by, via []fib.MainWay
 			for _, w := range ways {
 				if device[w.Link] != n.Link {
@@ -227,8 +227,8 @@ func (d defaults) takeDead(ways []fib.MainWay, f fib.Family, device map[string]s
 	return found
 }
 
-// metric is what the way that an uplink's table has, or else the uplink's link, has in main:
-// a DHCP client's is its own, whatever the spec says.
+// metric returns the metric that an uplink's default route has in main: that of the same gateway
+// there, or else of any by the link. A DHCP client sets its own, whatever the spec says.
 func (d defaults) metric(own place) (metric uint32, found bool) {
 	link := hop{family: own.family, device: own.device}
 	if e := d.own[own]; e != nil {

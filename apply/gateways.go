@@ -6,12 +6,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// lettingPass returns rules that stand while routes of one family are added: each lets
-// the kernel find one gateway in table main, where a rule that is there already, and
-// that may be about to go, would lead its lookup elsewhere (fib.GatewayRules). On a host
-// without such rules the gateway is found there too. A rule is for one gateway on one
-// card, so packets that are on their way to anywhere else do not notice; and it is ours,
-// so what a killed run leaves goes with the next.
+// lettingPass returns rules that stand while routes of one family are added. Each lets the kernel
+// find one gateway in table main, as on a host without rules; otherwise a rule that is there
+// already, perhaps one about to go, would lead the lookup elsewhere (fib.GatewayRules). Each is
+// for one gateway on one card, so it affects no packet to anywhere else. They are ours, so the
+// next run removes those that a killed one leaves.
 func lettingPass(routes []Op, there []Rule) []*fib.Rule {
 	if len(routes) == 0 {
 		return nil
@@ -42,15 +41,15 @@ func lettingPass(routes []Op, there []Rule) []*fib.Rule {
 	return list
 }
 
-// inTheWay takes those operations out of removals that must come before routes are
-// added. An IPv6 address of ours on one card whose subnet has a gateway that is onlink
-// on another. The kernel takes onlink for a mistake as long as table main has the gateway
-// elsewhere (ip6_route_check_nh_onlink, net/ipv6/route.c). And an address that makes a
-// gateway none: it is the gateway's itself (ip6_route_check_nh), or the gateway is the
-// broadcast address of its subnet, which it may still be after a change of the length
-// (fib_check_nh, net/ipv4/fib_semantics.c; before Linux 5.14 the first one is as well).
+// inTheWay splits removals into those that must come before routes are added, and the rest. One
+// kind is an IPv6 address of ours on one card whose subnet has a gateway that is onlink on
+// another: the kernel takes onlink for a mistake as long as table main has the gateway elsewhere
+// (ip6_route_check_nh_onlink, net/ipv6/route.c). The other is an address that keeps a gateway
+// from being one: it is the gateway's own (ip6_route_check_nh), or the gateway is the broadcast
+// address of its subnet, perhaps only until the prefix length changes (fib_check_nh,
+// net/ipv4/fib_semantics.c; before Linux 5.14 the subnet's first address is one as well).
 func inTheWay(removals, routes []Op) (first, rest []Op) {
-	subnets := map[netip.Prefix]map[string]bool{} // of removals; on which links a gateway in it is
+	subnets := map[netip.Prefix]map[string]bool{} // of removals; the links that have an onlink gateway in each
 	lengths, vias := map[int]bool{}, map[netip.Addr]bool{}
 	for _, o := range removals {
 		if p := o.Address.Prefix; p.Addr().Is6() {

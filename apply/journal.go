@@ -18,22 +18,22 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Journal remembers which addresses are ours. Routes and rules bear our protocol
-// number, and so do addresses since Linux 5.18 (IFA_PROTO); before, a file that
-// lives as long as the addresses, in /run, has to know. An address is written
-// there before it is added, so that none of ours is ever taken for another's.
+// Journal remembers which addresses are ours. Routes and rules bear our protocol number, and
+// since Linux 5.18 so do addresses (IFA_PROTO). On older kernels a file in /run, which lives as
+// long as the addresses, keeps track of them. An address is written there before it is added, so
+// that none of ours is ever taken for another's.
 //
-// Who changes the kernel holds the lock from the look at it on. Others write the file
+// Whoever changes the kernel holds the lock from its first look on. Others may write the file
 // between two looks, so each look reads it again.
 type Journal struct {
 	path    string
-	entries map[entry]int  // and the index of the link; 0 where it is not known
-	indexes map[string]int // of the links, as they were seen last
-	file    string         // what it holds
+	entries map[entry]int  // the value is the link's index; 0 where it is not known
+	indexes map[string]int // of the links, as last seen
+	file    string         // its content
 }
 
-// entry is an address on a link. The index tells where the link is that has another name
-// now, and that another one has its name: a boot changes it, but then the file is gone.
+// entry is an address on a link. The link's index tells a link that was renamed from another that
+// has taken its name. A boot changes indexes, but it removes the file too.
 type entry struct {
 	link   string
 	prefix netip.Prefix
@@ -64,7 +64,7 @@ func (j *Journal) read() error {
 		}
 		prefix, err := netip.ParsePrefix(fields[1])
 		if err != nil {
-			continue // which no version has written
+			continue // no version has written such a line
 		}
 		index := 0
 		if len(fields) > 2 {
@@ -75,9 +75,8 @@ func (j *Journal) read() error {
 	return nil
 }
 
-// mark sets Ours on the addresses of a snapshot that are in the journal, and forgets
-// those that are gone: one that comes back is somebody else's. That is for whoever has the
-// lock to save.
+// mark sets Ours on the addresses of a snapshot that are in the journal, and forgets those that
+// are gone: one that comes back is somebody else's. Saving that is up to whoever holds the lock.
 func (j *Journal) mark(s *Snapshot) error {
 	if err := j.read(); err != nil {
 		return err
@@ -132,7 +131,7 @@ func (j *Journal) after(p Plan) error {
 	return j.save()
 }
 
-// Forget has addresses be somebody else's from now on.
+// Forget makes addresses somebody else's from now on.
 func (j *Journal) Forget(addresses []fib.Address) error {
 	if err := j.read(); err != nil {
 		return err
@@ -146,8 +145,7 @@ func (j *Journal) Forget(addresses []fib.Address) error {
 	return j.save()
 }
 
-// save writes the file if it holds something else. Whoever looks may read it, whatever the
-// umask.
+// save writes the file if its content has changed. Everybody may read it, whatever the umask.
 func (j *Journal) save() error {
 	lines := make([]string, 0, len(j.entries))
 	for e, index := range j.entries {
@@ -175,8 +173,7 @@ func (j *Journal) save() error {
 	return nil
 }
 
-// Lock keeps other runs out: it waits for the lock file at path until it has it, or ctx
-// is done.
+// Lock keeps other runs out: it waits until it holds the lock file at path, or ctx is done.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -185,7 +182,7 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	// flock(2) cannot be called off, and asking again and again would have no turn.
+	// flock(2) cannot be cancelled, and polling would have no place in the queue.
 	answer := make(chan error, 1)
 	go func() {
 		err := error(syscall.EINTR)
@@ -210,7 +207,7 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
-// isGone says whether an answer to a removal means that it was not there.
+// isGone says whether the answer to a removal means that there was nothing to remove.
 func isGone(o Op, err error) bool {
 	switch o.Verb {
 	case RuleDel:

@@ -10,11 +10,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Keep is Apply for a State that is in effect and is to stay: one link must not hold up
-// the others. Where the kernel refuses something of a link, or a route of somebody else's
-// is in its place, nothing of that link is added, all else is done, and the errors are in
-// Result.Refused. The next Keep tries again, after all that went well before. What somebody
-// else takes away again and again is left alone for a while.
+// Keep is Apply for a State that is in effect and must stay so: one link must not hold up the
+// others. Where the kernel refuses something of a link, or somebody else's route is in its place,
+// Keep adds nothing of that link, does all else, and puts the errors into Result.Refused. The
+// next Keep tries again, after everything else. What somebody else keeps taking away is left
+// alone for a while.
 func (a *Applier) Keep(ctx context.Context, s fib.State) (Result, error) {
 	a.past.awake(time.Now())
 	before := a.refused
@@ -35,8 +35,8 @@ func (a *Applier) Keep(ctx context.Context, s fib.State) (Result, error) {
 	return result, err
 }
 
-// without applies a State without links, and without those that are found to be refused
-// something, which it returns with the errors.
+// without applies a State without the links in off, and without those of which something is
+// refused, which it returns with the errors.
 func (a *Applier) without(ctx context.Context, s fib.State, off map[string]error) (Result, map[string]error, error) {
 	defer func() { a.putOff = nil }()
 	refused := map[string]error{}
@@ -49,7 +49,7 @@ func (a *Applier) without(ctx context.Context, s fib.State, off map[string]error
 		}
 		for link, e := range blame {
 			if _, twice := a.putOff[link]; twice {
-				return result, refused, err // it is not what was put off that is refused
+				return result, refused, err // something else is refused than what was put off
 			}
 			refused[link] = e
 		}
@@ -60,8 +60,8 @@ func (a *Applier) without(ctx context.Context, s fib.State, off map[string]error
 	}
 }
 
-// blamed returns the links that an error is about, by interface name. It is false where
-// the error is about something else as well.
+// blamed returns the links that an error is about, by interface name. ok is false where it is
+// about something else as well.
 func blamed(err error) (links map[string]error, ok bool) {
 	links = map[string]error{}
 	var walk func(error) bool
@@ -101,7 +101,7 @@ func blame(links map[string]error, o Op, err error) bool {
 	return link != ""
 }
 
-// postpone puts off all that belongs to links, by interface name.
+// postpone puts off everything that belongs to links, given by interface name.
 func (r *Resolved) postpone(links map[string]error) {
 	if len(links) == 0 {
 		return
@@ -114,15 +114,15 @@ func (r *Resolved) postpone(links map[string]error) {
 	})
 }
 
-// spare puts off all of another State.
+// spare puts off everything of another State.
 func (r *Resolved) spare(other Resolved) {
 	r.Later.Addresses = slices.Concat(r.Later.Addresses, other.Addresses, other.Later.Addresses)
 	r.Later.Rules = slices.Concat(r.Later.Rules, other.Rules, other.Later.Rules)
 	r.Later.Routes = slices.Concat(r.Later.Routes, other.Routes, other.Later.Routes)
 }
 
-// answer is the error of a stage: the first one. A State that is kept needs all of them,
-// or it would be tried as often as there are links in trouble.
+// answer is the error of a stage: the first one. While a State is kept it joins all of them;
+// otherwise each link in trouble would cost one more attempt.
 func (a *Applier) answer(so, next error) error {
 	switch {
 	case so == nil:

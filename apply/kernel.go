@@ -65,14 +65,14 @@ type Scope struct {
 	Defaults bool
 	// Only leaves out all other parts; the zero value leaves nothing out.
 	Only Part
-	// Family leaves out the routes and rules of the other; the zero value does not.
+	// Family leaves out routes and rules of the other family; the zero value leaves none out.
 	Family fib.Family
 }
 
 // Has says whether a part is observed.
 func (s Scope) Has(p Part) bool { return s.Only == 0 || s.Only&p != 0 }
 
-// Families returns those whose routes and rules are observed.
+// Families returns the families whose routes and rules are observed.
 func (s Scope) Families() []fib.Family {
 	if s.Family != 0 {
 		return []fib.Family{s.Family}
@@ -109,26 +109,26 @@ type Link struct {
 	Up       bool // set up by an administrator (IFF_UP)
 	Carrier  bool // has a carrier (IFF_LOWER_UP)
 	Loopback bool
-	NoARP    bool // it asks for nobody, and answers nobody (IFF_NOARP)
+	NoARP    bool // it neither sends nor answers ARP (IFF_NOARP)
 
 	Master int    // Index of the link that it is a port of, or of the VRF that it is in; 0 for none
 	PortOf string // the kind of that: "bridge", "bond", "vrf", …
 
-	CarrierChanges uint32 // how often it has got or lost its carrier, as when it is set up or down
+	CarrierChanges uint32 // how often it got or lost its carrier, also by being set up or down
 }
 
 // Address is an address on a link.
 type Address struct {
 	fib.Address
-	Peer      netip.Addr // the other end, where that is given in the place of a subnet
+	Peer      netip.Addr // the other end, where that is given instead of a subnet
 	Ours      bool
 	Tentative bool // duplicate address detection is not done, or has failed
 	Duplicate bool // it has failed: another host has this address
 
 	Deprecated bool          // no new connection takes it as its source
 	Temporary  bool          // made up for privacy (RFC 8981)
-	Valid      time.Duration // what is left of its lifetime; 0 for no end
-	Since      time.Duration // how long it has been there, since the host was booted
+	Valid      time.Duration // what is left of its lifetime; 0 for unlimited
+	Since      time.Duration // the time since boot when it came
 }
 
 // Route is a route with its owner.
@@ -136,7 +136,7 @@ type Route struct {
 	fib.Route
 	Protocol uint8
 	Pref     int8          // of an IPv6 router: 1 high, 0 medium, -1 low (RFC 4191)
-	Expires  time.Duration // what is left of its lifetime; 0 for no end, negative once it is over
+	Expires  time.Duration // what is left of its lifetime; 0 for unlimited, negative once it has expired
 	Unread   string        // what it has beyond a fib.Route, in the words of ip-route(8); "" for nothing
 }
 

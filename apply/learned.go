@@ -9,8 +9,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// LearnedFrom lists the protocols of the routes that Scope.Learned asks for. static is for
-// what networkd puts into an uplink's table itself.
+// LearnedFrom lists the protocols of the routes that Scope.Learned asks for. static is for what
+// networkd itself puts into an uplink's table.
 var LearnedFrom = []uint8{ProtocolKernel, ProtocolBoot, ProtocolStatic, ProtocolRA, ProtocolDHCP}
 
 // learned is what links have learned, as the kernel shows it.
@@ -18,7 +18,7 @@ type learned struct {
 	addresses map[string][]Address // by interface name
 	main      map[string][]Route   // routes of table main that may be copied, by interface name
 	there     map[fib.RouteKey]bool
-	subnets   map[subnet]bool // that others have in a table already
+	subnets   map[subnet]bool // that others have put into a table already
 }
 
 type subnet struct {
@@ -27,12 +27,12 @@ type subnet struct {
 	link  string
 }
 
-// readLearned sorts a snapshot for the links that learn something.
+// readLearned sorts a snapshot by the links that learn something.
 func readLearned(have Snapshot) learned {
 	l := learned{addresses: learnedAddresses(have), main: map[string][]Route{}, there: map[fib.RouteKey]bool{}, subnets: map[subnet]bool{}}
 	for _, r := range have.Routes {
-		// The kernel keeps a route whose time is over for up to half a minute more, and says
-		// nothing when it stops using it.
+		// The kernel keeps an expired route for up to half a minute, and does not tell when it
+		// stops using it.
 		if r.Ours() || len(r.Nexthops) == 0 || r.Expires < 0 {
 			continue
 		}
@@ -66,10 +66,10 @@ func learnedAddresses(have Snapshot) map[string][]Address {
 	return on
 }
 
-// mayBeLearned says whether a route of table main can come from a DHCP server or a
-// router. Of the kernel's own, an IPv6 prefix may have been announced without an address
-// in it; the others follow from addresses, and so do those to a single one, which come
-// with the addresses of dhclient and NetworkManager.
+// mayBeLearned says whether a route of table main can come from a DHCP server or a router. Of the
+// kernel's own routes this holds for an IPv6 prefix, which may have been announced without an
+// address in it. The others follow from addresses, and so do routes to a single address, which
+// come with the addresses of dhclient and NetworkManager.
 func mayBeLearned(r Route) bool {
 	switch r.Protocol {
 	case ProtocolBoot, ProtocolRA, ProtocolDHCP:
@@ -85,8 +85,8 @@ func isGlobal(a netip.Addr) bool {
 	return a.IsGlobalUnicast() // neither loopback, nor link-local, nor multicast
 }
 
-// of returns the rules and routes that follow from what a link has learned, and after
-// what time the first of the routes is over; 0 for never.
+// of returns the rules and routes that follow from what a link has learned, and the time until
+// the first of the routes expires; 0 for never.
 func (l learned) of(link ResolvedLink) (rules []fib.Rule, routes []fib.Route, until time.Duration) {
 	learn, dev := link.Learn, link.Device.Name
 	origin := link.Uplinks[0].Origin
@@ -114,8 +114,8 @@ func (l learned) of(link ResolvedLink) (rules []fib.Rule, routes []fib.Route, un
 		if f == fib.Inet {
 			r.Scope, r.Src = fib.ScopeLink, a.Prefix.Addr()
 		} else {
-			// Without a source: of the addresses in one IPv6 subnet the kernel prefers now
-			// this one, now another (RFC 6724).
+			// Without a source: the kernel's preference among the addresses in one IPv6 subnet
+			// changes (RFC 6724).
 			r.Metric = f.Metric(0)
 		}
 		routes = append(routes, r)
@@ -124,13 +124,13 @@ func (l learned) of(link ResolvedLink) (rules []fib.Rule, routes []fib.Route, un
 	return rules, append(routes, copied...), until
 }
 
-// copied returns the routes of table main by a link as they have to stand in the
-// uplink's table. Where networkd has put its own there, there is nothing to copy.
+// copied returns the routes of table main by a link as they must stand in the uplink's table.
+// Where networkd has put its own there, there is nothing to copy.
 func (l learned) copied(link ResolvedLink, subnets map[netip.Prefix]bool) (routes []fib.Route, until time.Duration) {
 	learn, dev := link.Learn, link.Device.Name
 	candidates := slices.Clone(l.main[dev])
-	// Of two routers the preferred one comes first, of two routes the one that the kernel
-	// takes; then the order is the same in every run.
+	// The preferred router comes first, and of two routes the one that the kernel takes. This
+	// also makes the order the same in every run.
 	slices.SortStableFunc(candidates, func(a, b Route) int {
 		return cmp.Or(cmp.Compare(b.Pref, a.Pref), cmp.Compare(a.Metric, b.Metric), a.Nexthops[0].Via.Compare(b.Nexthops[0].Via))
 	})
@@ -142,11 +142,11 @@ func (l learned) copied(link ResolvedLink, subnets map[netip.Prefix]bool) (route
 			continue
 		}
 		if r.Src.IsValid() && !slices.ContainsFunc(l.addresses[dev], func(a Address) bool { return a.Prefix.Addr() == r.Src }) {
-			continue // the kernel is about to take it away: its address is gone
+			continue // its address is gone, and the kernel is about to remove the route
 		}
 		r.Table, r.Origin = learn.Table, link.Uplinks[0].Origin
-		// Two routers with one metric are one route to the kernel with two ways, over which
-		// it would spread the packets.
+		// To the kernel two routers with one metric are one route with two ways, over which it
+		// would spread the packets.
 		for taken[r.Key()] {
 			r.Metric++
 		}

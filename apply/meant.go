@@ -7,14 +7,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
 
-// meant knows of packets that the spec itself sends elsewhere than to the uplink's table:
-// by a rule that comes before the one that leads there.
+// meant knows which packets the spec itself sends elsewhere than to the uplink's table: by a rule
+// that comes before the one that leads there.
 type meant struct {
 	kernel  *lookup.Resolver // with what is wanted, and the routes of others
-	uplinks map[uint32]bool  // tables
+	uplinks map[uint32]bool  // by table number
 }
 
-// newMeant takes what is wanted, and learned, by table.
+// newMeant takes what is wanted and what was learned, by table.
 func newMeant(want Resolved, have Snapshot, tables map[uint32][]fib.Route) *meant {
 	m := &meant{uplinks: make(map[uint32]bool, len(want.Tables))}
 	for _, t := range want.Tables {
@@ -29,12 +29,12 @@ func newMeant(want Resolved, have Snapshot, tables map[uint32][]fib.Route) *mean
 			host.Routes = append(host.Routes, r.Route)
 		}
 	}
-	ready := map[string]bool{} // by what the State does itself: it sets them up
+	ready := map[string]bool{} // links that the State itself sets up
 	for _, l := range want.Links {
 		ready[l.Device.Name] = !l.PolicyOnly
 	}
 	for _, l := range have.Links {
-		// Of what comes in is only asked where it is forwarded.
+		// Verify asks about incoming packets only where they are forwarded.
 		host.Links = append(host.Links, lookup.Link{Name: l.Name, Up: l.Up || ready[l.Name], Carrier: l.Carrier || ready[l.Name], Loopback: l.Loopback, Group: l.Group, Forwarding: true})
 	}
 	for _, a := range have.Addresses {
@@ -44,8 +44,8 @@ func newMeant(want Resolved, have Snapshot, tables map[uint32][]fib.Route) *mean
 	return m
 }
 
-// ways returns the ways of a packet that a rule is for, where the spec says others than the
-// rule's table does. That another uplink takes it is not meant: gen/check warns of it.
+// ways returns the ways of a packet that a rule selects, where the spec gives others than the
+// rule's table does. Another uplink that takes it is not meant: gen/check warns of that.
 func (m *meant) ways(r *fib.Rule, packet Packet) (ways []Way) {
 	p := lookup.Packet(packet)
 	p.UID = fib.Some(uint32(os.Getuid()))

@@ -7,8 +7,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// ErrNotSent is the answer to an operation that was not tried, because one before
-// it failed.
+// ErrNotSent is the answer to an operation that was not tried because one before it failed.
 var ErrNotSent = errors.New("not tried")
 
 // ErrUnanswered says that it is not known whether an operation was carried out.
@@ -21,7 +20,7 @@ type Verb uint8
 const (
 	LinkUp Verb = iota + 1
 	LinkMTU
-	LinkPromote // whether the next IPv4 address of a subnet follows when the first goes
+	LinkPromote // whether the next IPv4 address of a subnet stays when the first goes
 	AddressAdd
 	RouteAdd
 	RouteReplace // of a route of ours with the same key
@@ -31,7 +30,7 @@ const (
 	AddressDel
 )
 
-// Op is one change to the kernel. Which of the fields counts follows from Verb.
+// Op is one change to the kernel. Verb says which of the fields count.
 type Op struct {
 	Verb    Verb
 	Link    string // interface name, of LinkUp and LinkMTU
@@ -41,8 +40,8 @@ type Op struct {
 	MTU     uint32
 	Promote bool
 
-	// Owner is the protocol number that the route or rule bears, where that is not ours.
-	// A Plan has none such.
+	// Owner is the protocol number that the route or rule bears, where that is not ours. A Plan
+	// never sets it.
 	Owner fib.Opt[uint8]
 
 	// What RouteReplace and LinkMTU replace.

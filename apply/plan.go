@@ -11,11 +11,11 @@ import (
 
 // Plan is the ordered operations that turn what there is into what is wanted.
 //
-// The order is make before break, and the cheap one for the kernel as well: all
-// routes before the rules that lead to them, because a gateway is checked through
-// the rules that are there; rules from the highest priority number down, because
-// the kernel walks its list from the front to insert. Removal is the reverse. Only
-// addresses that the kernel would refuse what is wanted for go first.
+// The order is make before break, and also the cheap one for the kernel: all routes before the
+// rules that lead to them, because the kernel checks a gateway through the rules that are there;
+// rules from the highest priority number down, because the kernel walks its list from the front
+// to insert. Removal is the reverse. Only addresses that would make the kernel refuse something
+// wanted are removed first.
 type Plan struct {
 	// Make is in stages, each of which must be done before the next begins.
 	Make []Stage
@@ -51,13 +51,13 @@ func (p Plan) Len() (n int) {
 	return n
 }
 
-// has says whether an operation of the plan is so.
+// has says whether the plan has an operation for which so is true.
 func (p Plan) has(so func(Op) bool) bool {
 	in := func(s Stage) bool { return slices.ContainsFunc(s.Ops, so) }
 	return slices.ContainsFunc(p.Make, in) || slices.ContainsFunc(p.Break, in)
 }
 
-// ErrForeign says that something of another's is in the way.
+// ErrForeign says that something that belongs to others is in the way.
 var ErrForeign = errors.New("in the way")
 
 // ForeignError is a route of another's with the key of one that is wanted.
@@ -66,8 +66,8 @@ type ForeignError struct {
 	Route Route
 }
 
-// Error names what is in the way, whose it is, and what to do: nobody is to remove the route
-// that they came in by.
+// Error names what is in the way, whose it is, and what to do. For a default route in main, and
+// for a route that is the same, that is not to remove it: the user may have come in by it.
 func (e *ForeignError) Error() string {
 	what := fmt.Sprintf("ip %s: a route of %s is in the way", e.Want, ProtocolName(e.Route.Protocol))
 	have := Op{Verb: RouteAdd, Route: &e.Route.Route, Owner: fib.Some(e.Route.Protocol), tableName: e.Want.tableName}
@@ -86,9 +86,9 @@ func (e *ForeignError) Error() string {
 // Unwrap returns ErrForeign.
 func (e *ForeignError) Unwrap() error { return ErrForeign }
 
-// NewPlan compares what is wanted with what is there. Where the snapshot has the
-// routes of others as well, one in the place of a wanted route is a ForeignError,
-// all of them joined; see Conflicts for when it has not.
+// NewPlan compares what is wanted with what is there. Where the snapshot has the routes of others
+// too, each one in the place of a wanted route is a ForeignError, all of them joined; see
+// Conflicts for a snapshot without them.
 func NewPlan(want Resolved, have Snapshot) (Plan, error) {
 	names := make(map[uint32]string, len(want.Tables))
 	for _, t := range want.Tables {
@@ -108,9 +108,9 @@ func NewPlan(want Resolved, have Snapshot) (Plan, error) {
 	return plan, plan.Conflicts(have.Routes)
 }
 
-// Conflicts returns a ForeignError for each route of others that is in the place of
-// one that the plan adds or replaces, all of them joined: of two with one key the kernel
-// replaces the first, whose ever it is.
+// Conflicts returns a ForeignError for each route of others that is in the place of one that the
+// plan adds or replaces, all of them joined: of two routes with one key the kernel replaces the
+// first, whoever owns it.
 func (p Plan) Conflicts(routes []Route) error {
 	var added map[fib.RouteKey]Op
 	var errs []error
@@ -140,7 +140,7 @@ type planner struct {
 
 	linkOps                []Op
 	addressAdd, addressDel []Op
-	addressFirst           []Op                // removals that come before all additions
+	addressFirst           []Op                // removals that must come before all additions
 	sourceless             map[netip.Addr]bool // sources that routes lose with them
 	routeAdd, routeDel     [2][]Op             // by family
 	ruleAdd, ruleDel       [2][]Op
@@ -214,9 +214,9 @@ func (p *planner) addresses(want Resolved, have Snapshot) {
 	}
 }
 
-// otherLength takes those operations out of removals that must come before addresses are
-// added: the kernel refuses an IPv6 address that the link has, whatever the length of its
-// prefix (ipv6_add_addr, net/ipv6/addrconf.c).
+// otherLength splits removals into those that must come before addresses are added, and the rest:
+// the kernel refuses an IPv6 address that the link has, whatever its prefix length
+// (ipv6_add_addr, net/ipv6/addrconf.c).
 func otherLength(removals, added []Op) (first, rest []Op) {
 	type key struct {
 		link string
@@ -277,8 +277,8 @@ func (p *planner) routes(want Resolved, have Snapshot) {
 		p.routeDel[f] = append(p.routeDel[f], p.op(Op{Verb: RouteDel, Route: &h.Route}))
 	}
 	for f := range p.routeAdd {
-		// What a gateway is reached by comes before it: the wanted routes are in that
-		// order within a table, but a route may rest on one of another table.
+		// The route to a gateway comes before those by it: within a table the wanted routes are
+		// in that order, but a route may depend on one of another table.
 		p.routeAdd[f] = ranked(p.routeAdd[f], func(o Op) int { return viaGateway(o.Route) })
 		p.routeDel[f] = ranked(p.routeDel[f], func(o Op) int { return 1 - viaGateway(o.Route) })
 	}

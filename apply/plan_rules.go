@@ -66,8 +66,8 @@ func (p *planner) rules(want Resolved, have Snapshot) {
 	p.rulesGo(gone, have)
 }
 
-// highestFirst returns rules that come in their canonical order from the highest priority
-// number down; within one number they stay, because the kernel keeps that order.
+// highestFirst returns the operations, which come in canonical order, from the highest priority
+// number down. Within one number they keep their order, because the kernel keeps it.
 func highestFirst(ops []Op) []Op {
 	sorted := make([]Op, 0, len(ops))
 	for end := len(ops); end > 0; {
@@ -81,11 +81,11 @@ func highestFirst(ops []Op) []Op {
 	return sorted
 }
 
-// skips says how far a rule keeps packets from those that come behind it: 2 where it does
-// so with all, 1 where it does with some. These are added last and removed first: at no
-// instant may they stand without what is for the packets instead. Around a dead uplink
-// that is the rule before, which keeps main's other routes; among blocks (package
-// gen/blocks) it is what they jump to, and what leads there.
+// skips says how far a rule keeps packets from the rules behind it: 2 for all packets, 1 for
+// some, 0 for none. Such rules are added last and removed first: they must never stand without
+// what is for the packets instead. Around a dead uplink that is the rule before, which keeps
+// main's other routes; among blocks (package gen/blocks) it is what they jump to, and what leads
+// there.
 func skips(o Op) int {
 	switch r := o.Rule; {
 	case r.Priority == fib.PriorityFailover+1, jumpsWithAll(r):
@@ -101,11 +101,11 @@ func jumpsWithAll(r *fib.Rule) bool {
 	return r.Action == fib.Goto && !r.Not && r.Key() == r.Bare()
 }
 
-// rulesGo plans the removal of rules. The kernel takes away the first of a priority
-// that all matches which the request names: a rule that leaves a selector open is
-// asked for in words that fit a narrower one as well (rule_find, net/core/fib_rules.c).
-// So all go from the front, and one that is to stay, but would be hit, is put behind
-// the others first: it is added once more, and the first of the two goes.
+// rulesGo plans the removal of rules. The kernel removes the first rule of a priority that
+// matches everything in the request, and a request that leaves a selector open matches a narrower
+// rule too (rule_find, net/core/fib_rules.c). So rules are removed from the front, and one that
+// is to stay but would be hit is first put behind the others: it is added once more, and the
+// first of the two goes.
 func (p *planner) rulesGo(gone map[*fib.Rule]bool, have Snapshot) {
 	if len(gone) == 0 {
 		return
@@ -113,7 +113,7 @@ func (p *planner) rulesGo(gone map[*fib.Rule]bool, have Snapshot) {
 	moved := false
 	var group []*fib.Rule // ours of one priority
 	flush := func() {
-		// From the back: one that is put behind the others may hit those before it in its turn.
+		// From the back: a rule that is put behind the others may in turn hit those before it.
 		var going, again []*fib.Rule
 		for _, r := range slices.Backward(group) {
 			hit := func(o *fib.Rule) bool { return o.Compare(r) != 0 && hits(o, r) }
@@ -155,9 +155,9 @@ func (p *planner) rulesGo(gone map[*fib.Rule]bool, have Snapshot) {
 	}
 }
 
-// hits says whether the request to delete one rule fits another of its priority. What
-// a rule leaves open fits all; whether it is inverted, and where a goto leads, the
-// kernel does not look at. A rule for a lookup always says in which table, or l3mdev.
+// hits says whether the request to delete one rule matches another of its priority. What the
+// request leaves open matches everything, and the kernel ignores inversion and the target of a
+// goto. A rule for a lookup always names its table, or l3mdev.
 func hits(request, r *fib.Rule) bool {
 	a, b := *request, *r
 	if a.From.Bits() <= 0 {

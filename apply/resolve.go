@@ -24,8 +24,8 @@ func sysctlName(family, link, name string) string {
 	return "net." + family + ".conf." + strings.ReplaceAll(link, ".", "/") + "." + name
 }
 
-// linkSetting is what the kernel goes by of a setting that it takes the higher value of, the
-// link's or that of all (ip-sysctl, conf/interface).
+// linkSetting is a setting of which the kernel takes the higher value, the link's or that of
+// "all" (ip-sysctl, conf/interface).
 func linkSetting(hw Hardware, link, name string) string {
 	return max(hw.Sysctl("ipv4", "all", name), hw.Sysctl("ipv4", link, name))
 }
@@ -35,25 +35,25 @@ func linkSetting(hw Hardware, link, name string) string {
 type Resolved struct {
 	Links     []ResolvedLink
 	Addresses []fib.Address
-	Held      []fib.Address // that others bring, whether they are there or not
+	Held      []fib.Address // addresses that others bring, whether they are there or not
 	Routes    []fib.Route
 	Rules     []fib.Rule
 	Tables    []fib.Table
 
-	// Later is what cannot be brought about now. Of it nothing is added, and where it
-	// is there already it stays.
+	// Later is what cannot be brought about now. Nothing of it is added; what is there already
+	// stays.
 	Later Pending
 
-	// Ambiguous has an AmbiguousError for each link of the State that may be one or another. The
-	// one that holds what is ours of it is taken for the one, and is not ready.
+	// Ambiguous has an AmbiguousError for each link of the State that matches more than one. The
+	// one that holds what is ours is taken for it, and is not ready.
 	Ambiguous []error
 
-	// Until is when something that was learned is over, without a word from the kernel; 0
-	// for never.
+	// Until is the time until something learned expires, of which the kernel does not tell; 0 for
+	// never.
 	Until time.Duration
 }
 
-// ResolvedLink is a link of the State with the interface that it is.
+// ResolvedLink is a link of the State with the interface that it stands for.
 type ResolvedLink struct {
 	fib.Link
 	Device Link
@@ -73,12 +73,12 @@ type Waiting struct {
 	Device string // "" while there is none
 	Why    string
 
-	// Lacks is an address of the State that the link, which is ready but for that, does not
-	// have, and that is not ours to add; invalid (zero) for none.
+	// Lacks is an address of the State that the link does not have and that is not ours to add,
+	// where the link is ready but for that; invalid (zero) for none.
 	Lacks netip.Addr
 
-	// Inet6 says that only its IPv6 part waits, because IPv6 is switched off there.
-	// Nobody waits for that.
+	// Inet6 says that only its IPv6 part waits, because IPv6 is switched off there. Nobody waits
+	// for that.
 	Inet6 bool
 }
 
@@ -104,9 +104,9 @@ func (e *AmbiguousError) Error() string {
 		e.Link.Uplinks[0].Origin, e.Link.Name, e.Link.Match, strings.Join(e.Devices, " and "), how)
 }
 
-// withoutPorts leaves out of several links with one hardware address those that are ports of
-// another: in a cloud the fast path of a card (a VF below hv_netvsc or net_failover) bears its
-// address, and the host itself gets no packets by it.
+// withoutPorts drops, from several links with one hardware address, those that are ports of
+// another: in a cloud the fast path of a card (a VF below hv_netvsc or net_failover) bears the
+// card's address, but the host itself gets no packets by it.
 func withoutPorts(found []Link) []Link {
 	free := slices.DeleteFunc(slices.Clone(found), func(l Link) bool { return l.Master != 0 && l.PortOf != "vrf" })
 	if len(free) == 0 {
@@ -135,9 +135,9 @@ func matches(m fib.Match, l Link, hw Hardware) bool {
 	return (m.Driver == "" || glob(m.Driver, hw.Driver(l))) && (m.Path == "" || glob(m.Path, hw.Path(l)))
 }
 
-// Resolve finds the State's links among those that are there. A link that is
-// absent, has no carrier, or lacks an address that is somebody else's to add, is
-// not ready: networkd would wait for it as well. A match that fits two is an AmbiguousError.
+// Resolve finds the State's links among those that are there. A link that is absent, has no
+// carrier, or lacks an address that is somebody else's to add, is not ready: networkd would wait
+// for it too. A match that fits two links is an AmbiguousError.
 func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 	r := resolve(s, have, hw)
 	if len(r.Ambiguous) > 0 {
@@ -146,11 +146,11 @@ func Resolve(s fib.State, have Snapshot, hw Hardware) (Resolved, error) {
 	return r, nil
 }
 
-// resolve is Resolve that goes on after an AmbiguousError.
+// resolve is Resolve, but goes on after an AmbiguousError.
 func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 	r := Resolved{Tables: s.Tables, Routes: make([]fib.Route, 0, len(s.Routes)), Rules: make([]fib.Rule, 0, len(s.Rules))}
 	links, lacks, inet6 := have.Links, lacking(s, have), withInet6(s)
-	device, lacking := map[string]string{}, map[string]bool{} // of a link of the State, if there is one
+	device, lacking := map[string]string{}, map[string]bool{} // of each link of the State that is there
 	ready := readiness{all: map[string]bool{"": true}, inet6Off: map[string]bool{}}
 	byName := make(map[string]*Link, len(links))
 	for i := range links {
@@ -250,8 +250,8 @@ func resolve(s fib.State, have Snapshot, hw Hardware) Resolved {
 	return r
 }
 
-// withOurs returns the one of some links that holds what the State asks for on l, so far as
-// it is ours; none where that is more than one, or none.
+// withOurs returns the one of several links that holds something of ours that the State asks for
+// on l; none where more than one does, or none.
 func withOurs(found []Link, l fib.Link, s fib.State, have Snapshot) (list []Link) {
 	tables, addresses := map[uint32]bool{}, map[netip.Prefix]bool{}
 	if l.Learn.Any() {
@@ -267,7 +267,7 @@ func withOurs(found []Link, l fib.Link, s fib.State, have Snapshot) (list []Link
 			addresses[a.Prefix] = true
 		}
 	}
-	from := map[netip.Prefix]bool{} // also where others have brought the address
+	from := map[netip.Prefix]bool{} // of our rules, also where others have brought the address
 	for _, h := range have.Rules {
 		if h.Ours() && tables[h.Table] && h.From.IsSingleIP() {
 			from[h.From] = true
@@ -295,11 +295,11 @@ func withOurs(found []Link, l fib.Link, s fib.State, have Snapshot) (list []Link
 	return list
 }
 
-// learned adds what follows from what links have learned. It stays where it is while a
-// link has no carrier: most clients keep a lease then.
+// learned adds what follows from what links have learned. That stays while a link has no carrier:
+// most clients keep their lease then.
 //
-// What the State asks for by itself comes first: an address of the spec may be in the same
-// subnet, and a [[rule]] may be for an address that is learned.
+// What the State itself asks for comes first: an address of the spec may be in the same subnet,
+// and a [[rule]] may be for an address that is learned.
 func (r *Resolved) learned(have Snapshot, ready readiness) {
 	all := readLearned(have)
 	rules, routes := map[fib.Rule]bool{}, map[fib.RouteKey]bool{}
@@ -349,7 +349,7 @@ func (r readiness) has(link string, f fib.Family) bool {
 	return r.all[link] && (f == fib.Inet || !r.inet6Off[link])
 }
 
-// withInet6 returns the links that have something of IPv6.
+// withInet6 returns the links that need IPv6.
 func withInet6(s fib.State) map[string]bool {
 	links := map[string]bool{}
 	for i := range s.Addresses {
@@ -367,8 +367,8 @@ func withInet6(s fib.State) map[string]bool {
 	return links
 }
 
-// route puts a route where it belongs: with all its ways ready it is wanted; with
-// some, those are wanted and the whole of it is not taken away where it is there.
+// route sorts a route in. With all its ways ready it is wanted. With only some ready, a route by
+// those is wanted, and the whole route is not removed where it is there.
 func (r *Resolved) route(e fib.Route, device map[string]string, ready readiness) {
 	whole := ready.has(e.Link, e.Family)
 	e.Link = device[e.Link]
@@ -424,8 +424,8 @@ func lacking(s fib.State, have Snapshot) map[string]netip.Addr {
 	return lacks
 }
 
-// notReady says why a link cannot hold state now, or "". A link that is only down is
-// ready where we may set it up.
+// notReady says why a link cannot hold state now, or "". A link that is only down is ready where
+// we may set it up.
 func notReady(l Link, policyOnly bool) string {
 	switch {
 	case !l.Up && policyOnly:
@@ -437,7 +437,7 @@ func notReady(l Link, policyOnly bool) string {
 }
 
 // postponeSources puts off the IPv6 routes whose source has not passed duplicate address
-// detection: the kernel refuses them until then, and tells when it is done.
+// detection: the kernel refuses them until then, and reports when detection is done.
 func (r *Resolved) postponeSources(have Snapshot) {
 	usable := make(map[netip.Addr]bool, len(have.Addresses))
 	for _, a := range have.Addresses {
@@ -446,7 +446,7 @@ func (r *Resolved) postponeSources(have Snapshot) {
 	r.Routes = put(r.Routes, &r.Later.Routes, func(e fib.Route) bool { return e.Family == fib.Inet6 && e.Src.IsValid() && !usable[e.Src] })
 }
 
-// awaitLinks puts off the rules with an iif or oif that there is no link of.
+// awaitLinks puts off the rules whose iif or oif does not exist.
 func (r *Resolved) awaitLinks(have Snapshot) {
 	there := map[string]bool{"": true}
 	for _, l := range have.Links {
@@ -455,7 +455,8 @@ func (r *Resolved) awaitLinks(have Snapshot) {
 	r.Rules = put(r.Rules, &r.Later.Rules, func(e fib.Rule) bool { return !there[e.IIF] || !there[e.OIF] })
 }
 
-// awaitWays drops the IPv4 routes that lack some of their ways, but for those of ours.
+// awaitWays drops the IPv4 routes that lack some of their ways, except those that are ours
+// already.
 func (r *Resolved) awaitWays(s fib.State, have Snapshot) {
 	ours := map[fib.RouteKey]bool{}
 	for _, h := range have.Routes {
@@ -472,7 +473,7 @@ func (r *Resolved) awaitWays(s fib.State, have Snapshot) {
 	})
 }
 
-// put moves the elements that are so, and returns the others.
+// put moves the elements for which so is true to another list, and returns the rest.
 func put[T any](from []T, to *[]T, so func(T) bool) []T {
 	var stay []T
 	for _, e := range from {

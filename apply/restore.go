@@ -2,15 +2,15 @@ package apply
 
 import "slices"
 
-// Held returns what the kernel holds, with which addresses are ours where only the
-// journal knows. A Snapshot of it is what Restore takes.
+// Held returns what the kernel holds, including the addresses that only the journal knows to be
+// ours. Restore takes such a Snapshot.
 func (a *Applier) Held(scope Scope) (Snapshot, error) { return a.observe(scope) }
 
-// Restore makes what is ours as it was in an earlier Snapshot of this host: it adds what
-// is missing, then removes what is ours beside. What others have in the Snapshot is not
-// looked at. A link has its MTU again where that is in the Snapshot and not 0, and stays
-// up; what belongs to a link that is gone is left out. Where the kernel refuses something
-// the rest is done all the same, and all errors are joined.
+// Restore makes what is ours as it was in an earlier Snapshot of this host: it adds what is
+// missing, then removes what is ours and was not there. It ignores what others have in the
+// Snapshot. A link gets back its MTU where the Snapshot has one other than 0, and stays up; what
+// belongs to a link that is gone is left out. Where the kernel refuses something Restore does the
+// rest all the same, and joins all errors.
 func (a *Applier) Restore(had Snapshot) error {
 	now, err := a.observe(Scope{Only: Links})
 	if err != nil {

@@ -27,28 +27,29 @@ type Applier struct {
 	// Adopt makes Plan compare with what systemd-networkd holds as if it were ours.
 	// It is for looking only.
 	Adopt bool
-	// AwaitsLinks has Adopt not miss a rule whose iif or oif there is no link of: networkd
-	// adds it when there is (since 257).
+	// AwaitsLinks makes Adopt not report a rule as missing while its iif or oif does not exist:
+	// networkd adds it when it does (since 257).
 	AwaitsLinks bool
-	// WholeWays has Adopt not miss an IPv4 multipath route while one of its links is not ready:
-	// networkd adds it when all are (252, 257, 262), and nothing in its place before. We do.
+	// WholeWays makes Adopt not report an IPv4 multipath route as missing while one of its links
+	// is not ready: networkd adds it when all are (252, 257, 262), and nothing in its place
+	// before. We do.
 	WholeWays bool
 
-	// Watching is for a State that is in effect already, and is to stay so: links are left
-	// as they are, and nothing is waited for. What needs an address that has not passed
-	// duplicate address detection comes when it has.
+	// Watching is for a State that is in effect already and must stay so: links are left as they
+	// are, and nothing is waited for. What needs an address that has not passed duplicate address
+	// detection is added once it has.
 	Watching bool
 
-	// GoesOn is for who only looks: a match that fits two links is in Ambiguous of what Resolve
-	// gives, and hides nothing of the others.
+	// GoesOn is for callers that only look: a match that fits two links ends up in the Ambiguous
+	// of what Resolve returns, and hides nothing about other links.
 	GoesOn bool
 
-	// Dead are the uplinks that probes have found dead: what would leave by them through
-	// table main goes by another. Those that the State has no probe of do not count.
+	// Dead are the uplinks that probes have found dead: what would leave by them through table
+	// main goes by another uplink. Those that the State does not probe are ignored.
 	Dead map[fib.Verdict]bool
 
-	// Spared is what somebody else is taking over at this moment: of it nothing is added, and
-	// what is ours stays.
+	// Spared is what somebody else is taking over at this moment: nothing of it is added, and
+	// what is ours of it stays.
 	Spared fib.State
 
 	// Journal keeps which addresses are ours where the kernel cannot (before 5.18).
@@ -63,14 +64,14 @@ type Applier struct {
 type Result struct {
 	Done    []Op          // the operations that were carried out
 	Waiting []Waiting     // links that were not ready; their part is not done
-	Until   time.Duration // after which something learned is over, without a word; 0 for never
+	Until   time.Duration // after which something learned expires, which is not reported; 0 for never
 	Refused []error       // while watching: what is wrong with links whose part is not done
 
 	Struggles []string // while watching: what is left alone from now on, and why, for people
 }
 
-// settleTime is the least that duplicate address detection is waited for: it takes
-// a second, and up to one more to begin (RFC 4862, section 5.4.2).
+// settleTime is the least time that duplicate address detection gets: it takes a second, and up
+// to one more to begin (RFC 4862, section 5.4.2).
 const settleTime = 5 * time.Second
 
 // Plan says what Apply would do, and does nothing.
@@ -79,8 +80,8 @@ func (a *Applier) Plan(s fib.State) (Plan, Result, error) {
 	return plan, Result{Waiting: want.Later.Links}, err
 }
 
-// plan observes and compares. The routes of others are only looked at where there
-// is something to add: they matter for nothing else, and there may be many.
+// plan observes and compares. It looks at the routes of others only where there is something to
+// add: they matter for nothing else, and there may be many.
 func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
 	scope := a.scope(s)
 	scope.Foreign = a.Adopt
@@ -116,14 +117,14 @@ func (a *Applier) plan(s fib.State) (Plan, Snapshot, Resolved, error) {
 	return plan, have, want, conflicts
 }
 
-// scope has of the routes of others those that what is wanted depends on.
+// scope asks for those routes of others that what is wanted depends on.
 func (a *Applier) scope(s fib.State) Scope {
 	failsOver := s.Failover.Table != 0 && len(a.dead(s)) > 0
 	return Scope{Learned: s.Learns() || failsOver, Defaults: failsOver}
 }
 
-// dead returns those uplinks of Dead that the State asks after: an uplink whose probe was taken
-// out of the spec is taken for alive, whatever was found before.
+// dead returns those uplinks of Dead that the State probes: an uplink whose probe was taken out
+// of the spec counts as alive, whatever was found before.
 func (a *Applier) dead(s fib.State) map[fib.Verdict]bool {
 	dead := map[fib.Verdict]bool{}
 	for i := range s.Probes {
@@ -134,9 +135,8 @@ func (a *Applier) dead(s fib.State) map[fib.Verdict]bool {
 	return dead
 }
 
-// Resolve is the function Resolve, and what leads around dead uplinks; while a State is
-// watched, without what cannot be done now, and a link of which there are two holds up no
-// other.
+// Resolve is the function Resolve, plus what leads around dead uplinks. While a State is watched
+// it leaves out what cannot be done now, and a match that fits two links holds up no other.
 func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	if a.Watching {
 		s.Links = slices.Clone(s.Links)
@@ -166,7 +166,7 @@ func (a *Applier) Resolve(s fib.State, have Snapshot) (Resolved, error) {
 	return want, nil
 }
 
-// adopt gives us what networkd holds in the place of something wanted.
+// adopt treats as ours what networkd holds in the place of something wanted.
 func adopt(want Resolved, have *Snapshot) {
 	keys := make(map[fib.RouteKey]bool, len(want.Routes))
 	for _, r := range want.Routes {
@@ -188,10 +188,10 @@ func adopt(want Resolved, have *Snapshot) {
 	}
 }
 
-// keepSecondaries puts a stage before and one after the removal of addresses where that
-// would take others along: with the first IPv4 address of a subnet the kernel deletes
-// all others of it, but on links with promote_secondaries, which systemd sets on most
-// hosts (__inet_del_ifa, net/ipv4/devinet.c).
+// keepSecondaries puts a stage before and one after the removal of addresses where that would
+// take others along: with the first IPv4 address of a subnet the kernel deletes all its others,
+// except on links with promote_secondaries, which systemd sets on most hosts (__inet_del_ifa,
+// net/ipv4/devinet.c).
 func (a *Applier) keepSecondaries(plan *Plan, have Snapshot) {
 	if len(plan.Break) == 0 {
 		return
@@ -239,11 +239,11 @@ func (a *Applier) keepSecondaries(plan *Plan, have Snapshot) {
 	}
 }
 
-// observe reads the kernel's state, and which addresses are ours where only the
-// journal knows.
+// observe reads the kernel's state, including the addresses that only the journal knows to be
+// ours.
 func (a *Applier) observe(scope Scope) (Snapshot, error) {
 	have, err := a.Kernel.Observe(scope)
-	// What does not hold the addresses must not make it forget them.
+	// A snapshot without addresses must not make the journal forget them.
 	if err == nil && a.Journal != nil && scope.Has(Addresses) {
 		err = a.Journal.mark(&have)
 	}
@@ -254,10 +254,10 @@ func addsRoutes(p Plan, f fib.Family) bool {
 	return p.has(func(o Op) bool { return (o.Verb == RouteAdd || o.Verb == RouteReplace) && o.Route.Family == f })
 }
 
-// Apply makes the kernel hold the State, or leaves it as it was: where an operation
-// is refused all before it are undone, and the error is an OpError. A link that is
-// not ready is waited for, and when the time is over the others are done without.
-// At the end the state is read back; what is missing then is a DriftError.
+// Apply makes the kernel hold the State, or leaves it as it was: where an operation is refused
+// all before it are undone, and the error is an OpError. It waits for links that are not ready,
+// and when the time is over does the others without them. At the end it reads the state back;
+// what is missing then is a DriftError.
 func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 	plan, have, want, err := a.plan(s)
 	if err == nil && a.mayWait(want) {
@@ -272,11 +272,11 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 	if err != nil || plan.Len() == 0 {
 		return result, err
 	}
-	// Not every removal takes away just what it names: with the last IPv4 address of a
-	// link the kernel drops all IPv4 routes by it (fib_inetaddr_event in
-	// net/ipv4/fib_frontend.c), and of a rule that leaves a selector open it takes the
-	// first that the rest fits, be it a wanted one (fib_nl_delrule in
-	// net/core/fib_rules.c). What has gone too much comes back in a second round.
+	// Some removals take away more than they name. With the last IPv4 address of a link the
+	// kernel drops all IPv4 routes by it (fib_inetaddr_event in net/ipv4/fib_frontend.c). Where a
+	// request leaves a rule's selector open, it removes the first rule that matches the rest,
+	// even a wanted one (fib_nl_delrule in net/core/fib_rules.c). A second round brings back what
+	// was lost.
 	var before []func() error
 	for round := 1; ; round++ {
 		done, err := a.execute(ctx, plan, have)
@@ -300,8 +300,7 @@ func (a *Applier) Apply(ctx context.Context, s fib.State) (Result, error) {
 	}
 }
 
-// rounds is how often Apply tries before it takes what is missing for somebody else's
-// doing.
+// rounds is how often Apply tries before it blames somebody else for what is missing.
 const rounds = 3
 
 // Down takes away all that is ours. Links stay up.
@@ -319,7 +318,7 @@ func (a *Applier) Down(ctx context.Context) (Result, error) {
 	return Result{Done: done}, err
 }
 
-// execute carries a plan out, stage by stage, or undoes what it did.
+// execute carries a plan out stage by stage, or undoes what it did.
 func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done []Op, err error) {
 	done = make([]Op, 0, plan.Len())
 	for _, stage := range slices.Concat(plan.Make, plan.Break) {
@@ -350,8 +349,8 @@ func (a *Applier) execute(ctx context.Context, plan Plan, have Snapshot) (done [
 
 func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w", context.Cause(ctx)) }
 
-// stage sends operations, and returns those that were carried out and the
-// error, see answer. That something to be removed is gone already is none.
+// stage sends operations, and returns those that were carried out and the error, see answer. A
+// removal of what is gone already is no error.
 func (a *Applier) stage(ops []Op) (carried []Op, err error) {
 	carried = make([]Op, 0, len(ops))
 	for i, answer := range a.Kernel.Execute(ops) {
@@ -377,7 +376,7 @@ func (a *Applier) settle(ctx context.Context, addrs []netip.Addr) error {
 	limit, cancel := context.WithTimeout(ctx, max(a.Wait, settleTime))
 	defer cancel()
 	for {
-		// Without the links: the names in a plan mean those that there were.
+		// Without the links, so that the names in the plan keep their meaning.
 		have, err := a.Kernel.Observe(Scope{Only: Addresses})
 		if err != nil {
 			return err
@@ -416,8 +415,8 @@ func (e *DriftError) Error() string {
 	return fmt.Sprintf("read back, the kernel lacks %d of the changes (the first: ip %s): something else changes routes or rules: `ip monitor route rule` shows what it does", len(e.Missing), e.Missing[0])
 }
 
-// confirm reads the state back: first only what the plan changed, and where that is not
-// as wanted all of it. A link that is no longer ready by now is no drift.
+// confirm reads the state back: first only what the plan changed and, where that is not as
+// wanted, all of it. A link that is no longer ready by then is no drift.
 func (a *Applier) confirm(s fib.State, done Plan, want Resolved, have Snapshot) error {
 	scope := Scope{Only: Rules | Routes}
 	if done.has(func(o Op) bool { return o.Address != nil }) {

@@ -9,24 +9,24 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// past remembers what Keep has brought about, to tell when somebody else takes it away
-// again and again: then it does not join the struggle, but leaves that alone for a while. A
-// link that goes down and up is such a somebody.
+// past remembers what Keep has added, to notice when somebody else takes it away again and again.
+// Keep then leaves that alone for a while instead of joining the struggle. A link that goes down
+// and up counts as somebody else.
 type past struct {
 	seed  maphash.Seed
-	held  map[uint64]*recent // what was added and not taken away since; nil while it has not come back
+	held  map[uint64]*recent // what was added and not removed by us since; nil until it had to be added again
 	links map[string]linkPast
-	rests map[uint64]time.Time // what is left alone, until when
+	rests map[uint64]time.Time // what is left alone, and until when
 }
 
 type recent struct {
 	times  []time.Time // when it came back
-	downs  int         // of its links, as of the last of them
-	byLink []bool      // that a link had gone down before
+	downs  int         // of its links, at the last of times
+	byLink []bool      // for each of times, whether a link had gone down before
 	said   bool
 }
 
-// linkPast is what has become of a link.
+// linkPast is the history of a link.
 type linkPast struct {
 	up      bool
 	changes uint32
@@ -40,7 +40,7 @@ const (
 	struggleRest  = 5 * time.Second
 )
 
-// see takes note of links that have gone down, if only between two looks.
+// see notes links that have gone down, even if only between two looks.
 func (p *past) see(links []Link) {
 	now := make(map[string]linkPast, len(links))
 	for _, l := range links {
@@ -54,7 +54,7 @@ func (p *past) see(links []Link) {
 	p.links = now
 }
 
-// devices returns the links that the kernel drops something with, when they are set down.
+// devices returns the links that make the kernel drop something when they are set down.
 func devices(o Op) (names []string) {
 	switch {
 	case o.Address != nil:
@@ -69,7 +69,7 @@ func devices(o Op) (names []string) {
 
 func (p *past) key(o Op) uint64 { return maphash.String(p.seed, o.Batch()) }
 
-// add takes note of what was done, and says what is left alone from now on.
+// add notes what was done, and returns what to say about things that are left alone from now on.
 func (p *past) add(now time.Time, done []Op) (say []string) {
 	if p.held == nil {
 		p.seed, p.held, p.rests = maphash.MakeSeed(), map[uint64]*recent{}, map[uint64]time.Time{}
@@ -106,7 +106,7 @@ func (p *past) add(now time.Time, done []Op) (say []string) {
 	return say
 }
 
-// struggles says whether something that has come back now has done so too often.
+// struggles says whether something that has just come back has done so too often.
 func (r *recent) struggles(now time.Time, downs int) bool {
 	before := time.Time{}
 	if n := len(r.times); n > 0 {
@@ -126,7 +126,7 @@ func (r *recent) struggles(now time.Time, downs int) bool {
 	return false
 }
 
-// say names who takes something away, once.
+// say reports, once, who takes something away.
 func (p *past) say(now time.Time, o Op, r *recent) []string {
 	if r.said {
 		return nil
@@ -143,7 +143,7 @@ func (p *past) say(now time.Time, o Op, r *recent) []string {
 	}
 	var say []string
 	for _, d := range devices(o) {
-		// All that was on it has come back as often.
+		// Everything on the link has come back as often.
 		l, there := p.links[d]
 		if there && l.downs > 0 && now.Sub(l.said) > 10*struggleTime {
 			say = append(say, fmt.Sprintf("%s goes down and up: its routes come back at most every %v", d, struggleRest))
@@ -156,7 +156,7 @@ func (p *past) say(now time.Time, o Op, r *recent) []string {
 	return say
 }
 
-// awake forgets what need not be left alone any more.
+// awake forgets what need not be left alone any longer.
 func (p *past) awake(now time.Time) {
 	for key, until := range p.rests {
 		if !now.Before(until) {
@@ -165,11 +165,10 @@ func (p *past) awake(now time.Time) {
 	}
 }
 
-// until is how long it is until something need not be left alone any more; 0 where there is
-// nothing.
+// until is the time until something need not be left alone any longer; 0 where there is nothing.
 func (p *past) until(now time.Time) (next time.Duration) {
 	for _, until := range p.rests {
-		// What is over already is looked at again at once.
+		// What is over already gets another look at once.
 		if d := max(until.Sub(now), time.Millisecond); next == 0 || d < next {
 			next = d
 		}
@@ -188,7 +187,7 @@ func (r *Resolved) leaveAlone(p *past) {
 	r.Rules = put(r.Rules, &r.Later.Rules, func(e fib.Rule) bool { return rests(Op{Verb: RuleAdd, Rule: &e}) })
 }
 
-// remember has past know what Keep has done.
+// remember tells past what Keep has done.
 func (a *Applier) remember(result *Result) {
 	now := time.Now()
 	result.Struggles = a.past.add(now, result.Done)

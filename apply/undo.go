@@ -9,10 +9,10 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// undo brings back what was ours before a plan was begun. It plans anew, from what
-// there is now: of an operation whose answer was lost nobody knows whether it was
-// carried out, and one operation can undo another (an address takes others along), which
-// is why it looks again at the end. It goes on after an error.
+// undo brings back what was ours before a plan was begun. It plans anew, from what is there now:
+// where an answer was lost nobody knows whether the operation was carried out, and one operation
+// can undo another (an address takes others along), which is why it looks again at the end. It
+// goes on after an error.
 func (a *Applier) undo(done Plan, have Snapshot) error {
 	var errs []error
 	failed := func(err error) {
@@ -59,8 +59,8 @@ func (a *Applier) undo(done Plan, have Snapshot) error {
 	return errors.Join(errs...)
 }
 
-// before is what was ours in a snapshot, on the links that are still there by the
-// names that they have now, and the settings that a plan changed.
+// before is what was ours in a snapshot, on the links that are still there and under their
+// present names, and the settings that a plan changed.
 func before(done Plan, have, now Snapshot) Resolved {
 	byIndex := make(map[int]Link, len(now.Links))
 	for _, l := range now.Links {
@@ -115,10 +115,9 @@ routes:
 	return was
 }
 
-// reorder returns the operations that put our rules of one priority in the order that
-// they had, once nothing else of ours is there. The kernel puts a rule behind all
-// others of its priority, so from the first that is out of place on all are added
-// once more, and then the first of each two is deleted.
+// reorder returns the operations that put our rules of one priority back in their old order, once
+// nothing else of ours is there. The kernel puts a rule behind all others of its priority, so all
+// from the first misplaced one on are added once more, and then the first of each two is deleted.
 func (a *Applier) reorder(had []Rule) ([]Op, error) {
 	now, err := a.Kernel.Observe(Scope{})
 	if err != nil {
@@ -149,7 +148,8 @@ func (a *Applier) reorder(had []Rule) ([]Op, error) {
 		if same == len(rules) && same == len(have) {
 			continue
 		}
-		// A request to delete must not fit one before it, see planner.rulesGo.
+		// A request to delete must not match a rule before the one it is for, see
+		// planner.rulesGo.
 		for i := same - 1; i >= 0; i-- {
 			if slices.ContainsFunc(have[same:], func(r *fib.Rule) bool { return hits(r, have[i]) }) {
 				same = i

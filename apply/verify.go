@@ -12,7 +12,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// Check is one question to the kernel's own route lookup, and what came of it.
+// Check is one question to the kernel's own route lookup, with its answer.
 type Check struct {
 	Uplink string
 	Packet Packet
@@ -21,7 +21,7 @@ type Check struct {
 	Err    error // the kernel gave no answer
 	Why    string
 
-	equal []Way // that are as right as Want
+	equal []Way // ways that are as right as Want
 }
 
 // OK says whether the kernel's answer is the right one.
@@ -76,8 +76,8 @@ func (w Way) String() string {
 	return strings.Join(parts, " ")
 }
 
-// outside are destinations that no host has on a link of its own (RFC 5737,
-// RFC 3849 is for documentation; both are routed like any other address).
+// outside are destinations that no host has on a link of its own (RFC 5737, RFC 3849 is for
+// documentation; both are routed like any other address).
 var outside = map[fib.Family][]netip.Addr{
 	fib.Inet:  {netip.MustParseAddr("203.0.113.254"), netip.MustParseAddr("8.8.8.8")},
 	fib.Inet6: {netip.MustParseAddr("2001:db8:fffe::1"), netip.MustParseAddr("2001:4860:4860::8888")},
@@ -90,17 +90,17 @@ type Verification struct {
 	Waiting []Waiting // links that are not ready, or have learned no address yet
 	Hazards []Hazard
 
-	Ambiguous []error // an AmbiguousError for each link that is not verified for it
+	Ambiguous []error // an AmbiguousError for each link that could not be verified because of it
 }
 
-// OK says whether nothing is wrong. Hazards and links that are not ready are not
-// counted: they are the host's, not the state's.
+// OK says whether nothing is wrong. Hazards and links that are not ready do not count: they
+// concern the host, not the state.
 func (v Verification) OK() bool {
 	return len(v.Missing) == 0 && len(v.Ambiguous) == 0 && !slices.ContainsFunc(v.Checks, func(c Check) bool { return !c.OK() })
 }
 
-// Err returns nil where it is OK, or the first that is so of ErrWrongWay, ErrMissing,
-// ErrDuplicate and an AmbiguousError.
+// Err returns nil if OK, else the first that applies of ErrWrongWay, ErrMissing, ErrDuplicate and
+// an AmbiguousError.
 func (v Verification) Err() error {
 	switch {
 	case v.OK():
@@ -115,12 +115,12 @@ func (v Verification) Err() error {
 	return errors.Join(v.Ambiguous...)
 }
 
-// Missing is an address that a link does not have as the State says: the host answers
-// nobody by it, and of its ways the kernel cannot be asked.
+// Missing is an address of the State that a link does not have: nobody reaches the host by it,
+// and the kernel cannot be asked about its ways.
 type Missing struct {
 	Uplink, Device string
 	Address        netip.Prefix
-	Duplicate      bool // it is there, but another host has it (RFC 4862, section 5.4)
+	Duplicate      bool // it is there, but another host has it too (RFC 4862, section 5.4)
 	Others         bool // it is not ours to add: apply waits for it
 }
 
@@ -135,8 +135,8 @@ func (m Missing) String() string {
 	return fmt.Sprintf("%s does not have %s", m.Device, m.Address)
 }
 
-// addresses finds what is missing, which links are not ready, and who has yet to learn an
-// address.
+// addresses finds which addresses are missing, which links are not ready, and which have yet to
+// learn an address.
 func (v *Verification) addresses(want Resolved, have Snapshot) {
 	type place struct {
 		device string
@@ -159,7 +159,8 @@ func (v *Verification) addresses(want Resolved, have Snapshot) {
 			v.Missing = append(v.Missing, Missing{Uplink: uplink[w.Link], Device: w.Link, Address: w.Prefix, Duplicate: a != nil})
 		}
 	}
-	// Others may give an address to a link of their own, as hosts do that announce theirs.
+	// Others may add the address to a link of their choice, as hosts do that announce their
+	// addresses.
 	for _, w := range want.Held {
 		at := place{w.Link, w.Prefix.Addr()}
 		named[at] = true
@@ -191,10 +192,9 @@ func (l ResolvedLink) Unlearned() string {
 	return l.Device.Name + " has not learned an address yet: neither a DHCP client nor a router advertisement has brought one"
 }
 
-// Verify asks the kernel's route lookup, for each uplink and family and from each
-// of its addresses, for the way to destinations outside, inside the connected
-// subnet, and of every route of its own table. It works alike whoever brought the
-// state about.
+// Verify asks the kernel's route lookup, for each uplink and family and from each of its
+// addresses, for the way to destinations outside, inside the connected subnet, and of every route
+// of its own table. It works the same whoever brought the state about.
 func (a *Applier) Verify(s fib.State) (Verification, error) {
 	have, err := a.observe(Scope{Foreign: true})
 	if err != nil {
@@ -218,8 +218,8 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 		if !ok || r.Ours() || r.Expires < 0 || len(r.Nexthops) == 0 {
 			continue
 		}
-		// Where networkd has put there itself what it has learned, that is the uplink's way; but
-		// what another link has learned leads astray.
+		// A default route that networkd has learned and put there is the uplink's way; one by
+		// another link leads astray.
 		if r.IsDefault() && !slices.ContainsFunc(r.Nexthops, func(n fib.Nexthop) bool { return n.Link == dev }) {
 			r.Nexthops = []fib.Nexthop{{Link: dev}}
 		}
@@ -246,7 +246,7 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 				c.Why = c.Have.differs(c.Want)
 			}
 			if c.Packet.From.IsValid() {
-				c.Have.Src = netip.Addr{} // what the kernel would choose, and does not
+				c.Have.Src = netip.Addr{} // the kernel's own choice, which it does not use
 			}
 			if c.Why != "" {
 				c.judge(c.equal)
@@ -263,16 +263,16 @@ func (a *Applier) Verify(s fib.State) (Verification, error) {
 	return v, err
 }
 
-// elsewhere are sources that a packet which comes in may have: no host's own (RFC 2544,
-// RFC 5180).
+// elsewhere are sources that an incoming packet may have, which no host owns (RFC 2544, RFC
+// 5180).
 var elsewhere = map[fib.Family]netip.Addr{
 	fib.Inet: netip.MustParseAddr("198.18.0.1"), fib.Inet6: netip.MustParseAddr("2001:2::1"),
 }
 
-// questions returns what to ask of one rule: the packets that it is for. Packets of the
-// host's own have an address that it holds, or only a mark; those that come in by a
-// link have another's, and are only asked for where they would be forwarded. Rules with
-// further selectors are left out. Of the destinations those are of the rule's family.
+// questions returns what to ask about one rule: the packets that it is for. The host's own
+// packets have a source that the host holds, or only a mark. Packets that come in by a link have
+// another's source, and are asked about only where they would be forwarded. Rules with further
+// selectors are left out. Of the destinations, those of the rule's family are used.
 func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Route, insides []netip.Addr) []Check {
 	if r.Action != fib.Lookup || r.L3MDev || r.Not || r.SuppressPrefixLength.Set || r.SuppressIfGroup.Set || r.Table == fib.TableMain ||
 		r.IPProto != 0 || r.SPort.Hi != 0 || r.DPort.Hi != 0 || r.UIDRange.Set || r.OIF != "" || r.TOS != 0 || r.IIF == "lo" || r.To.Bits() > 0 {
@@ -319,10 +319,10 @@ func (a *Applier) questions(r fib.Rule, held map[netip.Addr]bool, table []fib.Ro
 	return list
 }
 
-// inside returns an address of a prefix that another host may have, if there is one: neither
-// the host's own, nor the subnet's or its broadcast address, which one of two addresses does
-// not have (RFC 3021, RFC 6164). Of multicast the kernel decides by the source's link, or by
-// table local, and asks no other.
+// inside returns an address of a prefix that another host may have, if there is one: not the
+// host's own, nor the subnet's or its broadcast address, which a prefix of two addresses does not
+// have (RFC 3021, RFC 6164), nor a multicast one. For multicast the kernel decides by the
+// source's link, or by table local, and looks at no other.
 func inside(p netip.Prefix, held map[netip.Addr]bool) (netip.Addr, bool) {
 	a, ends := p.Addr(), p.Bits() < p.Addr().BitLen()-1
 	if ends {
@@ -337,8 +337,8 @@ func inside(p netip.Prefix, held map[netip.Addr]bool) (netip.Addr, bool) {
 
 var limitedBroadcast = netip.MustParseAddr("255.255.255.255")
 
-// waysIn finds a destination's way in a table: the longest prefix, then the lowest metric.
-// Of a route with several ways each is right, and which one it is the kernel's to say.
+// waysIn finds a destination's way in a table: the longest prefix, then the lowest metric. Each
+// way of a route with several is right; the kernel picks one.
 func waysIn(table []fib.Route, to netip.Addr) (ways []Way) {
 	var best *fib.Route
 	for i := range table {
@@ -368,8 +368,8 @@ func (c *Check) judge(right []Way) {
 	}
 }
 
-// differs says in what the kernel's answer is not the wanted way, or "". The source
-// is the packet's own, and where the packet has none the kernel's to choose.
+// differs says in what the kernel's answer differs from the wanted way, or "". It ignores the
+// source: that is the packet's own or, where the packet has none, the kernel's choice.
 func (w Way) differs(want Way) string {
 	switch {
 	case !want.Type.HasDevice():

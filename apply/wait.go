@@ -9,7 +9,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// carrierTime is the least that a link which was down has to find its carrier.
+// carrierTime is the least time that a link which was down gets to find its carrier.
 const carrierTime = 3 * time.Second
 
 // mayWait says whether there is a link to set up, or one to wait for.
@@ -22,8 +22,8 @@ func (a *Applier) waitsFor(w Waiting) bool {
 	return w.waits() && (a.WaitFor == "" || a.WaitFor == w.Device)
 }
 
-// LinkWait is one wait for links, which is over after its time. Who sets a link up changes
-// the kernel; who only waits need keep nobody from doing so.
+// LinkWait is one wait for links, with a limit. Setting a link up changes the kernel; waiting
+// alone need not keep others from changing it.
 type LinkWait struct {
 	applier *Applier
 	start   time.Time
@@ -36,11 +36,10 @@ func (a *Applier) NewLinkWait(wait time.Duration) *LinkWait {
 	return &LinkWait{applier: a, start: time.Now(), wait: wait, tried: map[string]bool{}}
 }
 
-// Left is how long it lasts.
+// Left is how much of it is left.
 func (w *LinkWait) Left() time.Duration { return max(0, w.wait-time.Since(w.start)) }
 
-// look returns the links of a State that are to be set up, and whether there is one to be
-// waited for.
+// look returns the links of a State that must be set up, and whether there is one to wait for.
 func (w *LinkWait) look(s fib.State) (down []Op, waiting bool, err error) {
 	have, err := w.applier.Kernel.Observe(Scope{})
 	if err != nil {
@@ -62,7 +61,7 @@ func (w *LinkWait) look(s fib.State) (down []Op, waiting bool, err error) {
 	return down, waiting, nil
 }
 
-// SetUp sets links up, each once, and says whether there is one to be waited for.
+// SetUp sets links up, each once, and says whether there is one to wait for.
 func (w *LinkWait) SetUp(s fib.State) (waiting bool, err error) {
 	down, waiting, err := w.look(s)
 	if err != nil {
@@ -77,8 +76,8 @@ func (w *LinkWait) SetUp(s fib.State) (waiting bool, err error) {
 	return waiting, nil
 }
 
-// Wait changes nothing: it returns when there is something for SetUp to do, or nothing to
-// be waited for.
+// Wait changes nothing. It returns when there is something for SetUp to do, or nothing to wait
+// for.
 func (w *LinkWait) Wait(ctx context.Context, s fib.State) error {
 	for {
 		select {
@@ -92,8 +91,8 @@ func (w *LinkWait) Wait(ctx context.Context, s fib.State) error {
 	}
 }
 
-// WaitForLinks sets links up and waits until all are ready, or wait is over: that
-// some are not ready then is no error.
+// WaitForLinks sets links up and waits until all are ready, or wait is over. It is no error if
+// some are not ready by then.
 func (a *Applier) WaitForLinks(ctx context.Context, s fib.State, wait time.Duration) error {
 	w := a.NewLinkWait(wait)
 	for {

@@ -7,39 +7,39 @@ import (
 	"time"
 )
 
-// Watcher keeps a State in the kernel for as long as it runs. It looks at all of it
-// whenever something may have changed, so it does not matter what it was, nor whether the
-// kernel has told all of it. Between looks it sleeps, without any timer of its own.
+// Watcher keeps a State in the kernel for as long as it runs. Whenever something may have changed
+// it looks at everything, so it matters neither what changed nor whether the kernel reported all
+// of it. Between looks it sleeps, without any timer of its own.
 type Watcher struct {
 	// Look brings about what is missing.
 	Look func(context.Context) (Result, error)
-	// Kernel and State have a value when the kernel, or what is to be kept there, may have
-	// changed since the last look. They are closed when nothing more is told.
+	// Kernel and State have a value when the kernel, or what to keep there, may have changed
+	// since the last look. They are closed when no more changes will be reported.
 	Kernel, State <-chan struct{}
 	// Log takes one line for people.
 	Log func(line string)
 
-	// Alive is called at the end of each look and, where Every is not 0, that often.
+	// Alive is called at the end of each look and, where Every is not 0, at that interval.
 	Alive func()
 	Every time.Duration
 }
 
 const (
-	// pause is the least between two looks: a lease that is renewed is a handful of events.
+	// pause is the least time between two looks: a lease that is renewed is a handful of events.
 	pause = 5 * time.Millisecond
 	// firstRetry and lastRetry bound how long after an error it looks again by itself.
 	firstRetry = time.Second
 	lastRetry  = time.Minute
-	// afterUntil is how long after something is over it looks. The kernel counts in
-	// hundredths of a second, and 0 of them are no end at all.
+	// afterUntil is how long after an expiry it looks. The kernel counts in hundredths of a
+	// second, where 0 means no expiry at all.
 	afterUntil = 50 * time.Millisecond
 )
 
-// ErrDeaf says that nobody tells of changes any more.
+// ErrDeaf says that changes are not reported any longer.
 var ErrDeaf = errors.New("nothing is heard of changes any more")
 
-// Run looks until ctx is done, and leaves the state as it is then. What goes wrong is
-// logged when it begins, and tried again; the only error is ErrDeaf.
+// Run looks until ctx is done, and then leaves the state as it is. It logs what goes wrong when
+// that begins, and tries again; the only error is ErrDeaf.
 func (w *Watcher) Run(ctx context.Context) error {
 	var tick <-chan time.Time
 	if w.Every > 0 {
@@ -56,7 +56,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			return nil
 		}
 		w.Alive()
-		// Never more than half of the time, however much happens.
+		// Looks take at most half of the time, however much happens.
 		rest := max(pause, time.Since(began))
 		next := result.Until
 		if next > 0 {
@@ -82,7 +82,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// complain logs what is wrong and was not before, and returns all that is.
+// complain logs what is wrong and was not before, and returns everything that is.
 func (w *Watcher) complain(said map[string]bool, err error, refused []error) map[string]bool {
 	now := map[string]bool{}
 	if err != nil {
@@ -98,8 +98,8 @@ func (w *Watcher) complain(said map[string]bool, err error, refused []error) map
 	return now
 }
 
-// wait returns when it is time for the next look, or ctx is done. Unless State says so the
-// look is not before earliest; with next it is that much later at the latest.
+// wait returns when it is time for the next look, or ctx is done. It does not return before
+// earliest, unless State has a value; where next is not 0, it waits no longer than that.
 func (w *Watcher) wait(ctx context.Context, earliest time.Time, next time.Duration, tick <-chan time.Time) error {
 	var timer <-chan time.Time
 	if next > 0 {
@@ -129,7 +129,7 @@ func (w *Watcher) wait(ctx context.Context, earliest time.Time, next time.Durati
 		if left <= 0 {
 			return nil
 		}
-		// More may come meanwhile: one look serves it all.
+		// More may happen meanwhile: one look covers it all.
 		kernel, timer = nil, time.After(left)
 	}
 }
