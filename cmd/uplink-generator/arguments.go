@@ -9,8 +9,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 )
 
-// arguments are what the program is called with. They are taken apart here because the
-// package flag would make the program, which each boot reads, a hundredth larger.
+// arguments are what the program is called with. It parses them itself because package flag would
+// make the program, which each boot reads, a hundredth larger.
 type arguments struct {
 	root                  string
 	render, version, help bool
@@ -19,8 +19,8 @@ type arguments struct {
 
 var errDirectories = errors.New("one to three directories are expected, or --render")
 
-// parseArguments takes options before directories, as --NAME or -NAME, a value behind "="
-// or as the next argument, and "--" as the end of the options.
+// parseArguments takes options before directories, as --NAME or -NAME, a value after "=" or as
+// the next argument, and "--" as the end of the options.
 func parseArguments(args []string) (a arguments, err error) {
 	if err := run.CheckArguments(args); err != nil {
 		return a, err

@@ -1,5 +1,5 @@
-// Command uplink-generator is the systemd generator, and renders when the service
-// that it hooks in calls it.
+// Command uplink-generator is the systemd generator. It also renders, when the service that it
+// hooks in calls it.
 package main
 
 import (
@@ -34,13 +34,13 @@ Exit status: 0 done or nothing to do, 1 the spec or the installation has errors,
 See uplink-generator(8), and uplinkctl(8) for the commands for people.
 `
 
-// deadline ends the generator whatever happens: systemd waits for all generators,
-// and since 254 PID 1 gives up when one of them hangs.
+// deadline ends the generator whatever happens: systemd waits for all generators, and since 254
+// PID 1 gives up if one of them hangs.
 const deadline = 5 * time.Second
 
 func main() {
-	// The process is short: with few collections it is done sooner, as long as the spec
-	// is of a size that people write.
+	// The process is short-lived: with few collections it ends sooner, as long as the spec has a
+	// size that people write.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(64 << 20)
 	if err := run.CheckDescriptors(); err != nil {
@@ -68,7 +68,7 @@ func generator(args []string, stdout, stderr io.Writer) int {
 
 	log := logger(a.root, stderr)
 	time.AfterFunc(deadline, func() {
-		// Also where stderr is what it hangs on.
+		// Even if stderr is what it hangs on.
 		time.AfterFunc(100*time.Millisecond, func() { os.Exit(run.ExitFail) })
 		log(gen.LogErr, fmt.Sprintf("not done after %v: giving up, so that the boot goes on", deadline))
 		os.Exit(run.ExitFail)
@@ -80,8 +80,8 @@ func generator(args []string, stdout, stderr io.Writer) int {
 	return run.ExitOK
 }
 
-// logger returns where a generator's messages go. At boot there is only the
-// kernel's log: no journal yet, and stderr is /dev/null.
+// logger returns where a generator's messages go. At boot there is only the kernel log: the
+// journal does not run yet, and stderr is /dev/null.
 func logger(root string, stderr io.Writer) func(int, string) {
 	kmsg := io.Discard
 	if rootfs.At(root).IsHost() {
@@ -98,8 +98,8 @@ func logger(root string, stderr io.Writer) func(int, string) {
 	}
 }
 
-// record is a line for the kernel's log, which refuses one of more than 1024 bytes
-// (devkmsg_write in kernel/printk/printk.c; older ones of more than 976).
+// record is a line for the kernel log, which refuses one of more than 1024 bytes (devkmsg_write
+// in kernel/printk/printk.c; older kernels, of more than 976).
 func record(priority int, line string) string {
 	const most = 900 // bytes
 	if end := most; len(line) > most {
@@ -111,8 +111,8 @@ func record(priority int, line string) string {
 	return fmt.Sprintf("<%d>uplink-generator[%d]: %s\n", priority, os.Getpid(), line)
 }
 
-// renderFiles writes the files for networkd into the host's /run. Where the spec is
-// wrong the files of the last good one stay.
+// renderFiles writes the files for networkd into the host's /run. If the spec is wrong, the files
+// of the last good one stay.
 func renderFiles(root string, stderr io.Writer) int {
 	tree, notes, err := run.Rendering{Root: root}.Render()
 	if err != nil && !errors.Is(err, spec.ErrNone) {

@@ -21,24 +21,24 @@ const (
 	busError = "org.freedesktop.DBus.Error."
 )
 
-// ReloadNetworkd makes networkd read its files again, and configure the links whose files
-// have changed. It answers before that is done.
+// ReloadNetworkd makes networkd read its files again and configure the links whose files have
+// changed. networkd answers before it has done that.
 func ReloadNetworkd(ctx context.Context, root rootfs.Root) error {
 	return callNetworkd(ctx, root, "Reload")
 }
 
-// ReconfigureLink makes networkd configure the link of that index from the start. It does
-// not read its files again for that.
+// ReconfigureLink makes networkd configure the link with that index from scratch, without reading
+// its files again.
 func ReconfigureLink(ctx context.Context, root rootfs.Root, index int) error {
 	return callNetworkd(ctx, root, "ReconfigureLink", int32(index))
 }
 
-// attempts is how often networkd is looked for on the bus: it runs before the bus does,
-// and may not be there yet.
+// attempts is how often networkd is looked for on the bus: it starts before the bus does, and may
+// not be on it yet.
 const attempts = 20
 
-// CallTime bounds one call, in which networkd may have to be found first. It answers at once,
-// unless it hangs: the bus waits for that without end.
+// CallTime bounds one call, including the search for networkd. networkd answers at once unless it
+// hangs, and then the bus would wait for ever.
 const CallTime = 10 * time.Second
 
 var callTime = CallTime
@@ -48,7 +48,7 @@ func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...
 	defer cancel()
 	conn, err := dial(ctx, root)
 	for ; errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil; conn, err = dial(ctx, root) {
-		time.Sleep(100 * time.Millisecond) // in the midst of a boot the bus is still to come
+		time.Sleep(100 * time.Millisecond) // during a boot the bus may not be up yet
 	}
 	if err != nil {
 		return fmt.Errorf("systemd-networkd is told of new files through the message bus, which does not answer: %w: see `systemctl status dbus`", err)
@@ -76,8 +76,8 @@ func callNetworkd(ctx context.Context, root rootfs.Root, method string, args ...
 	}
 }
 
-// dial connects to the host's system bus. It logs in by number: a look-up of the name
-// would need more than a static program has.
+// dial connects to the host's system bus. It logs in by number, because looking up the name would
+// need more than a static program has.
 func dial(ctx context.Context, root rootfs.Root) (*dbus.Conn, error) {
 	socket, err := root.Path("/run/dbus/system_bus_socket")
 	if err != nil {

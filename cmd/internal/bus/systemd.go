@@ -15,11 +15,11 @@ type Systemd struct {
 }
 
 const (
-	// dialTime bounds how long systemd, or the message bus, may take to take a connection.
+	// dialTime bounds how long systemd, or the message bus, may take to accept a connection.
 	dialTime = 5 * time.Second
 
-	// reloadTime bounds a daemon-reload: systemd gives its generators 90 seconds, and they
-	// take a few milliseconds each.
+	// reloadTime bounds a daemon-reload: systemd allows its generators 90 seconds, but each takes
+	// a few milliseconds.
 	reloadTime = 10 * time.Second
 )
 
@@ -46,7 +46,7 @@ func (s *Systemd) Close() {
 	s.close()
 }
 
-// Reload has the generators run again, and the units read: `systemctl daemon-reload`.
+// Reload makes systemd run the generators again and read the units: `systemctl daemon-reload`.
 func (s *Systemd) Reload(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reloadTime)
 	defer cancel()
@@ -66,8 +66,8 @@ func (s *Systemd) State(ctx context.Context, unit string) (string, error) {
 	return state, nil
 }
 
-// Start starts a unit, and waits for it as long as ctx lasts; that it lasts longer is no
-// error. What it depends on may be waiting for the very unit that calls.
+// Start starts a unit and waits for it for as long as ctx lasts. It is no error if the unit takes
+// longer: what it depends on may be waiting for the very unit that calls.
 func (s *Systemd) Start(ctx context.Context, unit string) error {
 	return wait(ctx, "start", unit, func(done chan<- string) (int, error) {
 		return s.conn.StartUnitContext(ctx, unit, "replace", done)
@@ -81,7 +81,7 @@ func (s *Systemd) Stop(ctx context.Context, unit string) error {
 	})
 }
 
-// ResetFailed forgets that a unit has failed.
+// ResetFailed makes systemd forget that a unit has failed.
 func (s *Systemd) ResetFailed(ctx context.Context, unit string) error {
 	if err := s.conn.ResetFailedUnitContext(ctx, unit); err != nil {
 		return fmt.Errorf("systemctl reset-failed %s: %w", unit, err)

@@ -10,8 +10,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Timer is a command that systemd runs once, some time from now: a transient timer with
-// a service of the same name, as systemd-run(1) makes them.
+// Timer is a command that systemd runs once, some time from now: a transient timer and a service
+// of the same name, as systemd-run(1) makes them.
 type Timer struct {
 	Name        string // of the units, without a suffix
 	Description string
@@ -19,8 +19,8 @@ type Timer struct {
 	Command     []string // an absolute path and its arguments
 }
 
-// StartTimer starts a timer, in the place of one of that name. When the command has ended,
-// however it did, both units are gone.
+// StartTimer starts a timer, replacing one of that name. Both units are gone once the command has
+// ended, however it did.
 func (s *Systemd) StartTimer(ctx context.Context, t Timer) error {
 	timerUnit, serviceUnit := t.Name+".timer", t.Name+".service"
 	if err := errors.Join(s.remove(ctx, timerUnit), s.remove(ctx, serviceUnit)); err != nil {
@@ -49,7 +49,7 @@ func (s *Systemd) StartTimer(ctx context.Context, t Timer) error {
 	if err != nil {
 		return err
 	}
-	// The wait may have ended before the job has.
+	// The wait may have ended before the job did.
 	state, err := s.State(ctx, timerUnit)
 	if err == nil && state != "active" {
 		err = fmt.Errorf("%s is %s: see `journalctl -u %[1]s`", timerUnit, state)
@@ -57,12 +57,12 @@ func (s *Systemd) StartTimer(ctx context.Context, t Timer) error {
 	return err
 }
 
-// StopTimer stops a timer, if it is there. It does nothing to the command.
+// StopTimer stops a timer, if it exists. It leaves the command alone.
 func (s *Systemd) StopTimer(ctx context.Context, name string) error {
 	return s.remove(ctx, name+".timer")
 }
 
-// remove stops a transient unit, and forgets that it has failed.
+// remove stops a transient unit, and makes systemd forget that it has failed.
 func (s *Systemd) remove(ctx context.Context, unit string) error {
 	switch state, err := s.State(ctx, unit); {
 	case err != nil || state == "inactive":

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// CheckDescriptors wants room for some file descriptors, and has the runtime take those
+// CheckDescriptors checks that some file descriptors are free, and makes the runtime take those
 // that it needs. Without any the runtime ends the process when it first waits for something
-// (netpollinit, runtime/netpoll_epoll.go), which must not be in the midst of a change.
+// (netpollinit, runtime/netpoll_epoll.go), and that must not happen during a change.
 func CheckDescriptors() error {
 	const enough = 8
 	var taken []int

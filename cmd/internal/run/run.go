@@ -1,5 +1,5 @@
-// Package run is what the two programs have in common: the way from the files of a
-// host to what is written, and how its errors are said.
+// Package run is what the two programs share: the way from the files of a host to what is
+// written, and how errors are reported.
 package run
 
 import (
@@ -31,8 +31,8 @@ const (
 // version and commit are set by the linker.
 var version, commit = "devel", ""
 
-// CheckArguments refuses what no argument of ours is: what a terminal would obey, or what is
-// longer than a path may be (PATH_MAX). It would come back in messages, and in files.
+// CheckArguments refuses what cannot be an argument of ours: what a terminal would obey, or what
+// is longer than a path may be (PATH_MAX). It would appear in messages, and in files.
 func CheckArguments(args []string) error {
 	const longest = 4096
 	for i, a := range args {
@@ -46,8 +46,8 @@ func CheckArguments(args []string) error {
 	return nil
 }
 
-// CheckRoot refuses a host's root directory that is none, which would have no spec, and be
-// made by who writes below it.
+// CheckRoot refuses a host's root directory that does not exist: it would have no spec, and
+// whoever writes below it would create it.
 func CheckRoot(dir string) error {
 	st, err := os.Stat(dir)
 	switch {
@@ -68,7 +68,7 @@ func Version(program string) string {
 	return s + " " + runtime.Version()
 }
 
-// Rendering is what is to be rendered, and for which host.
+// Rendering says what to render, and for which host.
 type Rendering struct {
 	Root    string // the host's root directory; "" for "/"
 	Version string // of its systemd; "" for the one that is installed below Root
@@ -82,8 +82,8 @@ func (r Rendering) Render() (units.Tree, []units.Note, error) {
 		return nil, nil, err
 	}
 	root := rootfs.At(r.Root)
-	// networkd gives a link up for one rule that the kernel cannot hold, with all that is
-	// IPv4 (257, with ipv6.disable=1 on the kernel command line).
+	// Because of one rule that the kernel cannot hold, networkd gives up a link with all its IPv4
+	// (257, with ipv6.disable=1 on the kernel command line).
 	lacks := root.IsHost() && !root.Exists("/proc/sys/net/ipv6") && state.DropFamily(fib.Inet6)
 	tree, notes, err := r.files(backend, state, root.Exists(AppliedFile))
 	if lacks {
@@ -92,15 +92,15 @@ func (r Rendering) Render() (units.Tree, []units.Note, error) {
 	return tree, notes, err
 }
 
-// WithoutInet6 is said where the kernel lacks IPv6.
+// WithoutInet6 is the message where the kernel lacks IPv6.
 const WithoutInet6 = "this kernel has no IPv6: the IPv6 part of the spec is left out"
 
-// AppliedFile is there while routes or rules of the oneshot are in the kernel. A networkd
-// that is started later must not take them away before its own are there.
+// AppliedFile exists while routes or rules of the oneshot are in the kernel. A networkd that is
+// started later must not remove them before its own are there.
 const AppliedFile = "/run/uplink/applied"
 
-// Files renders a State for a host whose networkd, if there is one, runs already. What the
-// kernel lacks must not be in it.
+// Files renders a State for a host whose networkd, if there is one, runs already. The State must
+// not contain what the kernel lacks.
 func (r Rendering) Files(backend spec.Backend, state fib.State) (units.Tree, []units.Note, error) {
 	return r.files(backend, state, false)
 }
@@ -128,8 +128,8 @@ func (r Rendering) files(backend spec.Backend, state fib.State, keepForeign bool
 	return tree, notes, err
 }
 
-// State reads and compiles the host's spec, and says which back end it is for: what
-// the kernel command line says counts before what the spec says.
+// State reads and compiles the host's spec, and says which back end it is for: the kernel command
+// line overrides the spec.
 func State(root rootfs.Root) (spec.Backend, fib.State, error) {
 	s, err := spec.Load(root)
 	if err != nil {
@@ -142,11 +142,11 @@ func State(root rootfs.Root) (spec.Backend, fib.State, error) {
 	return s.Backend, state, err
 }
 
-// Lay lays many rules out so that the kernel tries few of them (package blocks), where
-// whoever brings them about on this host can: netlink always, networkd since systemd 257.
+// Lay lays many rules out so that the kernel tries few of them (package blocks), where the back
+// end on this host can add such rules: netlink always, networkd since systemd 257.
 func Lay(root rootfs.Root, backend spec.Backend, state fib.State) fib.State {
 	if !blocks.Worth(state, blocks.Threshold) {
-		return state // which most are, and nothing more has to be found out
+		return state // as most do, and then nothing else has to be found out
 	}
 	version, known := units.DetectVersion(root)
 	if backend == spec.Netlink || known && version.HasGoto() || backend == spec.Auto && !units.NetworkdRuns() {
@@ -155,7 +155,7 @@ func Lay(root rootfs.Root, backend spec.Backend, state fib.State) fib.State {
 	return state
 }
 
-// inBlocks lays a State out. What is in the way is for check to say.
+// inBlocks lays a State out. What prevents that is reported by check.
 func inBlocks(state fib.State) fib.State {
 	state, _ = blocks.Lay(state, blocks.Threshold)
 	return state
@@ -177,8 +177,8 @@ func Check(root string, files ...string) (*spec.Spec, fib.State, error) {
 	return s, state, err
 }
 
-// WarnOfExposure says who else than root could say what the host's spec is. Who brings a spec into
-// effect says so first.
+// WarnOfExposure says who other than root could change the host's spec. Whoever brings a spec
+// into effect says so first.
 func WarnOfExposure(w io.Writer, program string, root rootfs.Root) {
 	const most = 8
 	found := spec.Exposures(root)
@@ -190,11 +190,11 @@ func WarnOfExposure(w io.Writer, program string, root rootfs.Root) {
 	}
 }
 
-// Report is ReportOf for who would have changed something.
+// Report is ReportOf for a command that would have changed something.
 func Report(w io.Writer, program string, err error) { ReportOf(w, program, err, "nothing was changed") }
 
-// ReportOf writes an error for people: each thing that is wrong with a spec with its
-// source line, how many there are, and what comes of it, unless that is "".
+// ReportOf writes an error for people: each thing that is wrong with a spec, with its source
+// line, then how many there are and, unless then is "", what follows from that.
 func ReportOf(w io.Writer, program string, err error, then string) {
 	denied := errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0
 	var list spec.Errors
