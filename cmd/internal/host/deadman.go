@@ -21,17 +21,18 @@ import (
 // tryUnit is the name of the dead-man's units.
 const tryUnit = "uplink-try"
 
-// armTime bounds how long systemd may take for them.
+// armTime bounds how long systemd may take to start or stop them.
 const armTime = 10 * time.Second
 
-// arm sees to it that GoBack runs when the time is over, whatever becomes of this process
-// and of the session that it is in: as a timer of systemd's, or where systemd is not the
-// one that has this network, as a process that nobody waits for.
+// arm makes sure that GoBack runs when the time is over, whatever happens to this process and its
+// session. It uses a timer of systemd's or, where this network is not systemd's, a process that
+// nobody waits for.
 //
-// The timer runs out after timeout, which is never late: GoBack waits for the rest of the
-// deadline. So the deadline can move without a moment in which there is no dead-man.
+// The timer runs out after timeout, which is never too late, because GoBack waits for the rest of
+// the deadline. So the deadline can move without a moment in which there is no dead-man.
 //
-// Both run this very file. That it is removed within two minutes is not worth a copy of it.
+// Both run this very executable. It may be removed within the two minutes, but that is not worth
+// a copy of it.
 func arm(ctx context.Context, root rootfs.Root, timeout time.Duration) error {
 	exe, err := os.Executable()
 	if err == nil {
@@ -63,13 +64,13 @@ func arm(ctx context.Context, root rootfs.Root, timeout time.Duration) error {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir, cmd.Env = "/", []string{}
 	if root.IsHost() {
-		// There is no journal. In some containers there is no log of the kernel's either.
+		// There is no journal, and in some containers no kernel log either.
 		if log, err := os.OpenFile("/dev/kmsg", os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0); err == nil {
 			defer log.Close()
 			cmd.Stderr = log
 		}
 	}
-	// No terminal and no session of anybody's: it is sent no signal when they end.
+	// No terminal and no session of anybody's, so that no signal reaches it when they end.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -77,8 +78,8 @@ func arm(ctx context.Context, root rootfs.Root, timeout time.Duration) error {
 	return cmd.Process.Release()
 }
 
-// ofSystemd says whether systemd is PID 1 and in the network namespace of this process:
-// what it starts is in its own.
+// ofSystemd says whether systemd is PID 1 and in the network namespace of this process, because
+// it starts processes in its own.
 func ofSystemd(root rootfs.Root) bool {
 	if !root.IsHost() || !root.Exists("/run/systemd/system") {
 		return false
@@ -91,8 +92,8 @@ func ofSystemd(root rootfs.Root) bool {
 	return err == nil && its == own
 }
 
-// disarm takes the timer away once there is nothing left to do for it. GoBack, where it
-// runs already, finds that out by itself.
+// disarm removes the timer once it has nothing left to do. A GoBack that runs already finds that
+// out by itself.
 func disarm(root rootfs.Root) error {
 	if !ofSystemd(root) {
 		return nil
@@ -108,18 +109,18 @@ func disarm(root rootfs.Root) error {
 }
 
 const (
-	// lockPatience is how long a try that is not in effect may keep the lock from who wants
-	// to go back, because its time is over or somebody has said so.
+	// lockPatience is how long a try that is not in effect yet may keep the lock from somebody
+	// who wants to go back, because the time is over or on request.
 	lockPatience = 5 * time.Second
 
-	// lookInterval is how often it is looked whether a try has been decided.
+	// lookInterval is how often GoBack looks whether a try has been decided.
 	lookInterval = 200 * time.Millisecond
 )
 
-// GoBack is what the dead-man runs: it waits until the time of the try below root is
-// over, and then brings everything back. What it returns says so; it is empty where the try
-// was decided before. Where somebody else has failed to before that, it is tried again when
-// the time is over, and not at once.
+// GoBack is what the dead-man runs: it waits until the time of the try below root is over, and
+// then brings everything back. It returns a message that says so, or "" if the try was decided
+// before. If somebody else has failed to go back before, it tries again when the time is over,
+// not at once.
 func GoBack(root string, stderr io.Writer) (string, error) {
 	signal.Ignore(syscall.SIGHUP)
 	for {
@@ -154,7 +155,7 @@ func GoBack(root string, stderr io.Writer) (string, error) {
 	}
 }
 
-// hasFailed says whether somebody has tried to go back, and has not been able to.
+// hasFailed says whether somebody has tried to go back and failed.
 func hasFailed(root rootfs.Root) bool {
 	back, err := root.Path(tryBackDir)
 	if err != nil {
@@ -164,8 +165,8 @@ func hasFailed(root rootfs.Root) bool {
 	return err == nil && strings.HasPrefix(string(data), string(outcomeFailed)+"\n")
 }
 
-// untilAgain is how long it is until the dead-man goes back where somebody has failed to; 0
-// where somebody was ended while he did.
+// untilAgain is the time until the dead-man goes back where somebody has failed to; 0 where
+// somebody was killed while going back.
 func untilAgain(root rootfs.Root) time.Duration {
 	var p progress
 	back, err := root.Path(tryBackDir)
@@ -178,7 +179,7 @@ func untilAgain(root rootfs.Root) time.Duration {
 	return time.Duration(p.Deadline - monotonic())
 }
 
-// goBackAgainIn sets that time.
+// goBackAgainIn sets the time that untilAgain returns.
 func goBackAgainIn(root rootfs.Root, left time.Duration) error {
 	back, err := root.Path(tryBackDir)
 	if err != nil {
@@ -187,8 +188,7 @@ func goBackAgainIn(root rootfs.Root, left time.Duration) error {
 	return writeProgress(back, left, false)
 }
 
-// openFrom is Open with the lock, even where the process has it that brings the try about,
-// and hangs.
+// openFrom is Open with the lock, even if the process that brings the try about has it and hangs.
 func openFrom(root string, p progress) (*Host, error) {
 	done := make(chan struct{})
 	defer close(done)
@@ -197,8 +197,8 @@ func openFrom(root string, p progress) (*Host, error) {
 			select {
 			case <-done:
 			case <-time.After(lockPatience):
-				// Between the two it may end, and its number be another's: that takes all
-				// numbers to be used up in a microsecond.
+				// The process may end after this check, and its number go to another one: for
+				// that, all numbers would have to be used up within a microsecond.
 				if p.isAtWork() {
 					_ = syscall.Kill(p.PID, syscall.SIGKILL)
 				}
@@ -211,13 +211,14 @@ func openFrom(root string, p progress) (*Host, error) {
 // errNoTry says that there is nothing to decide.
 var errNoTry = errors.New("no try is pending")
 
-// CancelTry goes back at once, or tries once more where that has failed: what it cannot
-// bring back then it gives up. It returns what there is to say of it.
+// CancelTry goes back at once, or once more if that has failed; then it gives up what it cannot
+// bring back. It returns what to say about it.
 func CancelTry(root string, stderr io.Writer) (string, error) {
 	return cancelTry(root, stderr, func() bool { return false })
 }
 
-// cancelTry is CancelTry for somebody who knows better once nobody else is at work.
+// cancelTry is CancelTry, with a last check under the lock: decided says whether the try was
+// decided.
 func cancelTry(root string, stderr io.Writer, decided func() bool) (string, error) {
 	at, p, err := readTry(rootfs.At(root))
 	if err != nil && (at == noTry || errors.As(err, new(*PendingError))) {
@@ -231,7 +232,7 @@ func cancelTry(root string, stderr io.Writer, decided func() bool) (string, erro
 		return "", err
 	}
 	var left []string
-	// A record that cannot be read is to keep nobody out for good.
+	// A record that cannot be read must not keep everybody out for good.
 	if at, _, err = readTry(h.Root); at == noTry || decided() {
 		err = cmp.Or(err, errNoTry)
 	} else {

@@ -23,29 +23,29 @@ type TryOptions struct {
 	Timeout time.Duration
 	// Wait bounds how long it may take until all is in effect.
 	Wait time.Duration
-	// Stderr is told what people should know.
+	// Stderr receives what people should know.
 	Stderr io.Writer
 }
 
-// Trial is a spec in effect that is not kept yet.
+// Trial is a spec that is in effect, but not kept yet.
 type Trial struct {
 	Changes      units.Changes
 	Verification apply.Verification
 
 	root   string
 	stderr io.Writer
-	stop   time.Time // the deadline, which the dead-man has by another clock
-	said   *os.File  // the outcome's file
+	stop   time.Time // the deadline; the dead-man keeps it by another clock
+	said   *os.File  // the file for the outcome
 }
 
 // ErrNothingToTry says that the kernel holds the spec already.
 var ErrNothingToTry = errors.New("there is nothing to try: the kernel holds the spec already; if anything is left, like what the next boot does, `uplinkctl reload` does it")
 
-// Try brings the spec below root into effect as Reload does, but so that it goes back by
-// itself unless it is kept: before anything is changed, all that a reload changes is
-// written down and the dead-man is armed, see arm. Where the spec does not come into
-// effect, all is brought back at once. Systemd is told when it is kept. With uplink=0 on
-// the kernel command line the Trial is nil.
+// Try brings the spec below root into effect as Reload does, but it goes back by itself unless it
+// is kept. Before it changes anything, it writes down everything that a reload changes and arms
+// the dead-man, see arm. If the spec does not come into effect, it brings everything back at
+// once. Systemd is told when the spec is kept. With uplink=0 on the kernel command line the Trial
+// is nil.
 func Try(ctx context.Context, root string, o TryOptions) (*Trial, error) {
 	if isOff(root, o.Stderr) {
 		return nil, nil
@@ -54,7 +54,7 @@ func Try(ctx context.Context, root string, o TryOptions) (*Trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Who holds the lock must not wait for a terminal that may be gone.
+	// A holder of the lock must not wait for a terminal that may be gone.
 	var said bytes.Buffer
 	t, armed, err := h.try(ctx, root, o, &said)
 	h.Close()
@@ -71,7 +71,8 @@ func Try(ctx context.Context, root string, o TryOptions) (*Trial, error) {
 	return t, nil
 }
 
-// try is Try under the lock. It returns true where there is a dead-man that nobody needs.
+// try is Try under the lock. It returns true where there is a dead-man that is not needed any
+// more.
 func (h *Host) try(ctx context.Context, root string, o TryOptions, said io.Writer) (*Trial, bool, error) {
 	if err := h.NotTrying(); err != nil {
 		return nil, false, err
@@ -135,7 +136,7 @@ func (r *reload) isInEffect() (bool, error) {
 	return r.isApplied()
 }
 
-// begin writes down how all is.
+// begin writes down the state of everything.
 func (r *reload) begin(root string, o TryOptions) (*Trial, string, error) {
 	was, err := r.record()
 	if err != nil {
@@ -147,7 +148,7 @@ func (r *reload) begin(root string, o TryOptions) (*Trial, string, error) {
 			return nil, "", err
 		}
 	}
-	// What a run has left that was killed.
+	// Left over from a run that was killed.
 	fresh, dir := paths[tryNewDir], paths[tryDir]
 	if err := errors.Join(os.RemoveAll(fresh), os.RemoveAll(paths[tryKeptDir]), os.Mkdir(fresh, 0o700)); err != nil {
 		return nil, "", err
@@ -155,8 +156,8 @@ func (r *reload) begin(root string, o TryOptions) (*Trial, string, error) {
 	if err := writeJSON(filepath.Join(fresh, recordFile), was); err != nil {
 		return nil, "", err
 	}
-	// Twice the wait, for the links and for all of it, and what networkd has to answer, to
-	// take links over or to bring them back: nothing that goes on takes longer.
+	// Twice the wait, for the links and for everything, and the time that networkd needs to
+	// answer, and to take links over or bring them back: no run that makes progress takes longer.
 	if err := writeProgress(fresh, o.Timeout+2*o.Wait+bus.CallTime+handOverTime+restoreTime, false); err != nil {
 		return nil, "", err
 	}
@@ -178,10 +179,10 @@ func writeProgress(dir string, left time.Duration, inEffect bool) error {
 	})
 }
 
-// Close forgets a Trial, which goes on.
+// Close forgets a Trial, but does not end it.
 func (t *Trial) Close() { t.said.Close() }
 
-// Left is how long it is until the spec goes back.
+// Left is the time until the spec goes back.
 func (t *Trial) Left() time.Duration { return time.Until(t.stop) }
 
 // outcome is how a try has ended.
@@ -193,13 +194,13 @@ const (
 	outcomeFailed outcome = "failed" // to go back
 )
 
-// decide tells those who wait what has become of the try in a directory.
+// decide tells those who wait for the try in a directory what has become of it.
 func decide(dir string, o outcome, text string) error {
 	return os.WriteFile(filepath.Join(dir, outcomeFile), []byte(string(o)+"\n"+text), 0o600)
 }
 
-// Decided says whether somebody has decided the try. That it has gone back, or has failed
-// to, is the error.
+// Decided says whether somebody has decided the try. The error says that it has gone back, or has
+// failed to.
 func (t *Trial) Decided() (bool, error) {
 	data := make([]byte, 1<<16)
 	n, err := t.said.ReadAt(data, 0)
@@ -216,13 +217,12 @@ func (t *Trial) Decided() (bool, error) {
 	return false, nil
 }
 
-// Keep ends the try: its spec stays in effect. Where it has gone back already, that is the
-// error.
+// Keep ends the try: its spec stays in effect. It is an error if the try has gone back already.
 func (t *Trial) Keep(ctx context.Context) error {
 	return t.orDecided(ConfirmTry(ctx, t.root, t.stderr))
 }
 
-// Back ends the try: all is as it was before, which is said as an error.
+// Back ends the try: everything is as it was before, which the error says.
 func (t *Trial) Back() error {
 	text, err := cancelTry(t.root, t.stderr, func() bool { done, _ := t.Decided(); return done })
 	if err == nil {
@@ -231,8 +231,8 @@ func (t *Trial) Back() error {
 	return t.orDecided(err)
 }
 
-// orDecided returns an error, or where it is that there is no try any more, what has
-// become of this one.
+// orDecided returns an error or, if that says that no try is pending any more, what has become of
+// this one.
 func (t *Trial) orDecided(err error) error {
 	if errors.Is(err, errNoTry) {
 		if done, err := t.Decided(); done {
@@ -242,7 +242,7 @@ func (t *Trial) orDecided(err error) error {
 	return err
 }
 
-// ConfirmTry keeps what is tried below root, and tells systemd.
+// ConfirmTry keeps the try below root, and tells systemd.
 func ConfirmTry(ctx context.Context, root string, stderr io.Writer) error {
 	h, err := Open(ctx, root, 0, true)
 	if err != nil {

@@ -22,20 +22,20 @@ const (
 	// backTime bounds how long networkd may take in one attempt to go back.
 	backTime = 15 * time.Second
 
-	// backAttempts is how often it is tried, and backPause the time before the second
-	// attempt; before each further one it is twice as long.
+	// backAttempts is how often going back is tried, and backPause the time before the second
+	// attempt; it doubles before each further one.
 	backAttempts = 3
 	backPause    = 2 * time.Second
 
-	// stillTime is how long all must have been as it was where networkd has been told: it
-	// answers before it begins, and takes rules of others away while it is at work.
+	// stillTime is how long everything must have been as it was, if networkd has been told:
+	// networkd answers before it starts, and removes rules of others while it is at work.
 	stillTime = 250 * time.Millisecond
 
-	// untoldTime is how long the kernel may take where networkd could not be told.
+	// untoldTime is how long the kernel may take if networkd could not be told.
 	untoldTime = handOverTime + time.Second
 )
 
-// What is said of a try that has ended.
+// What is said about a try that has ended.
 const (
 	Kept     = "kept"
 	WentBack = "all is " + asBefore
@@ -43,7 +43,7 @@ const (
 	asBefore = "as it was before; the spec still says the new: change it before the next reboot or reload"
 )
 
-// wentBack says that a try has gone back but for what is left out.
+// wentBack says that a try has gone back, except for what is left out.
 func wentBack(left []string) string {
 	if len(left) == 0 {
 		return WentBack
@@ -51,10 +51,10 @@ func wentBack(left []string) string {
 	return strings.Join(left, "\n") + "\nall else is " + asBefore
 }
 
-// goBack brings back what the record says, under the lock, and returns what it leaves out
-// because the kernel cannot hold it any more. From here on the try cannot be kept. What fails
-// leaves the record where it is, for the next who goes back; but the last one takes it away,
-// or nothing could be brought about before a reboot.
+// goBack brings back what the record says, under the lock. It returns what it leaves out because
+// the kernel cannot hold it any more. From here on the try cannot be kept. If it fails, the
+// record stays for the next who goes back; but with last it is removed, or nothing could be
+// brought about before a reboot.
 func (h *Host) goBack(stderr io.Writer, last bool) (left []string, err error) {
 	back, err := h.Root.Path(tryBackDir)
 	if err != nil {
@@ -78,7 +78,7 @@ func (h *Host) goBack(stderr io.Writer, last bool) (left []string, err error) {
 	return nil, errors.Join(err, decide(back, outcomeFailed, err.Error()))
 }
 
-// bringBack is goBack with the record in a directory.
+// bringBack is goBack for the record in a directory.
 func (h *Host) bringBack(back string, stderr io.Writer) ([]string, error) {
 	w := wayBack{reload: h.newReload(io.Discard, stderr)}
 	w.wait, w.backend = backTime, spec.Networkd
@@ -88,14 +88,14 @@ func (h *Host) bringBack(back string, stderr io.Writer) ([]string, error) {
 	if err := checkVersion(back, w.was.Version); err != nil {
 		return nil, err
 	}
-	// The note is the try's still.
+	// The note is still the try's.
 	if err := w.noteOld(); err != nil {
 		return nil, err
 	}
 	for pause := backPause; ; pause *= 2 {
 		w.attempts++
 		err := w.attempt()
-		// What networkd is still to bring may be what the rest is refused for.
+		// The rest may be refused because of something that networkd has yet to bring.
 		if w.attempts == backAttempts || err == nil && (len(w.refused) == 0 || !w.told) {
 			return notBack(slices.Concat(w.left, w.refused)), err
 		}
@@ -103,7 +103,7 @@ func (h *Host) bringBack(back string, stderr io.Writer) ([]string, error) {
 	}
 }
 
-// wayBack is one going back.
+// wayBack is one attempt to go back, with its repetitions.
 type wayBack struct {
 	*reload
 	was      record
@@ -111,13 +111,13 @@ type wayBack struct {
 	told     bool // networkd has read the old files
 
 	target  apply.Snapshot // what of ours can be there now
-	left    []leftOut      // what cannot
-	refused []leftOut      // of the target, by the kernel
+	left    []leftOut      // what of ours cannot
+	refused []leftOut      // what of target the kernel refuses
 }
 
-// attempt does all that there is to do, whatever of it is refused.
+// attempt does everything that there is to do, even if parts of it are refused.
 func (w *wayBack) attempt() error {
-	// For an answer that never comes. What is waited for takes less: the links, and all.
+	// In case an answer never comes. The waits themselves take less: for the links, and for all.
 	ctx, cancel := context.WithTimeout(context.Background(), 3*backTime)
 	defer cancel()
 	w.networkd = units.NetworkdRuns()
@@ -139,8 +139,8 @@ func (w *wayBack) attempt() error {
 	return errors.Join(append(errs, w.settle(ctx, limit))...)
 }
 
-// tellNetworkd has networkd read the old files. What it had before the try, and the try
-// brought about through netlink, is handed over as Reload does.
+// tellNetworkd makes networkd read the old files. What networkd had before the try, and the try
+// brought about through netlink, is handed over as in Reload.
 func (w *wayBack) tellNetworkd(ctx context.Context) error {
 	if err := bus.ReloadNetworkd(ctx, w.Root); err != nil {
 		return err
@@ -160,8 +160,8 @@ func (w *wayBack) tellNetworkd(ctx context.Context) error {
 	return err
 }
 
-// networkdPart returns what is not ours in a snapshot of a record as a State, in which
-// each link is one uplink.
+// networkdPart returns the part of a record's snapshot that is not ours, as a State in which each
+// link is one uplink.
 func networkdPart(held apply.Snapshot) (s fib.State) {
 	used := map[string]bool{}
 	for _, a := range held.Addresses {
@@ -191,17 +191,16 @@ func networkdPart(held apply.Snapshot) (s fib.State) {
 	return s
 }
 
-// settle brings back what is ours, and waits until networkd has done its part, no longer
-// than limit. What
-// networkd had before the try is waited for first, because what the try has in its place
-// serves meanwhile.
+// settle brings back what is ours, and waits until networkd has done its part, but no longer than
+// limit. It first waits for what networkd had before the try, because what the try has in its
+// place serves meanwhile.
 func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 	start, moved := time.Now(), time.Now()
 	was, again := -1, false
 	theirs := func(l line) bool { return l.theirs }
 	var missing, extra []line
 	var restored error
-	var same time.Time // since when
+	var same time.Time // since when nothing differs
 	_, err := poll(ctx, limit, func() (bool, error) {
 		var err error
 		if missing, extra, err = w.differences(); err != nil {
@@ -224,7 +223,7 @@ func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 		still := time.Since(moved)
 		switch {
 		case !w.networkd || !w.told && !slices.ContainsFunc(slices.Concat(missing, extra), theirs):
-			// Nothing else changes anything: a second time is for what took others along.
+			// Nothing else changes anything; the second round is for what removals took along.
 			return time.Since(start) > time.Second, nil
 		case still > leftTime && slices.ContainsFunc(extra, theirs):
 			return false, w.takeAwayTheTrys()
@@ -262,7 +261,7 @@ func (w *wayBack) settle(ctx context.Context, limit time.Duration) error {
 	return errors.Join(restored, fmt.Errorf("the kernel differs from what it held:\n%s", strings.Join(text, "\n")))
 }
 
-// takeAwayTheTrys removes what networkd has left of the try.
+// takeAwayTheTrys removes what networkd has left behind of the try.
 func (w *wayBack) takeAwayTheTrys() error {
 	now, err := w.Held(apply.Scope{Foreign: true})
 	if err != nil {
@@ -283,7 +282,7 @@ func (w *wayBack) configured() bool {
 	})
 }
 
-// differences compares what there is with the record.
+// differences compares what is there with the record.
 func (w *wayBack) differences() (missing, extra []line, err error) {
 	now, err := w.Held(apply.Scope{Foreign: true})
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// leftOut is something of ours that does not come back, and why.
+// leftOut is something of ours that does not come back, with the reason.
 type leftOut struct {
 	line line
 	why  string
 }
 
-// notBack says what does not come back, a line for each reason.
+// notBack says what does not come back, one line for each reason.
 func notBack(list []leftOut) (text []string) {
 	var reasons []string
 	first, count := map[string]line{}, map[string]int{}
@@ -38,7 +38,7 @@ func notBack(list []leftOut) (text []string) {
 	return text
 }
 
-// inEffect is what was before the try; nothing where that is not known.
+// inEffect is what was in effect before the try; nothing if that is not known.
 func (w *record) inEffect() Effective {
 	if w.effective == nil {
 		w.effective = &Effective{}
@@ -49,8 +49,8 @@ func (w *record) inEffect() Effective {
 	return *w.effective
 }
 
-// asOfNow is what the spec of before asks for on the host as it is now: another address may
-// have been learned. Where networkd has a part of that, it is the watch's to find out which.
+// asOfNow is what the earlier spec asks for on the host as it is now, because another address may
+// have been learned. Where networkd has a part of that, the watch finds out which.
 func (w *wayBack) asOfNow(now apply.Snapshot) *apply.Resolved {
 	was := w.was.inEffect()
 	if w.networkd && was.Backend != spec.Netlink {
@@ -69,9 +69,9 @@ func (w *wayBack) asOfNow(now apply.Snapshot) *apply.Resolved {
 	return &want
 }
 
-// still leaves of the record what can be there now, and says what of ours cannot: what
-// belongs to a link that is gone, or what was learned and is not any more. Of networkd it
-// leaves out what that takes away with a carrier. What is there already can be there.
+// still keeps what of the record can be there now, and says what of ours cannot: what belongs to
+// a link that is gone, or what was learned and is not any more. Of networkd's it drops what
+// networkd removes with a carrier. What is there already can be there.
 func (w *record) still(now apply.Snapshot, old *apply.Resolved) (apply.Snapshot, []leftOut) {
 	var left []leftOut
 	there := lines(now)
@@ -101,8 +101,8 @@ func (w *record) still(now apply.Snapshot, old *apply.Resolved) (apply.Snapshot,
 	return s, left
 }
 
-// serving says of the old files whether networkd has a link for them: a rule goes with the
-// links of its file.
+// serving says which old files networkd has a link for: a rule goes away with the links of its
+// file.
 func (w *record) serving(can *limits) map[string]bool {
 	files, serves := w.asks().files, map[string]bool{}
 	note := func(file string, link string) { serves[file] = serves[file] || can.link(link, false, false) == "" }
@@ -121,16 +121,16 @@ func (w *record) serving(can *limits) map[string]bool {
 	return serves
 }
 
-// limits is what the host cannot hold now of what it held.
+// limits says what of its earlier state the host cannot hold now.
 type limits struct {
 	links     map[string]apply.Link
 	carrier   map[string]bool
 	addresses map[netip.Addr]bool // true once it has passed duplicate address detection
 
-	learns map[uint32]string // interface by the table of what it has learned
+	learns map[uint32]string // the interface, by the table of what it has learned
 	rules  map[fib.Rule]bool // of the spec itself
 	routes map[fib.RouteKey]bool
-	now    map[fib.RouteKey]bool // those of old; nil where it is not known
+	now    map[fib.RouteKey]bool // those that old asks for; nil where that is not known
 }
 
 func (w *record) limits(now apply.Snapshot, old *apply.Resolved) *limits {
@@ -151,7 +151,7 @@ func (w *record) limits(now apply.Snapshot, old *apply.Resolved) *limits {
 		}
 	}
 	for _, a := range now.Addresses {
-		// What is ours and was not is the try's, and goes.
+		// What is ours but was not there before is the try's, and goes.
 		if _, was := c.addresses[a.Prefix.Addr()]; was || !a.Ours {
 			c.addresses[a.Prefix.Addr()] = !a.Tentative
 		}
@@ -224,8 +224,8 @@ func (c *limits) route(r apply.Route) string {
 	return ""
 }
 
-// rule says why one of our rules cannot be there, or "". The kernel would take it, but the
-// address may be another host's now.
+// rule says why one of our rules cannot be there, or "". The kernel would accept it, but the
+// address may belong to another host now.
 func (c *limits) rule(r apply.Rule) string {
 	link, learns := c.learns[r.Table]
 	if !learns || c.rules[r.Key()] {
@@ -246,7 +246,7 @@ func noLonger(link string, a netip.Addr) string {
 	return fmt.Sprintf("%s no longer has %s", link, a)
 }
 
-// beside returns what the spec of before asks for now and a snapshot does not have.
+// beside returns what the earlier spec asks for now and a snapshot does not have.
 func beside(old *apply.Resolved, s apply.Snapshot) (more apply.Snapshot) {
 	if old == nil {
 		return more
@@ -283,15 +283,15 @@ func beside(old *apply.Resolved, s apply.Snapshot) (more apply.Snapshot) {
 	return more
 }
 
-// join adds to a snapshot what another one has.
+// join adds the contents of another snapshot to a snapshot.
 func join(s, more apply.Snapshot) apply.Snapshot {
 	s.Links = slices.Clone(s.Links)
 	for _, l := range more.Links {
 		if i := slices.IndexFunc(s.Links, func(h apply.Link) bool { return h.Name == l.Name }); i >= 0 {
-			s.Links[i].Index = l.Index // another card has the name, and is the spec's
+			s.Links[i].Index = l.Index // another card has the name now, and is the one that the spec means
 			continue
 		}
-		l.MTU = 0 // which Restore would set
+		l.MTU = 0 // otherwise Restore would set it
 		s.Links = append(s.Links, l)
 	}
 	s.Addresses = slices.Concat(s.Addresses, more.Addresses)
@@ -300,14 +300,14 @@ func join(s, more apply.Snapshot) apply.Snapshot {
 	return s
 }
 
-// restoreOurs brings back what of ours can be there, and returns all that is refused.
+// restoreOurs brings back what of ours can be there, and returns everything that is refused.
 func (w *wayBack) restoreOurs() error {
 	a := w.Applier
 	a.Watching = true
 	return a.Restore(w.target)
 }
 
-// refusedOf says of each line that is missing how the kernel refused it.
+// refusedOf says, for each line that is missing, how the kernel refused it.
 func refusedOf(missing []line, restored error) (list []leftOut) {
 	said := map[line]string{}
 	var walk func(error)

@@ -9,15 +9,15 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// own leaves of a snapshot what is ours, and what networkd holds because the files say so
-// that were there before the try, or those of it.
+// own keeps of a snapshot what is ours, and what networkd holds because of the files before the
+// try, or because of the try's.
 func (w *record) own(s apply.Snapshot) apply.Snapshot {
 	c := w.asks()
 	return ownOf(s, c.files, c.tried)
 }
 
-// theTrys is own without what both have alike: networkd does not touch a link whose file
-// stays.
+// theTrys is own without what is the same in both sets of files: networkd does not touch a link
+// whose file stays.
 func (w *record) theTrys(s apply.Snapshot) apply.Snapshot {
 	c := w.asks()
 	return ownOf(s, c.filesAlone, c.triedAlone)
@@ -30,9 +30,9 @@ func ownOf(s apply.Snapshot, old, tried units.Contents) apply.Snapshot {
 		func(r apply.Rule) bool { return r.Ours() || hasRule(old, r) || hasRule(tried, r) })
 }
 
-// caughtUp leaves of a snapshot what networkd has brought about since the record, and not
-// because of the try: the old files ask for it, on a link that was not there or had no
-// carrier. A rule has no link.
+// caughtUp keeps of a snapshot what networkd has added since the record, but not because of the
+// try: the old files ask for it, on a link that did not exist or had no carrier. A rule has no
+// link.
 func (w *record) caughtUp(now apply.Snapshot) apply.Snapshot {
 	old := w.asks().filesAlone
 	was := map[string]bool{} // the links that networkd could configure
@@ -51,7 +51,7 @@ func (w *record) caughtUp(now apply.Snapshot) apply.Snapshot {
 		func(r apply.Rule) bool { return hasRule(old, r) })
 }
 
-// mayHold is the record, with what has been caught up on since.
+// mayHold is the record plus what networkd has caught up on since.
 func (w *record) mayHold(now apply.Snapshot) apply.Snapshot {
 	s, more := w.Held, w.caughtUp(now)
 	s.Links = now.Links
@@ -61,14 +61,14 @@ func (w *record) mayHold(now apply.Snapshot) apply.Snapshot {
 	return s
 }
 
-// linkKey tells a link from one that has its name later.
+// linkKey tells a link from a later one with the same name.
 func linkKey(l apply.Link) string { return fmt.Sprint(l.Index, " ", l.Name) }
 
-// asked is what the files of before and those of the try ask networkd for: all of them,
-// and those alone that the other does not have alike.
+// asked is what the files before the try and those of the try ask networkd for: all files, and
+// only those that differ between the two.
 type asked struct{ files, tried, filesAlone, triedAlone units.Contents }
 
-// asks returns what the files ask for, which is compared many times while a try goes back.
+// asks returns what the files ask for. It keeps the result, because going back compares it often.
 func (w *record) asks() *asked {
 	if w.asked == nil {
 		w.asked = &asked{
@@ -79,7 +79,7 @@ func (w *record) asks() *asked {
 	return w.asked
 }
 
-// without returns the files of a tree that another one does not have alike.
+// without returns the files of a tree that another tree does not have with the same content.
 func without(tree, other units.Tree) (list units.Tree) {
 	alike := map[string]string{}
 	for _, f := range other {
@@ -114,7 +114,7 @@ func hasRule(c units.Contents, r apply.Rule) bool {
 	return ok
 }
 
-// pick leaves of a snapshot what the functions say, and the links.
+// pick keeps of a snapshot what the functions select, and the links.
 func pick(s apply.Snapshot, address func(apply.Address) bool, route func(apply.Route) bool, rule func(apply.Rule) bool) apply.Snapshot {
 	some := apply.Snapshot{Links: s.Links}
 	for _, a := range s.Addresses {

@@ -22,9 +22,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// Where a try is written down. The first directory is there while it is pending; going
-// back begins with renaming it to the second, keeping with renaming it to the third, so
-// that only one of the two happens. The second stays where going back has failed.
+// Where a try is written down. The first directory exists while the try is pending. Going back
+// starts with renaming it to the second, keeping with renaming it to the third, so that only one
+// of the two can happen. The second stays if going back has failed.
 const (
 	tryDir     = "/run/uplink/try"
 	tryBackDir = "/run/uplink/try-back"
@@ -32,35 +32,36 @@ const (
 	tryNewDir  = "/run/uplink/try-new" // while it is written
 )
 
-// The files in there.
+// The files in these directories.
 const (
 	recordFile   = "before.json" // a record; never changed
 	progressFile = "progress.json"
-	outcomeFile  = "outcome" // empty until it is decided; those who wait have it open
+	outcomeFile  = "outcome" // empty until the try is decided; those who wait have it open
 )
 
-// recordVersion is that of both JSON files. A try does not outlive a reboot, but the
-// program may be another one when it goes back.
+// recordVersion is the version of both JSON files. A try does not outlive a reboot, but another
+// version of the program may be there when it goes back.
 const recordVersion = 1
 
-// record is how all was before a try, and what it takes to know what is the try's.
+// record is the state of everything before a try, and what it takes to recognize what is the
+// try's.
 type record struct {
 	Version int               `json:"version"`
 	Backend spec.Backend      `json:"backend"` // of the try
-	Gone    bool              `json:"gone"`    // the try takes all away
+	Gone    bool              `json:"gone"`    // the try takes everything away
 	Files   units.Tree        `json:"files"`   // as they were
 	Tried   units.Tree        `json:"tried"`
-	Marks   map[string][]byte `json:"marks"` // those of marks that were there
-	Held    apply.Snapshot    `json:"held"`  // of ours, and of networkd what old and new files ask for
+	Marks   map[string][]byte `json:"marks"` // of the marks that existed
+	Held    apply.Snapshot    `json:"held"`  // what is ours, and of networkd's what the old and the new files ask for
 
-	asked     *asked     // of networkd by Files and Tried; see asks
-	effective *Effective // that was, see inEffect
+	asked     *asked     // what Files and Tried ask networkd for; see asks
+	effective *Effective // before the try; see inEffect
 }
 
-// marks are the files beside the rendered ones that a reload writes.
+// marks are the files other than the rendered ones that a reload writes.
 var marks = []string{run.AppliedFile, matchFile, inEffectFile}
 
-// readMarks returns those that there are.
+// readMarks returns the marks that exist.
 func (h *Host) readMarks() (map[string][]byte, error) {
 	there := map[string][]byte{}
 	for _, m := range marks {
@@ -79,7 +80,7 @@ func (h *Host) readMarks() (map[string][]byte, error) {
 	return there, nil
 }
 
-// putMarks makes the marks those that there were.
+// putMarks restores the marks that existed.
 func (h *Host) putMarks(were map[string][]byte) error {
 	var errs []error
 	for _, m := range marks {
@@ -97,28 +98,28 @@ func (h *Host) putMarks(were map[string][]byte) error {
 	return errors.Join(errs...)
 }
 
-// progress is how far a try is.
+// progress is how far a try has come.
 type progress struct {
 	Version  int    `json:"version"`
-	PID      int    `json:"pid"`   // who brings it about
-	Started  uint64 `json:"start"` // when that process was, see startTime
+	PID      int    `json:"pid"`   // of the process that brings it about
+	Started  uint64 `json:"start"` // when that process was started, see startTime
 	Deadline int64  `json:"deadline"`
 	InEffect bool   `json:"in_effect"`
 }
 
-// monotonic is the time by CLOCK_MONOTONIC, in nanoseconds. Unlike that of the day it
-// does not jump when the network is there and somebody sets the clock, and all processes
-// have the same.
+// monotonic is the time by CLOCK_MONOTONIC, in nanoseconds. Unlike the time of day it does not
+// jump when the network comes up and somebody sets the clock, and it is the same for all
+// processes.
 func monotonic() int64 {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		return 0 // which no Linux does
+		return 0 // never happens on Linux
 	}
 	return t.Nano()
 }
 
-// left is how long it is until the deadline, which has come where whoever should have
-// brought the try about has ended before.
+// left is the time until the deadline. The deadline has come if the process that was to bring the
+// try about has ended before that.
 func (p progress) left() time.Duration {
 	if !p.InEffect && !p.isAtWork() {
 		return 0
@@ -127,8 +128,8 @@ func (p progress) left() time.Duration {
 }
 
 // isAtWork says whether the process that brings the try about is there. Where processes are
-// hidden, as from our services (ProtectProc=), one of that number is taken for it: who
-// waits for it then waits until the deadline at the longest.
+// hidden, as from our services (ProtectProc=), any process with its number counts: whoever waits
+// for it then waits until the deadline at most.
 func (p progress) isAtWork() bool {
 	if started := startTime(p.PID); p.Started == 0 || started != 0 || startTime(1) != 0 {
 		return p.Started != 0 && started == p.Started
@@ -136,14 +137,14 @@ func (p progress) isAtWork() bool {
 	return syscall.Kill(p.PID, 0) == nil
 }
 
-// startTime returns when a process was started, in clock ticks since the boot: with it a
-// number means one process (proc_pid_stat(5), field 22). Without such a process it is 0.
+// startTime returns when a process was started, in clock ticks since the boot: with it a number
+// identifies one process (proc_pid_stat(5), field 22). It is 0 if there is no such process.
 func startTime(pid int) uint64 {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0
 	}
-	// The second field is the name in parentheses, with anything in it.
+	// The second field is the name in parentheses, which may contain anything.
 	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
 	const at = 22 - 3
 	if len(fields) <= at {
@@ -159,10 +160,10 @@ type phase int
 const (
 	noTry     phase = iota
 	pending         // or not yet in effect
-	goingBack       // or it has failed to
+	goingBack       // or going back has failed
 )
 
-// readTry returns where a try stands, and while it is pending how far it is.
+// readTry returns where a try stands and, while it is pending, its progress.
 func readTry(root rootfs.Root) (phase, progress, error) {
 	var p progress
 	for dir, at := range map[string]phase{tryBackDir: goingBack, tryDir: pending} {
@@ -178,7 +179,7 @@ func readTry(root rootfs.Root) (phase, progress, error) {
 		}
 		err = readJSON(filepath.Join(path, progressFile), &p)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // decided meanwhile
+			continue // it was decided meanwhile
 		}
 		if errors.Is(err, fs.ErrPermission) {
 			return at, p, &PendingError{Unread: true}
@@ -193,15 +194,15 @@ func readTry(root rootfs.Root) (phase, progress, error) {
 
 // PendingError says that a try keeps others from changing anything.
 type PendingError struct {
-	// Left is how long it is until it goes back; 0 and less where it goes back now.
+	// Left is the time until the try goes back; 0 or less if it goes back now.
 	Left time.Duration
-	// Failed says that it goes back now, or that going back has failed.
+	// Failed says that the try goes back now, or that going back has failed.
 	Failed bool
-	// Unread says that only root may know how long it is.
+	// Unread says that only root may know the time that is left.
 	Unread bool
 }
 
-// Error says what can be done.
+// Error says what the user can do.
 func (e *PendingError) Error() string {
 	switch {
 	case e.Unread:
@@ -229,7 +230,7 @@ func (h *Host) NotTrying() error {
 	return &PendingError{Left: p.left(), Failed: at == goingBack}
 }
 
-// record writes down how all is, before anything is changed.
+// record writes down the state of everything, before anything is changed.
 func (r *reload) record() (record, error) {
 	was := record{Version: recordVersion, Backend: r.backend, Gone: r.gone, Files: r.old, Tried: r.tree, Marks: r.marks}
 	held, err := r.Held(apply.Scope{Foreign: true})
@@ -247,7 +248,7 @@ func (r *reload) record() (record, error) {
 	}
 	for i := range was.Held.Links {
 		if l := &was.Held.Links[i]; !set[l.Index] {
-			l.MTU = 0 // whoever sets it is not the try
+			l.MTU = 0 // it is not the try that sets it
 		}
 	}
 	return was, nil
@@ -260,7 +261,7 @@ type line struct {
 	theirs bool // networkd's
 }
 
-// lines returns what there is in a snapshot, as often as it is there.
+// lines returns what is in a snapshot, and how often.
 func lines(s apply.Snapshot) map[line]int {
 	count := map[line]int{}
 	for _, a := range s.Addresses {
@@ -293,7 +294,7 @@ func ruleLine(r apply.Rule) line {
 	return line{o.Batch(), deviceOf(o), !r.Ours()}
 }
 
-// lacks returns what is in a and not, or less often, in b.
+// lacks returns what is in a but not in b, or not as often.
 func lacks(a, b map[line]int) (list []line) {
 	for l, n := range a {
 		if b[l] < n {
@@ -323,7 +324,7 @@ func writeJSON(file string, v any) error {
 	return writeFile(file, data, 0o600)
 }
 
-// checkVersion wants a record of a try to be one that this program reads.
+// checkVersion refuses a record of a try that this program does not read.
 func checkVersion(path string, version int) error {
 	if version != recordVersion {
 		return fmt.Errorf("%s: version %d, and this program reads %d: use the uplinkctl that wrote it", path, version, recordVersion)
@@ -339,8 +340,8 @@ func removeFile(name string) error {
 	return nil
 }
 
-// writeFile writes a file aside and renames it. It has its mode whatever the umask: people
-// who are not root read what is there. Where that fails nothing of it is left.
+// writeFile writes a file aside and renames it. The file has its mode whatever the umask, because
+// people other than root read it. If this fails nothing of it is left.
 func writeFile(file string, data []byte, mode fs.FileMode) error {
 	temp, err := writeAside(file, data, mode)
 	if err == nil {
