@@ -19,19 +19,19 @@ import (
 
 // ApplyOptions says how a spec is applied through netlink.
 type ApplyOptions struct {
-	// Wait bounds how long links are waited for, and Link is the only one that is; "" for all.
+	// Wait bounds how long links are waited for. Link is the only one to wait for; "" for all.
 	Wait time.Duration
 	Link string
-	// Force applies it even where networkd has the links; IfNeeded leaves these out.
+	// Force applies even what belongs to links that networkd has; IfNeeded leaves that out.
 	Force, IfNeeded bool
-	// Stderr is told what people should know.
+	// Stderr receives what people should know.
 	Stderr io.Writer
 
-	dry bool // only to look
+	dry bool // only look
 }
 
-// Apply brings the spec below root about through netlink. Nobody is kept out while it waits
-// for links: what is applied after that is what counts then.
+// Apply brings the spec below root about through netlink. While it waits for links it keeps
+// nobody out, and then applies what counts by that time.
 func Apply(ctx context.Context, root string, o ApplyOptions) error {
 	h, err := Open(ctx, root, o.Wait, true)
 	if err != nil {
@@ -44,14 +44,14 @@ func Apply(ctx context.Context, root string, o ApplyOptions) error {
 		return err
 	}
 	run.WarnOfExposure(o.Stderr, "uplinkctl", h.Root)
-	// Where the disk is full, no link is set up either.
+	// Where the disk is full, not even a link is set up.
 	note, err := h.DraftInEffect(s.Effective)
 	if err != nil {
 		return err
 	}
 	note.Discard()
-	// A card that is absent must not hold up the others. Where networkd runs, it may be about
-	// to take a link.
+	// A card that is absent must not hold up the others. Where networkd runs, it may be about to
+	// take a link.
 	wait := h.NewLinkWait(o.Wait)
 	h.Awaited = true
 	if o.IfNeeded && s.Backend != spec.Networkd && o.Wait > 0 && !units.NetworkdRuns() {
@@ -91,14 +91,14 @@ func (h *Host) WouldApply(o ApplyOptions) (fib.State, error) {
 	return h.part(s, o)
 }
 
-// toApply is what is to be in effect, and the back end that the spec has.
+// toApply is what should be in effect, and the back end that the spec asks for.
 type toApply struct {
 	Effective
 	backend spec.Backend
-	none    bool // all has been taken away
+	none    bool // everything was taken away
 }
 
-// readSpec reads the spec, where it may be applied.
+// readSpec reads the spec, if it may be applied.
 func (h *Host) readSpec(o ApplyOptions) (s toApply, err error) {
 	if !o.IfNeeded && !o.dry {
 		if err := h.NotTrying(); err != nil {
@@ -107,7 +107,7 @@ func (h *Host) readSpec(o ApplyOptions) (s toApply, err error) {
 	}
 	s.State, s.backend, err = h.State(o.Stderr)
 	if s.Backend = s.backend; o.Force {
-		s.Backend = spec.Netlink // else the watch leaves networkd's links to networkd
+		s.Backend = spec.Netlink // otherwise the watch leaves networkd's links to networkd
 	}
 	if err != nil || o.Force || o.IfNeeded {
 		return s, err
@@ -119,7 +119,7 @@ func (h *Host) readSpec(o ApplyOptions) (s toApply, err error) {
 	return s, err
 }
 
-// part returns what of a spec is for netlink.
+// part returns the part of a spec that is for netlink.
 func (h *Host) part(s toApply, o ApplyOptions) (fib.State, error) {
 	if o.IfNeeded && s.Backend != spec.Netlink {
 		return h.WithoutTaken(s.Effective, o.dry)
@@ -127,7 +127,7 @@ func (h *Host) part(s toApply, o ApplyOptions) (fib.State, error) {
 	return s.State, nil
 }
 
-// applySpec has the kernel hold a spec, as far as links are ready, and notes that it is in
+// applySpec makes the kernel hold a spec, as far as its links are ready, and notes that it is in
 // effect.
 func (h *Host) applySpec(ctx context.Context, s toApply, o ApplyOptions) (apply.Result, error) {
 	note, err := h.DraftInEffect(s.Effective)
@@ -135,7 +135,7 @@ func (h *Host) applySpec(ctx context.Context, s toApply, o ApplyOptions) (apply.
 		return apply.Result{}, err
 	}
 	defer note.Discard()
-	// Of all links: one that networkd has now may come back as another's.
+	// For all links: one that networkd has now may come back as somebody else's.
 	if err := h.MarkMatches(s.State, s.backend); err != nil {
 		fmt.Fprintf(o.Stderr, "uplinkctl: links that are plugged in later are not served: %v\n", err)
 	}
@@ -146,7 +146,7 @@ func (h *Host) applySpec(ctx context.Context, s toApply, o ApplyOptions) (apply.
 	if err := h.WriteTables(state); err != nil {
 		fmt.Fprintf(o.Stderr, "uplinkctl: the tables' names are not registered for ip(8): %v\n", err)
 	}
-	// Before: a networkd that starts now is to leave it alone.
+	// First, so that a networkd that starts now leaves it alone.
 	if err := h.MarkApplied(state); err != nil {
 		return apply.Result{}, err
 	}
@@ -160,11 +160,10 @@ func (h *Host) applySpec(ctx context.Context, s toApply, o ApplyOptions) (apply.
 	return result, err
 }
 
-// awaitLinks sets the links of a spec up and waits for them: those that networkd has are
-// left out, and it may take one meanwhile. The lock is free as long as it waits: then
-// others bring about what they have to, and go back. What it returns is the spec as it is
-// then; where somebody has brought something about, that, which may be another spec than
-// the one that is there: one that did not prove itself in a try.
+// awaitLinks sets up the links of a spec and waits for them, except those that networkd has or
+// takes meanwhile. It releases the lock while it waits, so that others can bring about what they
+// must, and go back. It returns the spec as it is afterwards. If somebody brought something about
+// meanwhile, it returns that instead: the spec that is there may be one that failed in a try.
 func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, o ApplyOptions) (toApply, error) {
 	defer func() { h.Wait = wait.Left() }()
 	said := false
@@ -204,10 +203,10 @@ func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, 
 			return s, err
 		}
 		again := o
-		again.Stderr = io.Discard // it has been said
+		again.Stderr = io.Discard // the messages have been printed already
 		now, err := h.readAgain(again, isSame(before, after))
 		if wrong := (spec.Errors)(nil); errors.As(err, &wrong) {
-			// It has been broken meanwhile: cards that come late are served all the same.
+			// The spec was broken meanwhile: cards that come late are served all the same.
 			if !said {
 				said = true
 				run.ReportOf(o.Stderr, "uplinkctl", err, "what is applied is the spec as it was before")
@@ -221,7 +220,7 @@ func (h *Host) awaitLinks(ctx context.Context, wait *apply.LinkWait, s toApply, 
 }
 
 // awaitDecision waits until networkd has decided which file it uses for each link that is there,
-// or limit is over: only then is it known whose the policy of some is.
+// or limit is over. Until then it is not known who adds the policy of some of them.
 func (h *Host) awaitDecision(ctx context.Context, limit time.Duration, state fib.State) error {
 	_, err := poll(ctx, limit, func() (bool, error) {
 		_, err := h.Managed(state)
@@ -230,7 +229,7 @@ func (h *Host) awaitDecision(ctx context.Context, limit time.Duration, state fib
 	return err
 }
 
-// readAgain reads the spec anew, or what somebody has brought about meanwhile.
+// readAgain reads the spec again, or takes what somebody has brought about meanwhile.
 func (h *Host) readAgain(o ApplyOptions, same bool) (toApply, error) {
 	if same {
 		return h.readSpec(o)

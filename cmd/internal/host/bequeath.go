@@ -14,9 +14,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// BequeathTaken bequeaths what networkd has taken over of a State, of which rest stays here. As
-// long as networkd is configuring its links, what is ours is spared, and serves meanwhile;
-// and so it is in a dry run.
+// BequeathTaken bequeaths what networkd has taken over of the State whole, of which rest stays
+// here. While networkd is configuring its links, and in a dry run, what is ours is spared and
+// serves meanwhile.
 func (h *Host) BequeathTaken(whole, rest fib.State, dryRun bool) error {
 	h.Spared = fib.State{}
 	if !units.NetworkdRuns() {
@@ -38,7 +38,7 @@ func (h *Host) BequeathTaken(whole, rest fib.State, dryRun bool) error {
 	return err
 }
 
-// WithoutTaken is WithoutManaged, and bequeaths what networkd has taken over of what is in
+// WithoutTaken is WithoutManaged, and also bequeaths what networkd has taken over of what is in
 // effect.
 func (h *Host) WithoutTaken(whole Effective, dryRun bool) (fib.State, error) {
 	rest, err := h.WithoutManaged(whole.State.Clone())
@@ -52,9 +52,9 @@ func (h *Host) WithoutTaken(whole Effective, dryRun bool) (fib.State, error) {
 	return rest, h.BequeathTaken(was.State, rest, dryRun)
 }
 
-// ApplyBesideNetworkd applies again what networkd has not, where its routes were in the way:
-// it adds them before it notes that a link is its. Where they are in the way for longer than
-// that takes, the error is what it was.
+// ApplyBesideNetworkd applies again what networkd does not have, where routes of networkd's were
+// in the way: networkd adds them before it notes that a link is its own. If they stay in the way
+// for longer than that takes, it returns the same error.
 func (h *Host) ApplyBesideNetworkd(ctx context.Context, whole Effective, inTheWay error) (apply.Result, error) {
 	if whole.Backend == spec.Netlink || !units.NetworkdRuns() {
 		return apply.Result{}, inTheWay
@@ -75,31 +75,31 @@ func (h *Host) ApplyBesideNetworkd(ctx context.Context, whole Effective, inTheWa
 	return result, cmp.Or(stopped, err)
 }
 
-// isInTheWay says whether a route of another's was in the way: when all was looked at, or, of
-// one that networkd has added since, when ours was added.
+// isInTheWay says whether a route of somebody else's was in the way: found when everything was
+// looked at, or added by networkd since, so that adding ours failed.
 func isInTheWay(err error) bool {
 	return errors.Is(err, apply.ErrForeign) || errors.Is(err, syscall.EEXIST)
 }
 
-// beforeDown is how long networkd may be configuring its links before all that is ours is
-// taken away.
+// beforeDown is how long networkd may take to configure its links before everything that is ours
+// is taken away.
 const beforeDown = 5 * time.Second
 
-// bequeathAll is BequeathTaken before all that is ours is taken away.
+// bequeathAll is BequeathTaken for the moment before everything that is ours is taken away.
 func (h *Host) bequeathAll(ctx context.Context) error {
 	now, there, err := h.Effective()
 	if err != nil || !there || !units.NetworkdRuns() {
-		return nil //nolint:nilerror // a note that cannot be read says nothing of networkd
+		return nil //nolint:nilerror // an unreadable note says nothing about networkd
 	}
 	if now.Backend == spec.Networkd {
-		now.Backend = spec.Auto // what networkd does not have it has not taken over
+		now.Backend = spec.Auto // networkd has not taken over what it does not have
 	}
 	_, err = h.relieve(ctx, beforeDown, now)
 	return butAmbiguous(err)
 }
 
-// butAmbiguous lets pass that a match of what is in effect has become ambiguous: it is of no
-// link of networkd's, and all the more reason to take it away.
+// butAmbiguous accepts that a match of what is in effect has become ambiguous: that match is not
+// for a link of networkd's, and is all the more reason to take the rest away.
 func butAmbiguous(err error) error {
 	if ambiguous := (*apply.AmbiguousError)(nil); errors.As(err, &ambiguous) {
 		return nil
@@ -107,9 +107,9 @@ func butAmbiguous(err error) error {
 	return err
 }
 
-// relieve waits until networkd, which runs, has configured its links, or limit is over, where something
-// of ours is in the kernel that is not for netlink: it serves meanwhile, and is taken away
-// after. It returns how much of it has been bequeathed.
+// relieve waits until networkd, which runs, has configured its links, or limit is over, if the
+// kernel holds something of ours that is not for netlink: that serves until then, and is taken
+// away afterwards. It returns how much of it was bequeathed.
 func (h *Host) relieve(ctx context.Context, limit time.Duration, e Effective) (int, error) {
 	rest, err := h.Rest(e, true)
 	if err != nil {
@@ -134,7 +134,7 @@ func (h *Host) relieve(ctx context.Context, limit time.Duration, e Effective) (i
 	return h.bequeath(lost, e.State, rest)
 }
 
-// lost returns what takes away all that is ours and not of rest.
+// lost returns the removals of everything that is ours and not in rest.
 func (h *Host) lost(rest fib.State) ([]apply.Op, error) {
 	plan, _, err := h.Plan(rest)
 	if err != nil && !errors.Is(err, apply.ErrForeign) {
@@ -145,9 +145,9 @@ func (h *Host) lost(rest fib.State) ([]apply.Op, error) {
 	}), nil
 }
 
-// isConfigured says whether networkd is done with its links, as far as a State has them,
-// and with lo. That one may never be configured: its file has the rules that wait for other
-// links. So it does not count once it is late.
+// isConfigured says whether networkd is done with its links, as far as a State has them, and with
+// lo. networkd may never finish lo, whose file has the rules that wait for other links, so lo
+// does not count once it is late.
 func (h *Host) isConfigured(state fib.State, late bool) (bool, error) {
 	links, err := h.links(state)
 	if err != nil {
@@ -164,10 +164,10 @@ func (h *Host) isConfigured(state fib.State, late bool) (bool, error) {
 	}), err
 }
 
-// bequeath makes networkd's what it takes for its own although it is ours, so that it is
-// not lost with the rest, and returns how much that is: IPv6 routes, of which the kernel
-// refuses a second one with the same ways; addresses, where the journal alone knows whose
-// they are; and, before 248, rules, which it does not add where they are already.
+// bequeath gives networkd what it takes for its own although it is ours, so that this is not lost
+// with the rest, and returns how much it was: IPv6 routes, because the kernel refuses a second
+// one with the same ways; addresses, because only the journal knows whose they are; and, before
+// 248, rules, because networkd does not add one that is there.
 func (h *Host) bequeath(lost []apply.Op, whole, rest fib.State) (int, error) {
 	have, err := h.Kernel.Observe(apply.Scope{Foreign: true})
 	if err != nil {
@@ -188,7 +188,7 @@ func (h *Host) bequeath(lost []apply.Op, whole, rest fib.State) (int, error) {
 	for _, w := range rest.Rules {
 		delete(rules, w.Key())
 	}
-	// Nor what it has of its own.
+	// Nor anything that networkd has as its own.
 	for _, o := range have.Routes {
 		if !o.Ours() {
 			delete(routes, o.Key())
@@ -199,7 +199,7 @@ func (h *Host) bequeath(lost []apply.Op, whole, rest fib.State) (int, error) {
 			delete(rules, o.Key())
 		}
 	}
-	// A match that has become ambiguous is of no link of networkd's.
+	// A match that has become ambiguous is not for a link of networkd's.
 	want, _ := apply.Resolve(whole, have, h.Hardware)
 	on := addressesOn(want)
 	var ops []apply.Op

@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// handOverTime is how long networkd has to take the links that it is given, or to
-	// let go of them. It answers a reload before that.
+	// handOverTime is how long networkd gets to take the links that it is given, or to let go of
+	// them. It answers a reload before that.
 	handOverTime = 2 * time.Second
 
-	// patience is how long nothing may move before networkd is asked a second time.
-	// Duplicate address detection takes up to 2 seconds.
+	// patience is how long nothing must change before networkd is asked a second time. Duplicate
+	// address detection takes up to 2 seconds.
 	patience = 3 * time.Second
 
-	// leftTime is the same where only something old is left: no address is waited for.
+	// leftTime is the same where only something old is left, so that no address is waited for.
 	leftTime = time.Second
 
 	// linkTime is how long a link that was down may take to find its carrier.
@@ -51,9 +51,9 @@ func poll(ctx context.Context, limit time.Duration, cond func() (bool, error)) (
 	}
 }
 
-// handOver waits until networkd has taken the links that the files give it, or where
-// they are taken from it, until its rules are gone. Some it never takes, because a file
-// of somebody else's says so: these are for netlink.
+// handOver waits until networkd has taken the links that the files give it or, where they are
+// taken from it, until its rules are gone. Some links it never takes, because somebody else's
+// file says so: these are for netlink.
 func (r *reload) handOver(ctx context.Context) error {
 	if r.gone || r.backend == spec.Netlink {
 		var left []leftover
@@ -79,26 +79,27 @@ func (r *reload) handOver(ctx context.Context) error {
 // effect is how far the kernel is from the State.
 type effect struct {
 	missing []string        // in the words of ip(8)
-	devices map[string]bool // that lack it
+	devices map[string]bool // that lack something
 	left    []leftover
 	waiting []apply.Waiting
 }
 
-// leftover is something of the old rendering that is there still.
+// leftover is something of the old rendering that is still there.
 type leftover struct {
-	cure     apply.Op // takes it away, or puts what is asked for in its place
+	cure     apply.Op // takes it away, or replaces it with what is asked for
 	file     string
 	inTheWay bool // of something that the State asks for
 }
 
-// look compares the kernel with the State, whoever has brought it about.
+// look compares the kernel with the State, whoever has brought that about.
 func (r *reload) look() (effect, error) {
 	e := effect{devices: map[string]bool{}}
 	a := r.Applier
 	a.Adopt = true
 	plan, result, err := a.Plan(r.state)
 	if errors.Is(err, apply.ErrForeign) {
-		// Perhaps what networkd is about to take away; else it is said in the end.
+		// It may be something that networkd is about to take away; if not, it is reported in the
+		// end.
 		e.missing = append(e.missing, err.Error())
 	} else if err != nil {
 		return e, err
@@ -107,7 +108,7 @@ func (r *reload) look() (effect, error) {
 	for _, o := range plan.Ops() {
 		e.missing = append(e.missing, "ip "+o.String())
 		e.devices[deviceOf(o)] = true
-		// See units: it stands in the file for lo.
+		// See units: such a rule stands in the file for lo.
 		if r.AwaitsLinks && o.Rule != nil && o.Rule.IIF+o.Rule.OIF != "" {
 			e.devices["lo"] = true
 		}
@@ -128,7 +129,7 @@ func (r *reload) look() (effect, error) {
 	return e, err
 }
 
-// deviceOf returns the interface in whose file an operation's object stands.
+// deviceOf returns the interface whose file contains the object of an operation.
 func deviceOf(o apply.Op) string {
 	switch {
 	case o.Address != nil:
@@ -143,11 +144,11 @@ func deviceOf(o apply.Op) string {
 	return "lo"
 }
 
-// mayLeave says whether networkd was told of files that are other than the old ones.
+// mayLeave says whether networkd was told about files that differ from the old ones.
 func (r *reload) mayLeave() bool { return r.networkd && r.changed && !r.oldHas.Empty() }
 
-// leftovers finds what the old rendering asked for, the kernel holds as networkd's, and
-// the State does not ask for, or not of networkd: of the links of beside it has to let go.
+// leftovers finds what the old rendering asked for, what the kernel holds as networkd's, and what
+// the State does not ask for, or not from networkd: it must let go of the links in beside.
 func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []leftover, err error) {
 	if !r.mayLeave() {
 		return nil, nil
@@ -196,8 +197,8 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 			}
 		}
 		if theirs[h.Key()] {
-			// Since 257 networkd leaves an IPv6 route that was bequeathed to it, whatever its
-			// file says now.
+			// Since 257 networkd keeps an IPv6 route that was bequeathed to it, whatever its file
+			// says now.
 			old = slices.DeleteFunc(ways(h.Route), func(o fib.Route) bool {
 				return o.Family != fib.Inet6 || slices.ContainsFunc(asked[h.Key()], func(w fib.Route) bool { return w.Same(&o) })
 			})
@@ -209,8 +210,8 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 		}
 	}
 	for _, h := range have.Addresses {
-		// One that another link has now is left here, if it was the old spec's here: of several
-		// links with one address the others may be somebody else's.
+		// An address that belongs on another link now is left over here if the old spec had it
+		// here. If several links have the address, the others may be somebody else's.
 		here := onLink{h.Link, h.Prefix}
 		if !addresses[h.Prefix] || r.oldOn[here] && !wanted[here] {
 			if file, ok := r.oldHas.Address(h.Address); ok {
@@ -221,8 +222,8 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 	return left, nil
 }
 
-// seemsSame says whether networkd before 257 takes two routes for one that are not: they differ
-// in no more than their metrics (MTUBytes=) or GatewayOnLink=. It leaves the first that it had.
+// seemsSame says whether networkd before 257 takes two different routes for the same: they differ
+// only in their metrics (MTUBytes=) or GatewayOnLink=. It then keeps the first.
 func seemsSame(have, want *fib.Route) bool {
 	if len(have.Nexthops) > 1 || have.Same(want) {
 		return false
@@ -250,7 +251,7 @@ func addressesOn(want apply.Resolved) map[onLink]bool {
 	return on
 }
 
-// ways returns a route for each way of one.
+// ways splits a route into one for each of its ways.
 func ways(r fib.Route) (list []fib.Route) {
 	if len(r.Nexthops) < 2 {
 		return []fib.Route{r}
@@ -262,7 +263,7 @@ func ways(r fib.Route) (list []fib.Route) {
 	return list
 }
 
-// noteOld notes where the addresses are that are in effect, and what routes there are.
+// noteOld notes where the addresses in effect are, and which routes are in effect.
 func (r *reload) noteOld() error {
 	was, there, err := r.Effective()
 	if err != nil || !there {
@@ -272,7 +273,7 @@ func (r *reload) noteOld() error {
 	if err != nil {
 		return err
 	}
-	// A match that has become ambiguous is of the old spec alone.
+	// A match that has become ambiguous matters only to the old spec.
 	want, _ := apply.Resolve(was.State, have, r.Hardware)
 	r.oldOn, r.oldRoutes = addressesOn(want), map[fib.RouteKey]bool{}
 	for _, o := range was.State.Routes {
@@ -281,16 +282,16 @@ func (r *reload) noteOld() error {
 	return nil
 }
 
-// takeAway removes what networkd has left behind. It was brought about by files of ours
-// that are no more, so it is nobody else's; 247 and 248 keep the rules of a file that
-// has changed, and all of a file that is gone, for ever.
+// takeAway removes what networkd has left behind. Files of ours that are gone brought it about,
+// so it is nobody else's. 247 and 248 keep the rules of a changed file, and everything of a
+// removed file, for ever.
 func (r *reload) takeAway(left []leftover) error {
 	var ops []apply.Op
 	for _, l := range left {
 		ops = append(ops, l.cure)
 	}
 	for i, err := range r.Kernel.Execute(ops) {
-		// One may have taken the next along.
+		// One removal may have taken the next thing along.
 		if err != nil && !errors.Is(err, syscall.ESRCH) && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 			return fmt.Errorf("systemd-networkd has left something of %s behind: %w", path.Base(left[i].file), err)
 		}
@@ -299,13 +300,14 @@ func (r *reload) takeAway(left []leftover) error {
 	return nil
 }
 
-// leaves says whether something of the old rendering is in the way: networkd is about to let go
-// of it.
+// leaves says whether something of the old rendering is in the way, which networkd is about to
+// let go of.
 func (e effect) leaves() bool {
 	return slices.ContainsFunc(e.left, func(l leftover) bool { return l.inTheWay })
 }
 
-// replacements returns what is left that makes way in place: nobody is without a route for it.
+// replacements returns the leftovers that are replaced in place, so that nobody lacks a route
+// meanwhile.
 func (e effect) replacements() (list []leftover) {
 	for _, l := range e.left {
 		if l.cure.Verb == apply.RouteReplace {
@@ -315,9 +317,9 @@ func (e effect) replacements() (list []leftover) {
 	return list
 }
 
-// settle waits until the kernel holds the State, and brings about through netlink what
-// networkd does not have. Where networkd does not get there by itself it is made to
-// configure the links concerned once more.
+// settle waits until the kernel holds the State, and brings about through netlink what networkd
+// does not have. If networkd does not get there by itself, settle makes it configure the links
+// concerned once more.
 func (r *reload) settle(ctx context.Context) error {
 	start := time.Now()
 	var now effect
@@ -335,7 +337,8 @@ func (r *reload) settle(ctx context.Context) error {
 			if !inTheWay || looked || !r.networkd {
 				return false, refused
 			}
-			// networkd may have let go of it between the two looks: the next run finds nothing.
+			// networkd may have let go of it between the two looks; then the next run finds
+			// nothing.
 			looked = true
 			return false, nil
 		}
@@ -383,22 +386,22 @@ func (r *reload) settle(ctx context.Context) error {
 }
 
 // returns says whether a link lacks an address of others that it had before: networkd, which was
-// told of files that have changed, is about to bring it again.
+// told about changed files, is about to add it again.
 func (r *reload) returns(waiting []apply.Waiting) bool {
 	return r.changed && slices.ContainsFunc(waiting, func(w apply.Waiting) bool {
 		return slices.ContainsFunc(r.before.Addresses, func(a apply.Address) bool { return a.Link == w.Device && a.Prefix.Addr() == w.Lacks })
 	})
 }
 
-// wakes says whether a link has no carrier that was down before: it may be about to.
+// wakes says whether a link without carrier was down before: it may be about to get one.
 func (r *reload) wakes(waiting []apply.Waiting) bool {
 	return slices.ContainsFunc(waiting, func(w apply.Waiting) bool {
 		return !w.Inet6 && slices.ContainsFunc(r.before.Links, func(l apply.Link) bool { return l.Name == w.Device && !l.Up })
 	})
 }
 
-// applyRest brings about what networkd does not have. While it configures its links,
-// networkd takes the rules of others away; so this is called until nothing is missing.
+// applyRest brings about what networkd does not have. networkd removes the rules of others while
+// it configures its links, so this is called until nothing is missing.
 func (r *reload) applyRest(ctx context.Context) error {
 	rest, err := r.throughNetlink()
 	if err != nil {
@@ -413,9 +416,9 @@ func (r *reload) applyRest(ctx context.Context) error {
 	return err
 }
 
-// mayPass says whether the kernel may have refused something only because networkd, at this
-// moment, has an address in its hands: a source that is not there, or a gateway that is out
-// of reach without it. What is learned follows from the addresses that are there.
+// mayPass says whether the kernel may have refused something only because networkd is just
+// replacing an address: a source is missing, or a gateway cannot be reached without it. What is
+// learned follows from the addresses that are there.
 func (r *reload) mayPass(err error) bool {
 	var refused *apply.OpError
 	if !r.networkd || !r.state.Learns() || !errors.As(err, &refused) {
@@ -424,7 +427,7 @@ func (r *reload) mayPass(err error) bool {
 	return errors.Is(refused, syscall.EINVAL) || errors.Is(refused, syscall.ENETUNREACH) || errors.Is(refused, syscall.EHOSTUNREACH)
 }
 
-// reconfigure makes networkd configure those of its links once more that lack something.
+// reconfigure makes networkd configure again those of its links that lack something.
 func (r *reload) reconfigure(ctx context.Context, now effect) error {
 	have, err := r.Kernel.Observe(apply.Scope{Only: apply.Links})
 	if err != nil {
@@ -456,7 +459,7 @@ func (r *reload) isAsBefore(ctx context.Context) bool {
 	return same && err == nil
 }
 
-// contents counts what a snapshot has, but for what comes and goes with the rest.
+// contents counts what a snapshot has, except for what comes and goes with the rest.
 func contents(s apply.Snapshot) map[string]int {
 	count := map[string]int{}
 	for i := range s.Addresses {
@@ -472,8 +475,8 @@ func contents(s apply.Snapshot) map[string]int {
 	return count
 }
 
-// addressKey is an address in contents; "" for link-local ones, which come with a link that is
-// set up.
+// addressKey identifies an address in contents; "" for link-local ones, which appear when a link
+// is set up.
 func addressKey(a *apply.Address) string {
 	if a.Prefix.Addr().IsLinkLocalUnicast() && !a.Ours {
 		return ""
@@ -481,7 +484,7 @@ func addressKey(a *apply.Address) string {
 	return a.Link + " " + a.Prefix.String()
 }
 
-// routeKey is a route in contents; "" for the kernel's own.
+// routeKey identifies a route in contents; "" for the kernel's own.
 func routeKey(r *apply.Route) string {
 	if r.Protocol == apply.ProtocolKernel {
 		return ""

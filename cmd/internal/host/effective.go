@@ -11,15 +11,15 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// inEffectFile has what apply or reload brought about last. Whoever keeps it there reads
-// it, and not the spec: that may be half changed, and in effect only from the next reload
-// on. There is none after down.
+// inEffectFile has what apply or reload brought about last. Whoever keeps that in effect reads it
+// instead of the spec, which may be half changed and takes effect only with the next reload.
+// After down there is none.
 const inEffectFile = "/run/uplink/in-effect.json"
 
 // Effective is a spec that has been brought into effect.
 type Effective struct {
 	Backend spec.Backend
-	State   fib.State // whole, whoever has the links
+	State   fib.State // complete, whoever has the links
 }
 
 // MarkInEffect notes what has been brought about.
@@ -32,10 +32,10 @@ func (h *Host) MarkInEffect(e Effective) error {
 }
 
 // Draft is a note of what is in effect that is written, but not in its place.
-type Draft struct{ temp, name string } // "" where the note is there already
+type Draft struct{ temp, name string } // "" where the note is in place already
 
-// DraftInEffect writes down what is about to be brought about: where the disk is full, that is known
-// before the kernel is changed. Discard it where Commit is not called.
+// DraftInEffect writes down what is about to be brought about, so that a full disk is noticed
+// before the kernel is changed. Discard the draft unless Commit is called.
 func (h *Host) DraftInEffect(e Effective) (Draft, error) {
 	name, err := h.Root.Path(inEffectFile)
 	if err != nil {
@@ -60,15 +60,16 @@ func (d Draft) Commit() error {
 	return os.Rename(d.temp, d.name)
 }
 
-// Discard leaves what was noted before. After Commit it does nothing.
+// Discard keeps the note that was there before. After Commit it does nothing.
 func (d Draft) Discard() {
 	if d.temp != "" {
 		_ = os.Remove(d.temp)
 	}
 }
 
-// TakeDown takes away what is ours, and notes that nothing is in effect any more. Whoever
-// keeps it there waits for the lock; where the kernel refuses, all is in effect still.
+// TakeDown takes away what is ours, and notes that nothing is in effect any more. Whoever keeps
+// it in effect waits for the lock meanwhile. Where the kernel refuses, everything stays in
+// effect.
 func (h *Host) TakeDown(ctx context.Context) error {
 	if err := h.bequeathAll(ctx); err != nil {
 		return err
@@ -99,7 +100,7 @@ func (h *Host) Effective() (e Effective, ok bool, err error) {
 		return e, false, nil
 	}
 	if err != nil {
-		return e, false, err // which names it
+		return e, false, err // the error names the file
 	}
 	if err := json.Unmarshal(data, &e); err != nil {
 		return e, false, fmt.Errorf("%s: %w: `uplinkctl reload` writes it anew", name, err)
@@ -120,7 +121,7 @@ func (h *Host) noted() (os.FileInfo, error) {
 	return info, err
 }
 
-// isSame says whether a note is the one that was there.
+// isSame says whether two notes are the same one.
 func isSame(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
@@ -128,8 +129,8 @@ func isSame(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
 }
 
-// Rest returns what is to be brought about through netlink: all that networkd, where it
-// runs, does not have or shall not have.
+// Rest returns what must be brought about through netlink: everything that networkd, if it runs,
+// does not or shall not have.
 func (h *Host) Rest(e Effective, networkd bool) (fib.State, error) {
 	has := func(string) bool { return true }
 	switch {

@@ -10,9 +10,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/importer"
 )
 
-// Found returns what the running kernel holds, for an import, and the same as it was
-// observed. What the kernel makes by itself is left out: its rules, table local, the
-// routes to the subnets of addresses.
+// Found returns what the running kernel holds, for an import, and the snapshot that this comes
+// from. It leaves out what the kernel makes by itself: its rules, table local, and the routes to
+// the subnets of addresses.
 func (h *Host) Found() (*importer.Found, apply.Snapshot, error) {
 	have, err := h.Kernel.Observe(apply.Scope{Foreign: true})
 	if err != nil {
@@ -86,7 +86,7 @@ func (h *Host) Found() (*importer.Found, apply.Snapshot, error) {
 	return f, have, nil
 }
 
-// learnedMetrics are those of the best learned default route in main, by link and family.
+// learnedMetrics are the metrics of the best learned default route in main, by link and family.
 type learnedMetrics map[learnedBy]uint32
 
 type learnedBy struct {
@@ -104,8 +104,8 @@ func (m learnedMetrics) see(r fib.Route, link string) {
 	}
 }
 
-// settle gives a link the metric of what it learns. A spec has one for both families, and
-// without it that of IPv6 is not 0.
+// settle gives a link the metric of what it learns. A spec has one metric for both families, and
+// the default for IPv6 is not 0.
 func (m learnedMetrics) settle(l *importer.Link) {
 	four, is4 := m[learnedBy{l.Name, fib.Inet}]
 	six, is6 := m[learnedBy{l.Name, fib.Inet6}]
@@ -123,9 +123,8 @@ func (m learnedMetrics) settle(l *importer.Link) {
 	}
 }
 
-// firstAddedFirst turns the IPv6 addresses of each link round: the kernel lists the last
-// one first (ipv6_link_dev_addr, net/ipv6/addrconf.c), and chooses it where two suit as
-// well.
+// firstAddedFirst reverses the IPv6 addresses of each link: the kernel lists the last one first
+// (ipv6_link_dev_addr, net/ipv6/addrconf.c), and chooses it where two suit equally well.
 func firstAddedFirst(list []importer.Address) {
 	at := map[string][]int{}
 	for i, a := range list {
@@ -140,9 +139,9 @@ func firstAddedFirst(list []importer.Address) {
 	}
 }
 
-// HandOver returns the operations that make ours, in place, what a State asks for and
-// the kernel holds from somebody else's hand: a route bears another owner afterwards,
-// and a rule is there before the other one goes. No packet can tell.
+// HandOver returns the operations that make ours, in place, what a State asks for and somebody
+// else has added to the kernel: a route gets another owner, and our rule is there before the
+// other one goes. No packet can tell.
 func HandOver(state fib.State, have apply.Snapshot) []apply.Op {
 	device := state.Syntax().Device
 	rules := map[fib.Rule]bool{}

@@ -15,18 +15,18 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// healthFile has what the probes have found: watch writes it, so that whoever else looks
-// at the kernel or changes it knows what is there because of it, and so that watch itself
-// goes on where it was.
+// healthFile has what the probes have found. watch writes it, so that others who look at the
+// kernel or change it know what is there because of that, and so that watch itself can go on
+// where it was.
 const healthFile = "health.json"
 
-// Health is what probes have found of an uplink in one family.
+// Health is what probes have found out about an uplink in one family.
 type Health struct {
 	fib.Verdict
 	probe.Judgement
 }
 
-// readHealth returns what the probes have found since the host was booted: /run is new
+// readHealth returns what the probes have found since the host was booted, because /run is new
 // then.
 func (h *Host) readHealth() ([]Health, error) {
 	name, err := h.own(healthFile)
@@ -71,8 +71,8 @@ func (h *Host) writeHealth(judgements map[fib.Verdict]probe.Judgement) error {
 	return writeFile(name, data, 0o644)
 }
 
-// forgetHealth takes away what the probes have found, unless there is a watch: it writes what
-// holds from now on.
+// forgetHealth removes what the probes have found, unless a watch runs: it writes what holds from
+// now on.
 func (h *Host) forgetHealth() error {
 	if h.isWatched() {
 		return nil
@@ -84,7 +84,7 @@ func (h *Host) forgetHealth() error {
 	return removeFile(name)
 }
 
-// dead returns those that are.
+// dead returns the verdicts that say dead.
 func dead(judgements map[fib.Verdict]probe.Judgement) map[fib.Verdict]bool {
 	set := map[fib.Verdict]bool{}
 	for v, j := range judgements {
@@ -118,7 +118,7 @@ func (l *looker) health() {
 	}
 }
 
-// healthOf is readHealth without what no probe of a State is for.
+// healthOf is readHealth without what no probe of a State asks about.
 func (h *Host) healthOf(s fib.State) ([]Health, error) {
 	if len(s.Probes) == 0 {
 		return nil, nil
@@ -134,7 +134,7 @@ func (h *Host) healthOf(s fib.State) ([]Health, error) {
 // Dead is an uplink that a probe has found dead.
 type Dead struct {
 	Health
-	LedAround bool // there is what leads around dead ones of its family
+	LedAround bool // there is a route around the dead uplinks of its family
 }
 
 // String returns "isp1 is dead for IPv4 since 2026-11-28 14:00:00 (no answer): led around".
@@ -146,7 +146,7 @@ func (d Dead) String() string {
 	return s
 }
 
-// DeadUplinks returns those of a State.
+// DeadUplinks returns the dead uplinks of a State.
 func (h *Host) DeadUplinks(s fib.State) (list []Dead, err error) {
 	known, err := h.healthOf(s)
 	known = slices.DeleteFunc(known, func(e Health) bool { return !e.Dead })

@@ -17,11 +17,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// generated is where the links of the generators are that systemd has seen.
+// generated is where systemd keeps the links of its generators.
 const generated = "/run/systemd/generator"
 
-// isHooked says whether the generator would hook in just what it has hooked in. It is
-// asked itself, so there is no record of it that could be wrong.
+// isHooked says whether the generator would hook in exactly what it has hooked in. It runs the
+// generator itself, so no record of that can be wrong.
 func (r *reload) isHooked() (bool, error) {
 	if !r.Root.Exists("/run/systemd/system") {
 		return true, nil // no systemd
@@ -30,7 +30,7 @@ func (r *reload) isHooked() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	// The lock has been here: the directory is.
+	// The lock is in that directory, so the directory exists.
 	dir, err = os.MkdirTemp(dir, "hooks-")
 	if err != nil {
 		return false, err
@@ -44,10 +44,10 @@ func (r *reload) isHooked() (bool, error) {
 	return err == nil && maps.Equal(hooks(dir), hooks(have)), err
 }
 
-// hooks returns the generator's links below a directory, with where they lead.
+// hooks returns the generator's links below a directory, and their targets.
 func hooks(dir string) map[string]string {
 	links := map[string]string{}
-	found, _ := filepath.Glob(filepath.Join(dir, "*.wants", "uplink-*.service")) // the pattern is right
+	found, _ := filepath.Glob(filepath.Join(dir, "*.wants", "uplink-*.service")) // the pattern is valid
 	for _, f := range found {
 		name, _ := filepath.Rel(dir, f)
 		links[name], _ = os.Readlink(f)
@@ -55,8 +55,8 @@ func hooks(dir string) map[string]string {
 	return links
 }
 
-// jobTime bounds the wait for one unit. It finds nothing to do; one that depends on
-// the unit which calls would never end.
+// jobTime bounds the wait for one unit. The unit finds nothing to do; one that depends on the
+// calling unit would never finish.
 const jobTime = 5 * time.Second
 
 // The units that the generator hooks in.
@@ -66,15 +66,15 @@ const (
 	watchUnit  = "uplink-watch.service"
 )
 
-// unitState is a unit, and whether it is to be active.
+// unitState is a unit, and whether it should be active.
 type unitState struct {
 	unit   string
 	active bool
 }
 
-// unitStates says which of the units are to be active with the spec in effect, in the order
-// in which they start at boot. The one that renders runs before networkd starts, so it must
-// not be where networkd does not run.
+// unitStates says which of the units should be active with the spec in effect, in the order in
+// which they start at boot. The one that renders runs before networkd starts, so it must not be
+// active where networkd does not run.
 func (r *reload) unitStates() []unitState {
 	return []unitState{
 		{renderUnit, !r.gone && r.networkd},
@@ -83,9 +83,8 @@ func (r *reload) unitStates() []unitState {
 	}
 }
 
-// tellSystemd has systemd know what is in effect: the generator's links, and which of the
-// units are active, so that stopping one takes away what is there, and
-// `systemctl --failed` is right.
+// tellSystemd tells systemd what is in effect: the generator's links, and which of the units are
+// active. Then stopping a unit takes away what is there, and `systemctl --failed` is right.
 func (r *reload) tellSystemd(ctx context.Context) error {
 	if !r.Root.IsHost() || !r.Root.Exists("/run/systemd/system") {
 		return nil
@@ -111,7 +110,7 @@ func (r *reload) tellSystemd(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// tell starts or stops the unit, where it is not as it is to be.
+// tell starts or stops the unit, if its state is not the wanted one.
 func (u unitState) tell(ctx context.Context, systemd *bus.Systemd) error {
 	ctx, cancel := context.WithTimeout(ctx, jobTime)
 	defer cancel()
@@ -142,8 +141,8 @@ func (h *Host) MarkApplied(state fib.State) error {
 	return removeFile(name)
 }
 
-// matchFile is there as long as the spec has a link that has no device unit of its own to
-// be served by. 90-uplink.rules looks for it.
+// matchFile exists as long as the spec has a link that no device unit of its own can serve.
+// 90-uplink.rules looks for it.
 const matchFile = "/run/uplink/match"
 
 // MarkMatches makes or removes matchFile.

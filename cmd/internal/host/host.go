@@ -1,5 +1,5 @@
-// Package host is the host that uplinkctl works on: its spec, its kernel, and whoever
-// has its links. What the commands do beyond showing something is here.
+// Package host is the host that uplinkctl works on: its spec, its kernel, and whoever has its
+// links. Everything that the commands do beyond printing is here.
 package host
 
 import (
@@ -21,15 +21,15 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// Host is the running kernel, and the lock that keeps other runs away from it. Close it
-// after use.
+// Host is the running kernel, and the lock that keeps other runs away from it. Close it after
+// use.
 type Host struct {
 	apply.Applier
 	Root   rootfs.Root
 	kernel *rtnl.Kernel
 	unlock func()
 
-	undecided bool // what Managed has found: of some link networkd has yet to decide whose the policy is
+	undecided bool // set by Managed: networkd has yet to decide whether it has the policy of some link
 }
 
 // Open opens the kernel, for the spec and the /run below root. wait is that of
@@ -47,8 +47,8 @@ func Open(ctx context.Context, root string, wait time.Duration, lock bool) (*Hos
 	return h, nil
 }
 
-// openToLook is Open for somebody who changes nothing, and who may be anybody: what such
-// a one cannot see is in the notes.
+// openToLook is Open for a caller that changes nothing and may be any user; notes say what that
+// user cannot see.
 func openToLook(root string) (h *Host, notes []string, err error) {
 	if h, err = open(context.Background(), root, false); err != nil {
 		return nil, nil, err
@@ -64,7 +64,7 @@ func openToLook(root string) (h *Host, notes []string, err error) {
 	return h, notes, nil
 }
 
-// open is Open without what is ours of the addresses.
+// open is Open without knowledge of which addresses are ours.
 func open(ctx context.Context, root string, lock bool) (*Host, error) {
 	h := &Host{Root: rootfs.At(root), unlock: func() {}}
 	var err error
@@ -86,14 +86,14 @@ func open(ctx context.Context, root string, lock bool) (*Host, error) {
 	return h, nil
 }
 
-// LearnDead reads which uplinks are dead: what watch has brought about because of it is part
-// of what Resolve gives, and is to stay. Where it cannot be read, watch will say so.
+// LearnDead reads which uplinks are dead: Resolve must include what watch has added because of
+// that, so that it stays. Where this cannot be read, watch will report it.
 func (h *Host) LearnDead() {
 	known, _ := h.knownHealth()
 	h.Dead = dead(known)
 }
 
-// openJournal has the Applier know which addresses are ours where the kernel does not.
+// openJournal tells the Applier which addresses are ours where the kernel does not.
 func (h *Host) openJournal() error {
 	if rtnl.MarksAddresses() {
 		return nil
@@ -124,11 +124,11 @@ func (h *Host) own(name string) (string, error) {
 	return filepath.Join(dir, name), err
 }
 
-// ownDir has what is ours in /run.
+// ownDir has our files in /run.
 const ownDir = "/run/uplink"
 
-// makeOwnDir makes ownDir, where anybody may look whatever the umask: ip(8) finds the
-// tables' names in it.
+// makeOwnDir makes ownDir, readable for everybody whatever the umask: ip(8) finds the names of
+// the tables in it.
 func (h *Host) makeOwnDir() error {
 	dir, err := h.Root.Path(ownDir)
 	if err != nil {
@@ -159,16 +159,16 @@ func (h *Host) State(stderr io.Writer) (fib.State, spec.Backend, error) {
 	return state, backend, err
 }
 
-// dropMissingFamily takes out of a State what the kernel cannot hold.
+// dropMissingFamily removes from a State what the kernel cannot hold.
 func (h *Host) dropMissingFamily(state *fib.State, stderr io.Writer) {
 	if !h.kernel.HasInet6() && state.DropFamily(fib.Inet6) {
 		fmt.Fprintln(stderr, "uplinkctl: "+run.WithoutInet6)
 	}
 }
 
-// Managed returns the links of a state that networkd has, or of which it has yet to decide:
-// interface names by Link.Name. Of some only the policy is ours: these are networkd's where it
-// has that of us.
+// Managed returns the links of a state that networkd has, or has yet to decide about: interface
+// names by Link.Name. A link of which only the policy is ours counts as networkd's if networkd
+// has that policy from us.
 func (h *Host) Managed(state fib.State) (map[string]string, error) {
 	links, err := h.links(state)
 	if err != nil {
@@ -191,14 +191,14 @@ func (h *Host) Managed(state fib.State) (map[string]string, error) {
 func (h *Host) progress(state fib.State) func(apply.ResolvedLink) units.Progress {
 	progress := units.LinkProgress(h.Root)
 	return func(l apply.ResolvedLink) units.Progress {
-		// As the state has it: who watches takes all links for those of others.
+		// As the state has it: a watching Host treats all links as those of others.
 		of, _ := state.Link(l.Name)
 		return progress(l.Device.Index, of)
 	}
 }
 
-// besideNetworkd returns the links of a state of which only the policy is ours, and networkd,
-// which runs, does not have it: by Link.Name, and by index.
+// besideNetworkd returns the links of a state of which only the policy is ours, and which
+// networkd, although it runs, does not add: by Link.Name, and by index.
 func (h *Host) besideNetworkd(state fib.State) (names map[string]bool, devices map[int]bool, err error) {
 	links, err := h.links(state)
 	names, devices = map[string]bool{}, map[int]bool{}
@@ -211,11 +211,11 @@ func (h *Host) besideNetworkd(state fib.State) (names map[string]bool, devices m
 	return names, devices, err
 }
 
-// links returns those of a state that there are.
+// links returns the links of a state that exist.
 func (h *Host) links(state fib.State) ([]apply.ResolvedLink, error) {
 	scope := apply.Scope{Only: apply.Links}
 	if h.Watching {
-		scope.Only = 0 // says which one a link is of which there are two now
+		scope.Only = 0 // tells which link is meant where there are two now
 	}
 	have, err := h.Kernel.Observe(scope)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// ReadStatus reads the spec below root, and what the kernel holds of it. It needs no
-// root: what cannot be seen without is in the notes. Without a spec it is spec.ErrNone.
+// ReadStatus reads the spec below root, and what the kernel holds of it. It works without root
+// privileges: the notes say what cannot be seen then. Without a spec it returns spec.ErrNone.
 func ReadStatus(root string, stderr io.Writer) (*Status, error) {
 	s, state, broken := run.Check(root)
 	unread := unreadable(broken)
@@ -88,11 +88,11 @@ type looker struct {
 
 	have   apply.Snapshot
 	want   apply.Resolved
-	inet6  bool                // that the kernel has it
+	inet6  bool                // whether the kernel has it
 	wanted map[fib.Rule]string // uplink by a rule's key
 
 	byName   map[string]*UplinkStatus
-	byOrigin map[fib.Origin]string // "" where several uplinks have it
+	byOrigin map[fib.Origin]string // "" where it is shared by several uplinks
 	byTable  map[uint32]string
 	byDevice map[string]string // the first uplink of an interface
 }
@@ -136,8 +136,8 @@ func (l *looker) look() error {
 	return nil
 }
 
-// uplinks begins with what is known of each uplink without the kernel's help, and with
-// its link.
+// uplinks starts each uplink's status with what is known without asking the kernel, and with its
+// link.
 func (l *looker) uplinks() {
 	l.byName, l.byOrigin = map[string]*UplinkStatus{}, map[fib.Origin]string{}
 	l.byTable, l.byDevice = map[uint32]string{}, map[string]string{}
@@ -180,10 +180,10 @@ func (l *looker) owner(origin fib.Origin, table uint32, device string) string {
 	case known || origin == (fib.Origin{}):
 		return cmp.Or(l.byTable[table], l.byDevice[device])
 	}
-	return "" // all uplinks'
+	return "" // it belongs to all uplinks
 }
 
-// rules lists those of the host, and those of each uplink.
+// rules lists the rules of the host, and those of each uplink.
 func (l *looker) rules() {
 	l.wanted = map[fib.Rule]string{}
 	later := len(l.want.Rules)
@@ -228,7 +228,7 @@ func (l *looker) rules() {
 	}
 }
 
-// addresses looks up those of the spec, and those that were learned.
+// addresses looks up the addresses of the spec, and those that were learned.
 func (l *looker) addresses() {
 	type key struct {
 		device string
@@ -252,7 +252,7 @@ func (l *looker) addresses() {
 			k := key{s.Device.Name, p.Addr()}
 			named[k] = true
 			a, ok := there[k]
-			if !ok && u.PolicyOnly { // as for verify
+			if !ok && u.PolicyOnly { // as in verify
 				a, ok = anywhere[k.addr]
 			}
 			is := presence(a, ok, s.waits(p.Addr().Is6()))
@@ -276,7 +276,7 @@ func (l *looker) addresses() {
 		}
 		s.Unlearned = k.Unlearned()
 		if s.waits(true) {
-			s.Unlearned = "" // which is said already
+			s.Unlearned = "" // that is reported already
 		}
 		for _, a := range of[k.Device.Name] {
 			addr := a.Prefix.Addr()
@@ -306,7 +306,7 @@ func presence(a apply.Address, there, waits bool) Presence {
 	return Missing
 }
 
-// gateways looks up those of the spec, and those that were learned, in the neighbour
+// gateways looks up the gateways of the spec, and those that were learned, in the neighbour
 // table.
 func (l *looker) gateways(neighbours []apply.Neighbour) {
 	type key struct {
@@ -343,8 +343,8 @@ func (l *looker) gateways(neighbours []apply.Neighbour) {
 	}
 }
 
-// defaultGateways adds the gateways of a default route of an uplink's table that are on
-// its own link.
+// defaultGateways adds those gateways of a default route in an uplink's table that are on the
+// uplink's own link.
 func (l *looker) defaultGateways(r fib.Route, add func(*UplinkStatus, string, netip.Addr)) {
 	s := l.byName[l.byTable[r.Table]]
 	if s == nil || !r.IsDefault() {
@@ -357,8 +357,8 @@ func (l *looker) defaultGateways(r fib.Route, add func(*UplinkStatus, string, ne
 	}
 }
 
-// charges finds out who brings each uplink about: who has its link, and whose what there
-// is of it is.
+// charges finds out who brings each uplink about: who has its link, and who has added what is
+// there.
 func (l *looker) charges() {
 	ours, others := map[string]bool{}, map[string]bool{}
 	for _, r := range l.out.Rules {
@@ -385,7 +385,7 @@ func (l *looker) charges() {
 		s := &l.out.Uplinks[i]
 		switch {
 		case byNetworkd[s.Name] && (others[s.Name] || !ours[s.Name] || learns[s.Name]):
-			// The rules of what it learns are ours even then.
+			// Even then the rules for what it learns are ours.
 			s.Charge = ByNetworkd
 		case ours[s.Name]:
 			s.Charge = ByNetlink

@@ -10,7 +10,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// foreign returns the routes of others that are in the way, if that is all of an error.
+// foreign returns the routes of others that are in the way; all says whether the error is about
+// nothing else.
 func foreign(err error) (list []*apply.ForeignError, all bool) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // as errors.Join made it
 		for _, e := range joined.Unwrap() {
@@ -28,7 +29,7 @@ func foreign(err error) (list []*apply.ForeignError, all bool) {
 	return []*apply.ForeignError{f}, true
 }
 
-// drift shares out what a plan would change.
+// drift assigns what a plan would change to the uplinks.
 func (l *looker) drift(plan apply.Plan, conflicts []*apply.ForeignError) {
 	add := func(o apply.Op, d Drift) {
 		if s := l.byName[l.ownerOf(o)]; s != nil {
@@ -43,7 +44,7 @@ func (l *looker) drift(plan apply.Plan, conflicts []*apply.ForeignError) {
 		add(c.Want, Drift{Kind: InTheWay, Text: c.Error()})
 	}
 	ops := plan.Ops()
-	// What is both added and removed is only put elsewhere, or helps for a moment.
+	// What is both added and removed only moves, or helps for a moment.
 	added, removed := map[fib.Rule]bool{}, map[fib.Rule]bool{}
 	for _, o := range ops {
 		switch o.Verb {

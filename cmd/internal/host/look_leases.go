@@ -12,18 +12,18 @@ import (
 // moment is now, by both clocks.
 type moment struct {
 	wall   time.Time
-	uptime time.Duration // which is how the kernel dates addresses
+	uptime time.Duration // by which the kernel dates addresses
 }
 
 func clock() moment {
 	var t unix.Timespec
-	// It takes any clock that the kernel has.
+	// It accepts any clock that the kernel has.
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
 	return moment{time.Now(), time.Duration(t.Nano())}
 }
 
-// lease returns what the kernel tells of a learned address. It does not keep who brought
-// it: of those with an end, a DHCP server's IPv6 address has no subnet.
+// lease returns what the kernel says about a learned address. The kernel does not keep who added
+// it: of the addresses that expire, a DHCP server's IPv6 address has no subnet.
 func (m moment) lease(a apply.Address) *Lease {
 	l := &Lease{From: "another program", Since: m.wall.Add(a.Since - m.uptime)}
 	if a.Valid == 0 {

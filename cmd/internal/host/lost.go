@@ -7,10 +7,10 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// sayLost names what others had on the host's links before the run and networkd has taken
-// away: when it configures a link again it drops addresses and routes that it did not make,
-// those of keepalived or bird among them (KeepConfiguration= in systemd.network(5)). They are
-// not put back: that might be a moment after their owner has given them up.
+// sayLost names what others had on the host's links before the run and networkd has removed: when
+// networkd configures a link again it drops addresses and routes that it did not make, for
+// example those of keepalived or bird (KeepConfiguration= in systemd.network(5)). They are not
+// put back, because their owner may have given them up a moment before.
 func (r *reload) sayLost() error {
 	if !r.changed {
 		return nil
@@ -34,7 +34,7 @@ func (r *reload) sayLost() error {
 	return nil
 }
 
-// lost returns what would bring back what of others was there before and is no more.
+// lost returns the operations that would bring back what others had before and have no more.
 func (r *reload) lost(have apply.Snapshot) (lost []apply.Op) {
 	links := map[string]bool{}
 	for _, l := range have.Links {

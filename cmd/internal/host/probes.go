@@ -12,17 +12,17 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// prober runs the probes of what is in effect, and says what came of them.
+// prober runs the probes of what is in effect, and reports their results.
 type prober struct {
 	*Host
 	runner  probe.Runner
 	targets *targets
-	wrote   map[fib.Verdict]probe.Judgement // to healthFile; nil before there was anything
-	told    bool                            // that, since the start
+	wrote   map[fib.Verdict]probe.Judgement // what healthFile has; nil before there was anything
+	told    bool                            // whether that was written since the start
 }
 
-// startProber begins with what an earlier run has found. It calls changed when that is to
-// be thought over.
+// startProber starts from what an earlier run has found. The prober calls changed when a verdict
+// needs another look.
 func (h *Host) startProber(ctx context.Context, changed func(), log func(string)) *prober {
 	known, err := h.knownHealth()
 	if err != nil {
@@ -35,8 +35,8 @@ func (h *Host) startProber(ctx context.Context, changed func(), log func(string)
 	return p
 }
 
-// update has the probes of a State run by the paths that there are now, and takes over
-// what they have found.
+// update makes the probes of a State run by the paths that exist now, and takes over what they
+// have found.
 func (p *prober) update(s fib.State) error {
 	if len(s.Probes) == 0 && p.wrote == nil {
 		return nil
@@ -51,7 +51,7 @@ func (p *prober) update(s fib.State) error {
 	if p.told && maps.Equal(p.wrote, all) {
 		return nil
 	}
-	// Whoever is told may look. That it cannot be written is no reason not to fail over.
+	// Whoever is told may look at the file. If it cannot be written, the failover still happens.
 	if err := p.writeHealth(all); err != nil {
 		p.runner.Log(err.Error())
 	} else {
@@ -92,8 +92,8 @@ func (p *prober) tasks(s fib.State) ([]probe.Task, error) {
 	return tasks, nil
 }
 
-// pathOf returns the way by which a probe leaves: its uplink's link, and an address of those
-// that are there.
+// pathOf returns the way by which a probe leaves: its uplink's link, and one of the addresses
+// there.
 func pathOf(p fib.Probe, link apply.ResolvedLink, there []apply.Address) probe.Path {
 	switch d := link.Device; {
 	case !d.Up:
@@ -112,17 +112,18 @@ func pathOf(p fib.Probe, link apply.ResolvedLink, there []apply.Address) probe.P
 }
 
 const (
-	// replaceTime is for whoever replaces an address, and takes the old one away first: from
-	// there to the new default route dhclient-script(8) takes 3 ms, and has hooks and a busy
-	// host to wait for.
+	// replaceTime is for programs that replace an address and remove the old one first:
+	// dhclient-script(8) takes 3 ms from there to the new default route, and may have hooks or a
+	// busy host to wait for.
 	replaceTime = time.Second
-	// tentativeTime is what duplicate address detection takes at most: a second, and up to one
-	// more to begin (RFC 4862, section 5.4.2).
+	// tentativeTime is the longest that duplicate address detection takes: a second, and up to
+	// one more to begin (RFC 4862, section 5.4.2).
 	tentativeTime = 2 * time.Second
 )
 
-// usable returns the addresses of a link that a probe may be sent from: those of the spec, in its
-// order, then those that were learned; with soon also those that it will be possible from.
+// usable returns the addresses of a link that a probe may be sent from: first those of the spec,
+// in its order, then those that were learned. With soon it includes those that will become
+// usable.
 func usable(p fib.Probe, link apply.ResolvedLink, there []apply.Address, soon bool) (list []netip.Addr) {
 	var learned []apply.Address
 	for _, a := range there {

@@ -10,9 +10,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// relearn asks networkd once more for links that had an IPv4 address before, are to learn
-// one now, and have none. An address that was in the file and that a DHCP server then
-// gives is taken away from the link by networkd 252, which thinks that it has a lease.
+// relearn asks networkd once more for links that had an IPv4 address before, should learn one
+// now, and have none. When a DHCP server gives an address that was in the file, networkd 252
+// removes that address from the link, and still thinks that it has a lease.
 func (r *reload) relearn(ctx context.Context) error {
 	var lost []apply.ResolvedLink
 	look := func() (bool, error) {
@@ -28,13 +28,13 @@ func (r *reload) relearn(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", l.Device.Name, err)
 		}
 	}
-	// That there is no server is nothing that could be mended here.
+	// If there is no server, nothing can be mended here.
 	_, err := poll(ctx, patience, look)
 	return err
 }
 
-// withoutAddress returns networkd's links that learn IPv4 addresses, and have lost the
-// last that they had before the run.
+// withoutAddress returns networkd's links that learn IPv4 addresses and have lost the last one
+// that they had before the run.
 func (r *reload) withoutAddress() ([]apply.ResolvedLink, error) {
 	have, err := r.Kernel.Observe(apply.Scope{Only: apply.Links | apply.Addresses})
 	if err != nil {

@@ -23,31 +23,31 @@ import (
 type ReloadOptions struct {
 	// Wait bounds how long it may take until all is in effect.
 	Wait time.Duration
-	// IfChanged does nothing where the boot has brought about this very spec.
+	// IfChanged makes it do nothing where the boot has brought about this very spec.
 	IfChanged bool
-	// Stdout is told which files are written and removed, Stderr what people should know.
+	// Stdout receives which files are written and removed, Stderr what people should know.
 	Stdout, Stderr io.Writer
 }
 
-// WrongWayError says that the kernel does not send packets as the spec says, though it
-// holds all of it, or that another host has an address.
+// WrongWayError says that the kernel holds the whole spec, but does not send packets as it says,
+// or that another host has an address.
 type WrongWayError struct{ apply.Verification }
 
-// Error says so.
+// Error returns the text of what Unwrap returns.
 func (e *WrongWayError) Error() string { return e.Err().Error() }
 
 // Unwrap returns what apply.Verification.Err does.
 func (e *WrongWayError) Unwrap() error { return e.Err() }
 
-// Reload brings the spec below root into effect, whoever has the links: it renders,
-// tells networkd, applies through netlink what networkd does not have, waits until the
-// kernel holds all of it, and verifies. Where anything fails, networkd has its old files
-// back. Then systemd is told; that it does not take that is no error.
+// Reload brings the spec below root into effect, whoever has the links: it renders, tells
+// networkd, applies through netlink what networkd does not have, waits until the kernel holds
+// everything, and verifies. Where any of this fails, networkd gets its old files back. At last it
+// tells systemd; a failure of that is no error.
 func Reload(ctx context.Context, root string, o ReloadOptions) error {
 	if isOff(root, o.Stderr) {
 		return nil
 	}
-	// A carrier is not waited for, so that a card without a cable costs nothing.
+	// It does not wait for a carrier, so that a card without a cable costs nothing.
 	h, err := Open(ctx, root, 0, true)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ type reload struct {
 	*Host
 	stdout, stderr io.Writer
 	wait           time.Duration
-	hooked         func() (bool, error) // is isHooked, and runs the generator once
+	hooked         func() (bool, error) // isHooked, which runs the generator only once
 
 	backend  spec.Backend
 	state    fib.State // as far as this kernel goes; empty without a spec
@@ -90,22 +90,22 @@ type reload struct {
 	oldHas    units.Contents        // of old
 	oldOn     map[onLink]bool       // the addresses of the spec that was in effect,
 	oldRoutes map[fib.RouteKey]bool // and its routes
-	marks     map[string][]byte     // that there were
+	marks     map[string][]byte     // that existed
 	done      units.Changes
-	changed   bool // of these, some that networkd reads again
+	changed   bool // whether networkd reads some of done again
 
 	before     apply.Snapshot
 	throughNet int // how many changes were made through netlink
 }
 
-// newReload is a run that has not begun.
+// newReload is a run that has not started.
 func (h *Host) newReload(stdout, stderr io.Writer) *reload {
 	r := &reload{Host: h, stdout: stdout, stderr: stderr}
 	r.hooked = sync.OnceValues(r.isHooked)
 	return r
 }
 
-// isOff says whether the kernel command line switches all off, and tells people.
+// isOff says whether the kernel command line switches everything off, and tells people if so.
 func isOff(root string, stderr io.Writer) bool {
 	off := gen.ReadCommandLine(rootfs.At(root)).Off
 	if off {
@@ -114,10 +114,10 @@ func isOff(root string, stderr io.Writer) bool {
 	return off
 }
 
-// ErrNoUplink says that a spec is there, and asks for nothing.
+// ErrNoUplink says that there is a spec, but that it asks for nothing.
 var ErrNoUplink = errors.New("the spec has no uplink")
 
-// SayTakenAway tells people what becomes of what is in effect, and why.
+// SayTakenAway tells people what happens to what is in effect, and why.
 func SayTakenAway(w io.Writer, why error) {
 	fmt.Fprintf(w, "uplinkctl: %v: all that is there of an earlier one is taken away\n", why)
 }
@@ -130,7 +130,7 @@ func (r *reload) announce() {
 	run.WarnOfExposure(r.stderr, "uplinkctl", r.Root)
 }
 
-// run brings the spec into effect. It returns false where it was not to do anything.
+// run brings the spec into effect. It returns false where there was nothing to do.
 func (r *reload) run(ctx context.Context, ifChanged bool) (bool, error) {
 	if err := r.read(); err != nil {
 		return false, err
@@ -162,15 +162,15 @@ func (r *reload) run(ctx context.Context, ifChanged bool) (bool, error) {
 	return false, r.restore(err)
 }
 
-// notRunningError says that a spec is for networkd alone, and that it is not there.
+// notRunningError says that a spec is for networkd alone, which does not run.
 type notRunningError struct{}
 
-// Error says what there is to do.
+// Error says what to do.
 func (*notRunningError) Error() string {
 	return "the files are in place, but not in effect: systemd-networkd does not run, and the spec says backend = \"networkd\"; start it with `systemctl start systemd-networkd`"
 }
 
-// read reads the spec, and how all is before it is changed.
+// read reads the spec, and the state of everything before the change.
 func (r *reload) read() (err error) {
 	r.networkd = units.NetworkdRuns()
 	r.state, r.backend, err = r.State(r.stderr)
@@ -200,13 +200,13 @@ func (r *reload) read() (err error) {
 	if r.before, err = r.Kernel.Observe(apply.Scope{Foreign: true}); err != nil {
 		return err
 	}
-	// A match that fits two links is an error of the spec that only the host can tell.
+	// That a match fits two links is an error of the spec that only the host can reveal.
 	_, err = apply.Resolve(r.state, r.before, r.Hardware)
 	return err
 }
 
-// render returns the files that the boot makes of the spec: those for networkd, or where
-// that does not run the names of the tables.
+// render returns the files that a boot makes of the spec: those for networkd or, where that does
+// not run, the names of the tables.
 func (r *reload) render() (units.Tree, error) {
 	if !r.networkd && r.backend != spec.Networkd {
 		tree, _, err := units.Render(r.state, tablesOnly(r.Root))
@@ -219,9 +219,9 @@ func (r *reload) render() (units.Tree, error) {
 	return tree, err
 }
 
-// isInPlace says whether the boot has brought about this very spec: the files are there,
-// the generator has hooked in what it asks for, and there is nothing left for netlink.
-// What networkd makes of its files is not looked at: it may still be at work.
+// isInPlace says whether the boot has brought about this very spec: the files are there, the
+// generator has hooked in what the spec asks for, and nothing is left for netlink. It ignores
+// what networkd has made of its files, because networkd may still be at work.
 func (r *reload) isInPlace() (bool, error) {
 	if !r.isRendered() {
 		return false, nil
@@ -235,13 +235,13 @@ func (r *reload) isInPlace() (bool, error) {
 	return true, r.markInEffect()
 }
 
-// isRendered says whether the files are there that the spec asks for, and no others.
+// isRendered says whether exactly the files that the spec asks for are there.
 func (r *reload) isRendered() bool {
 	return slices.EqualFunc(r.tree, r.old, func(a, b units.File) bool { return a.Path == b.Path && string(a.Data) == string(b.Data) })
 }
 
-// isApplied says whether there is nothing left for netlink. What is in the way there is
-// for whoever applies it to say.
+// isApplied says whether nothing is left for netlink. What is in the way is reported by whoever
+// applies it.
 func (r *reload) isApplied() (bool, error) {
 	rest, err := r.throughNetlink()
 	if err != nil {
@@ -251,20 +251,20 @@ func (r *reload) isApplied() (bool, error) {
 	return err == nil && plan.Len() == 0, nil
 }
 
-// bringAbout has the kernel hold what has been written.
+// bringAbout makes the kernel hold what has been written.
 func (r *reload) bringAbout(ctx context.Context) error {
 	if !r.networkd && r.backend == spec.Networkd && !r.gone {
 		return &notRunningError{}
 	}
 	if r.networkd {
-		// The watch brings it back.
+		// With a watch this is not needed: it adds again what networkd takes away.
 		if r.tree.KeepsForeign(r.done) && !r.state.NeedsWatch() {
 			fmt.Fprintln(r.stderr, "uplinkctl: systemd-networkd reads its own settings when it starts: until `systemctl restart systemd-networkd` it may take away what is applied through netlink, whenever it configures a link")
 		}
 		r.changed = r.done.AffectNetworkd()
 		tell := r.changed
 		if !tell && r.backend != spec.Netlink && !r.gone {
-			// The files may have been written by others, who have not told networkd.
+			// Others may have written the files without telling networkd.
 			now, err := r.look()
 			if err != nil {
 				return err
@@ -298,7 +298,7 @@ func (r *reload) bringAbout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What fails before leaves the marks of what was in effect.
+	// A failure before this point leaves the marks of what was in effect.
 	if err := errors.Join(r.MarkMatches(r.state, r.backend), r.MarkApplied(rest)); err != nil {
 		return err
 	}
@@ -308,15 +308,15 @@ func (r *reload) bringAbout(ctx context.Context) error {
 	return errors.Join(r.sayLost(), r.verify(ctx))
 }
 
-// verify asks the kernel whether packets go as the spec says. Where addresses are learned
-// they may come at this moment, and a networkd that has not been told yet to leave others'
-// rules alone takes them away with each link that it configures: the rest is applied again.
+// verify asks the kernel whether packets go as the spec says. Addresses that are learned may come
+// at this moment. Then a networkd that was not told yet to leave the rules of others alone
+// removes them with each link that it configures, so verify applies the rest again.
 func (r *reload) verify(ctx context.Context) error {
 	var v apply.Verification
 	var refused error
 	_, err := poll(ctx, r.wait, func() (_ bool, err error) {
 		v, err = r.Verify(r.state)
-		// What others have to bring is waited for, which is said already.
+		// What others have to bring is waited for, and has been reported.
 		v.Missing = slices.DeleteFunc(v.Missing, func(m apply.Missing) bool { return m.Others })
 		if err != nil || v.OK() || !r.state.Learns() {
 			return true, err
@@ -343,16 +343,16 @@ func (r *reload) markInEffect() error {
 	return r.MarkInEffect(Effective{r.backend, r.state})
 }
 
-// throughNetlink returns what networkd has not.
+// throughNetlink returns what networkd does not have.
 func (r *reload) throughNetlink() (fib.State, error) {
 	return r.Rest(Effective{r.backend, r.state}, r.networkd)
 }
 
-// restoreTime is how long networkd has to bring the old state back.
+// restoreTime is how long networkd gets to bring the old state back.
 const restoreTime = 5 * time.Second
 
-// restore puts the old files back, has networkd read them, and says so beside what was
-// wrong. It does so as well where the run was interrupted.
+// restore puts the old files back, makes networkd read them, and reports that along with the
+// cause. It does the same where the run was interrupted.
 func (r *reload) restore(cause error) error {
 	if len(r.done.Written)+len(r.done.Removed) == 0 {
 		return cause
@@ -367,7 +367,7 @@ func (r *reload) restore(cause error) error {
 		if err := bus.ReloadNetworkd(ctx, r.Root); err != nil {
 			return errors.Join(cause, fmt.Errorf("the old files are back in place, but not in effect: %w", err))
 		}
-		// What is in effect is the old. Through netlink the watch brings it back.
+		// The old spec is in effect again. The watch brings back its part for netlink.
 		if r.throughNet > 0 && r.Root.Exists(run.AppliedFile) {
 			r.marks[run.AppliedFile] = nil
 		}

@@ -15,11 +15,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// Standing says to stderr what is wrong with a spec, and returns what is in effect, for a
-// command that only looks: a spec that is being changed must not take the diagnosis away of
-// one that was right. ok is false where nothing is in effect; without is what is shown then, in
-// words, or "". What no error in the spec is comes back: that there is none, or that it
-// cannot be read.
+// Standing serves commands that only look. It reports on stderr what is wrong with a spec, and
+// returns what is in effect: while somebody edits the spec, the diagnosis of the one in effect
+// must stay available. ok is false where nothing is in effect; without says in words what is
+// shown then, or is "". It returns an error that does not concern the spec's content: that there
+// is none, or that it cannot be read.
 func Standing(root rootfs.Root, broken error, without string, stderr io.Writer) (e Effective, ok bool, err error) {
 	var list spec.Errors
 	if !errors.As(broken, &list) || unreadable(broken) != "" {
@@ -40,7 +40,7 @@ func Standing(root rootfs.Root, broken error, without string, stderr io.Writer) 
 	return e, ok, nil
 }
 
-// Spec returns what a State tells of its uplinks: their names, places and addresses. The
+// Spec returns what a State says about its uplinks: their names, places and addresses. The
 // gateways are in its routes.
 func (e *Effective) Spec() *spec.Spec {
 	type own struct {

@@ -10,37 +10,36 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// Status is what there is of a spec on its host.
+// Status is what the host holds of a spec.
 type Status struct {
 	Backend spec.Backend
 	Uplinks []UplinkStatus // sorted by name
-	Drift   []Drift        // what is no uplink's
-	Rules   []RuleStatus   // of the host, and what it lacks of them, in the order in which they are asked, IPv4 first
+	Drift   []Drift        // what belongs to no uplink
+	Rules   []RuleStatus   // of the host, and those that it lacks, in the order in which they are asked, IPv4 first
 	Notes   []string
 
 	Failover uint32 // the table that leads around dead uplinks; 0 without probes
 
-	// Unread says that the spec is not for this user to read, so that only the rules
-	// are known.
+	// Unread says that this user may not read the spec, so that only the rules are known.
 	Unread bool
 
-	// Broken is what is wrong with the spec, which has been said: the rest is of the one that
-	// is in effect, or the rules alone where none is.
+	// Broken is what is wrong with the spec, and has been reported: the rest is about the spec in
+	// effect, or has only the rules if none is.
 	Broken error
 }
 
-// OK says whether all is as the spec says.
+// OK says whether everything is as the spec says.
 func (s *Status) OK() bool {
 	return !s.Unread && s.Broken == nil && len(s.Drift) == 0 && !slices.ContainsFunc(s.Uplinks, func(u UplinkStatus) bool { return u.State() != InEffect })
 }
 
-// UplinkState is what counts of an uplink.
+// UplinkState sums up an uplink.
 type UplinkState string
 
 // The states.
 const (
 	InEffect UplinkState = "ok"
-	Waits    UplinkState = "waiting" // for its link or address; what can be there is
+	Waits    UplinkState = "waiting" // for its link or address; the rest of it is there
 	Differs  UplinkState = "differs"
 )
 
@@ -60,8 +59,8 @@ type UplinkStatus struct {
 	Table     uint32
 	Device    apply.Link // the zero value while there is none
 	Waiting   []apply.Waiting
-	Unlearned string // why there is no address yet of those that are to be learned; "" for none
-	Lacks     string // which addresses others have to bring, where nothing else waits for them; "" for none
+	Unlearned string // why no address was learned yet; "" for none
+	Lacks     string // which addresses others have to bring, if nothing else of the uplink waits for them; "" for none
 	Addresses []AddressStatus
 	Gateways  []GatewayStatus
 	Rules     []UplinkRule // by family and priority
@@ -70,7 +69,8 @@ type UplinkStatus struct {
 	Drift     []Drift
 }
 
-// State sums the uplink up. That IPv6 is switched off on its link is the host's will.
+// State sums the uplink up. IPv6 that is switched off on its link is the host's decision, and
+// does not count.
 func (u *UplinkStatus) State() UplinkState {
 	switch {
 	case len(u.Drift) > 0:
@@ -81,13 +81,13 @@ func (u *UplinkStatus) State() UplinkState {
 	return InEffect
 }
 
-// Dead says whether a probe has found it so in a family. It is the provider's fault: what
-// the host holds of the uplink may be as the spec says.
+// Dead says whether a probe has found the uplink dead in a family. That is the provider's fault:
+// what the host holds of the uplink may be as the spec says.
 func (u *UplinkStatus) Dead() bool {
 	return slices.ContainsFunc(u.Health, func(h Health) bool { return h.Dead })
 }
 
-// Presence says whether the kernel has something of an uplink.
+// Presence says whether the kernel has a thing of an uplink.
 type Presence string
 
 // What it can be.
@@ -107,11 +107,11 @@ type AddressStatus struct {
 	Lease    *Lease // of one that was learned
 }
 
-// Lease is what is known of something learned.
+// Lease is what is known about something learned.
 type Lease struct {
-	From  string    // "DHCP", "DHCPv6", "router advertisement"; "another program" for what has no end
+	From  string    // "DHCP", "DHCPv6", "router advertisement"; "another program" for what does not expire
 	Since time.Time // zero where the kernel does not say
-	Until time.Time // zero for no end
+	Until time.Time // zero where it does not expire
 }
 
 // GatewayStatus is a gateway of an uplink.
@@ -130,41 +130,41 @@ type UplinkRule struct {
 // RuleStatus is a rule of the host, or one that the spec wants and the kernel lacks.
 type RuleStatus struct {
 	apply.Rule
-	Presence Presence // Present, or of one that is not there Missing or Pending
+	Presence Presence // Present; Missing or Pending for one that is not there
 	Wanted   bool     // by the spec
-	Uplink   string   // whose it is; "" where it is no uplink's, or all uplinks'
+	Uplink   string   // the uplink that it belongs to; "" for none, or for all of them
 }
 
-// DriftKind says how the kernel differs.
+// DriftKind says how the kernel differs from the spec.
 type DriftKind string
 
-// How it can.
+// The ways in which it can differ.
 const (
 	Lacks     DriftKind = "missing"
 	Different DriftKind = "different"
 	Extra     DriftKind = "extra"
-	InTheWay  DriftKind = "in-the-way" // a route of somebody else's has the place
+	InTheWay  DriftKind = "in-the-way" // somebody else's route is in its place
 )
 
 // Drift is one thing in which the kernel differs from the spec.
 type Drift struct {
 	Kind DriftKind
 	Text string // the remedy in the words of ip(8), or what is in the way
-	Have string // what is there instead, of something different
+	Have string // what is there instead, of something that is different
 }
 
-// LacksAddress says whether all that it waits for is an address that others have to bring.
+// LacksAddress says whether the uplink waits only for an address that others have to bring.
 func (u *UplinkStatus) LacksAddress() bool {
 	return (u.Lacks != "" || u.waits(false)) && !slices.ContainsFunc(u.Waiting, func(w apply.Waiting) bool { return !w.Inet6 && !w.Lacks.IsValid() })
 }
 
-// LeftOut says whether what it has of a family is not waited for: IPv6 that is switched off
+// LeftOut says whether the uplink's part of a family is not waited for: IPv6 that is switched off
 // on its link.
 func (u *UplinkStatus) LeftOut(f fib.Family) bool {
 	return f == fib.Inet6 && u.waits(true) && !u.waits(false)
 }
 
-// waits says whether what the uplink has of a family waits for its link.
+// waits says whether the uplink's part of a family waits for its link.
 func (u *UplinkStatus) waits(inet6 bool) bool {
 	return slices.ContainsFunc(u.Waiting, func(w apply.Waiting) bool { return inet6 || !w.Inet6 })
 }

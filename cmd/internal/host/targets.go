@@ -14,9 +14,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// targets has one of two units of systemd active for each uplink that is probed, so that
-// other units can follow: uplink@NAME-up.target or uplink@NAME-down.target. It works
-// beside the watcher, which must not wait for systemd.
+// targets keeps one of two systemd units active for each probed uplink, so that other units can
+// follow it: uplink@NAME-up.target or uplink@NAME-down.target. It works beside the watcher, which
+// must not wait for systemd.
 type targets struct {
 	log func(string)
 
@@ -25,7 +25,7 @@ type targets struct {
 	more chan struct{}
 }
 
-// againTime is after how long a switch that has failed is tried again.
+// againTime is the time after which a failed switch is tried again.
 const againTime = 10 * time.Second
 
 // follow works until ctx is done.
@@ -55,7 +55,7 @@ func (t *targets) follow(ctx context.Context) {
 	}
 }
 
-// change starts and stops what differs, and notes in have what is done.
+// change starts and stops what differs, and records in have what it has done.
 func change(ctx context.Context, have, want map[string]string) error {
 	if maps.Equal(have, want) {
 		return nil
@@ -75,7 +75,7 @@ func change(ctx context.Context, have, want map[string]string) error {
 	})
 }
 
-// changeEach is change by a function that starts or stops a unit.
+// changeEach is change with a function that starts or stops a unit.
 func changeEach(have, want map[string]string, tell func(unit string, start bool) error) error {
 	var errs []error
 	for _, uplink := range slices.Sorted(maps.Keys(want)) {
@@ -84,7 +84,7 @@ func changeEach(have, want map[string]string, tell func(unit string, start bool)
 			continue
 		}
 		var err error
-		// What is active from an earlier run of ours stops too.
+		// This also stops what is active from an earlier run of ours.
 		for _, other := range []string{"up", "down"} {
 			if other != now {
 				err = errors.Join(err, tell(targetOf(uplink, other), false))
@@ -103,11 +103,11 @@ func changeEach(have, want map[string]string, tell func(unit string, start bool)
 	return errors.Join(errs...)
 }
 
-// targetOf needs no escaping: what an uplink's name may have, a unit's may as well.
+// targetOf needs no escaping: all characters of an uplink's name are valid in a unit's.
 func targetOf(uplink, state string) string { return fmt.Sprintf("uplink@%s-%s.target", uplink, state) }
 
-// tell says what has been found. An uplink is down when it is dead in each family that is
-// judged.
+// tell passes on what the probes have found. An uplink is down when it is dead in each family
+// that has a verdict.
 func (t *targets) tell(all map[fib.Verdict]probe.Judgement) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -128,7 +128,7 @@ func (t *targets) tell(all map[fib.Verdict]probe.Judgement) {
 	}
 }
 
-// followTargets begins to follow, where systemd runs, and is the one of this root.
+// followTargets starts to follow, if systemd runs and is the one of this root.
 func (h *Host) followTargets(ctx context.Context, log func(string)) *targets {
 	t := &targets{log: log, want: map[string]string{}, more: make(chan struct{}, 1)}
 	if h.Root.IsHost() && h.Root.Exists("/run/systemd/system") {

@@ -10,8 +10,8 @@ import (
 // Few is how many uplinks are shown one by one.
 const Few = 16
 
-// SayWaiting says which uplinks wait and why, of many only the first: the rest of what is
-// said must not drown in them.
+// SayWaiting says which uplinks wait and why. Of many it names only the first, so that they do
+// not drown other messages.
 func SayWaiting(w io.Writer, list []apply.Waiting) {
 	for _, l := range list[:min(len(list), Few)] {
 		fmt.Fprintf(w, "uplinkctl: %s\n", waitText(l))
@@ -21,7 +21,7 @@ func SayWaiting(w io.Writer, list []apply.Waiting) {
 	}
 }
 
-// MoreWait says that n more wait than were told of; "" for none.
+// MoreWait says that n more uplinks wait than were named; "" for none.
 func MoreWait(n int) string {
 	switch {
 	case n < 1:
@@ -32,8 +32,8 @@ func MoreWait(n int) string {
 	return fmt.Sprintf("%d more wait: `uplinkctl status --all` lists them", n)
 }
 
-// waitText says for people why an uplink waits. Only IPv6 that is switched off on its
-// link is not waited for.
+// waitText says why an uplink waits. Only IPv6 that is switched off on its link is not waited
+// for.
 func waitText(w apply.Waiting) string {
 	if w.Inet6 {
 		return w.String() + ": its IPv6 part is left out"

@@ -18,15 +18,15 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// WatchOptions says whom Watch tells of what.
+// WatchOptions says to whom Watch reports what.
 type WatchOptions struct {
 	Log   func(line string) // for people
-	Alive func()            // the kernel has been looked at; the first time, all is in effect
+	Alive func()            // the kernel has been looked at; after the first time, everything is in effect
 	Every time.Duration     // how often Alive is called even if nothing happens; 0 for never
 }
 
-// Watch keeps in the kernel what is in effect, as links, addresses and routes come and go,
-// until ctx is done. It leaves all as it is then.
+// Watch keeps in the kernel what is in effect, as links, addresses and routes come and go, until
+// ctx is done. Then it leaves everything as it is.
 func Watch(ctx context.Context, root string, o WatchOptions) error {
 	h, err := Open(ctx, root, 0, false)
 	if err != nil {
@@ -64,8 +64,8 @@ func Watch(ctx context.Context, root string, o WatchOptions) error {
 // watchFile is locked by the watch that runs.
 const watchFile = "watch"
 
-// onlyWatch sees to it that there is one watch on a host, and that others can tell, until
-// what it returns is closed.
+// onlyWatch makes sure that there is one watch on a host, and lets others know of it, until the
+// file that it returns is closed.
 func (h *Host) onlyWatch() (*os.File, error) {
 	name, err := h.own(watchFile)
 	if err != nil {
@@ -76,7 +76,7 @@ func (h *Host) onlyWatch() (*os.File, error) {
 	}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 	if err == nil {
-		err = f.Chmod(0o644) // for those who ask whether it runs
+		err = f.Chmod(0o644) // for those who ask whether a watch runs
 	}
 	if err != nil {
 		return nil, err
@@ -108,20 +108,20 @@ type watcher struct {
 	*Host
 	prober  *prober
 	only    *os.File      // watchFile
-	inotify int           // hears of ownDir
-	changed chan struct{} // inEffectFile may have, or an uplink is dead or alive
+	inotify int           // listens to ownDir
+	changed chan struct{} // inEffectFile may have changed, or an uplink is dead or alive
 
-	read  os.FileInfo // of inEffectFile, as it was read
+	read  os.FileInfo // inEffectFile as last read
 	now   Effective
 	there bool
 
-	rest  fib.State // of now, as of asked
+	rest  fib.State // what of now is for netlink, as of asked
 	asked time.Time
 
 	quiet *time.Timer // gives memory back
 }
 
-// listen begins to hear of changes to inEffectFile (inotify(7)), until what it returns is closed.
+// listen starts listening for changes to inEffectFile (inotify(7)), until the Closer is closed.
 func (w *watcher) listen() (io.Closer, error) {
 	name, err := w.Root.Path(inEffectFile)
 	if err != nil {
@@ -139,8 +139,8 @@ func (w *watcher) listen() (io.Closer, error) {
 	w.changed = make(chan struct{}, 1)
 	events := os.NewFile(uintptr(fd), "inotify")
 	go func() {
-		// Room for any event (inotify(7)). What the kernel cannot tell (IN_Q_OVERFLOW) is an event
-		// without a name, and so is the end of the directory (IN_IGNORED).
+		// Room for any event (inotify(7)). Where the kernel has lost events (IN_Q_OVERFLOW), and
+		// where the directory ends (IN_IGNORED), the event has no name.
 		buf := make([]byte, 16*(unix.SizeofInotifyEvent+unix.NAME_MAX+1))
 		for {
 			n, err := events.Read(buf)
@@ -160,7 +160,7 @@ func (w *watcher) listen() (io.Closer, error) {
 	return events, nil
 }
 
-// hearOwnDir begins to hear of ownDir: of the directory, because the file is replaced.
+// hearOwnDir starts listening to ownDir, to the directory because the file in it is replaced.
 func (w *watcher) hearOwnDir() error {
 	dir, err := w.Root.Path(ownDir)
 	if err == nil {
@@ -169,8 +169,8 @@ func (w *watcher) hearOwnDir() error {
 	return err
 }
 
-// comeBack takes its place in ownDir again where somebody has taken the directory away, or
-// watchFile: nothing that is brought about after that would be heard of.
+// comeBack takes the watch's place in ownDir again if somebody has removed the directory or
+// watchFile: otherwise it would not hear of anything that is brought about after that.
 func (w *watcher) comeBack() error {
 	name, err := w.own(watchFile)
 	if err != nil {
@@ -196,7 +196,7 @@ func (w *watcher) comeBack() error {
 	return nil
 }
 
-// wake has it look again.
+// wake makes it look again.
 func (w *watcher) wake() {
 	select {
 	case w.changed <- struct{}{}:
@@ -204,11 +204,11 @@ func (w *watcher) wake() {
 	}
 }
 
-// managedFor is how long it is taken for granted which links networkd has.
+// managedFor is how long the answer to which links networkd has stays valid.
 const managedFor = time.Second
 
-// look brings about what is missing of what is in effect. Whoever brings about something
-// else has the lock until that is in effect.
+// look brings about what is missing of what is in effect. Whoever brings about something else
+// holds the lock until that is in effect.
 func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 	defer w.quiet.Reset(quietTime)
 	if err := w.comeBack(); err != nil {
@@ -237,18 +237,18 @@ func (w *watcher) look(ctx context.Context) (apply.Result, error) {
 		w.asked = time.Now()
 	}
 	result, err := w.Keep(ctx, w.rest)
-	// networkd does not say which links it has, nor when it is done with them.
+	// networkd does not report which links it has, nor when it is done with them.
 	if (!ask || w.undecided || len(w.Spared.Links) > 0) && (result.Until == 0 || result.Until > managedFor) {
 		result.Until = managedFor
 	}
 	if err == nil && slices.ContainsFunc(result.Done, func(o apply.Op) bool { return o.Address != nil }) {
-		// The kernel does not tell us of our own addresses.
+		// The kernel's reports to us leave out our own addresses.
 		err = w.prober.update(w.now.State)
 	}
 	return result, err
 }
 
-// readInEffect reads inEffectFile if it is another than before, and says whether it is.
+// readInEffect reads inEffectFile if it has changed, and says whether it has.
 func (w *watcher) readInEffect() (fresh bool, err error) {
 	info, err := w.noted()
 	if info == nil {
