@@ -175,7 +175,7 @@ func downCommand() *command {
 			}
 			defer h.Close()
 			if ifNeeded {
-				// A note that cannot be read says nothing of networkd.
+				// An unreadable note says nothing about networkd.
 				if now, there, err := h.Effective(); err == nil && there && now.Backend == spec.Networkd {
 					return nil
 				}

@@ -37,7 +37,7 @@ Examples:
 
 // findings is what check found.
 type findings struct {
-	files    []string // what was read; nil where something is wrong with them
+	files    []string // what was read; nil if something is wrong with it
 	errors   spec.Errors
 	warnings []check.Warning
 }
@@ -74,7 +74,7 @@ func checkCommand() *command {
 			var found findings
 			s, st, err := run.Check(root, files...)
 			if errors.Is(err, spec.ErrNone) && format != "text" {
-				// Where it would be: a finding needs a file.
+				// A finding needs a file: this is where the spec would be.
 				err = spec.Errors{{File: "/etc/uplink/uplink.toml", Msg: err.Error()}}
 			}
 			switch {
@@ -89,7 +89,7 @@ func checkCommand() *command {
 					}
 				}
 				if len(files) == 0 {
-					// What is named by hand is in effect nowhere.
+					// Files that are named on the command line are in effect nowhere.
 					found.warnings = append(check.Files(rootfs.At(root)), found.warnings...)
 				}
 			}

@@ -9,10 +9,10 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/check"
 )
 
-// specError is the id of what a spec is refused for.
+// specError is the id of a finding for which a spec is refused.
 const specError = "spec-error"
 
-// jsonFinding, and what it is in, is the stable form of check --format json; absent is
+// jsonFinding and the types in it are the stable form of check --format json; absent values are
 // left out.
 type jsonFinding struct {
 	ID      string `json:"id"`
@@ -108,7 +108,7 @@ func (f *findings) sarif(w io.Writer) error {
 		what := strings.ToUpper(k.What[:1]) + k.What[1:] + "."
 		driver.Rules = append(driver.Rules, sarifRule{string(k.ID), sarifMessage{what}, sarifDefault{"warning"}})
 	}
-	results := []sarifResult{} // absent would mean that nothing was looked at (3.14.23)
+	results := []sarifResult{} // if it were absent, nothing would have been looked at (3.14.23)
 	add := func(rule int, text, help, file string, line, column int) {
 		if help != "" {
 			text += " (" + help + ")"
@@ -132,7 +132,7 @@ func (f *findings) sarif(w io.Writer) error {
 	})
 }
 
-// uri makes a file's name one: relative as it was given, which code hosts need, absolute
+// uri makes a file's name a URI: relative as it was given, as code hosts need it, or absolute
 // with its scheme.
 func uri(file string) string {
 	u := url.URL{Path: file}

@@ -22,17 +22,17 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// command is one of uplinkctl's commands. Its flags are added to the set before it
-// runs; run gets what is left of the arguments, and returns an exit code.
+// command is one of uplinkctl's commands. Its flags are added to the set before it runs; run gets
+// the remaining arguments, and returns an exit code.
 type command struct {
 	name, usage string
-	files       bool // what is left are FILEs
+	files       bool // the remaining arguments are FILEs
 	flags       func(*flag.FlagSet)
 	run         func(args []string, stdout, stderr io.Writer) int
 }
 
-// rootOption adds --root. What is no directory is refused before anything is looked at: below
-// it there would be no spec, and reload would take away what is in effect.
+// rootOption adds --root. It refuses what is no directory before anything else is looked at:
+// there would be no spec below it, and reload would take away what is in effect.
 func rootOption(f *flag.FlagSet, to *string) {
 	f.Func("root", "", func(dir string) error {
 		*to = dir
@@ -40,7 +40,7 @@ func rootOption(f *flag.FlagSet, to *string) {
 	})
 }
 
-// seconds adds an option that takes a number of them, which *to is without it.
+// seconds adds an option that takes a number of seconds; *to is the default.
 func seconds(f *flag.FlagSet, to *time.Duration, name string) {
 	f.Func(name, "", func(s string) error {
 		n, err := strconv.ParseUint(s, 10, 31)
@@ -52,7 +52,7 @@ func seconds(f *flag.FlagSet, to *time.Duration, name string) {
 	})
 }
 
-// wrongUsage says what is wrong with the arguments of a command, and how it is called.
+// wrongUsage reports what is wrong with the arguments of a command, and how to call it.
 func wrongUsage(stderr io.Writer, usage string, what any) int {
 	synopsis, _, _ := strings.Cut(usage, "\n\n")
 	name := strings.Fields(synopsis)[2] // "Usage: uplinkctl NAME"
@@ -60,7 +60,7 @@ func wrongUsage(stderr io.Writer, usage string, what any) int {
 	return run.ExitUsage
 }
 
-// lateOption returns the first option that stands behind a FILE. Behind "--" there is none.
+// lateOption returns the first option after a FILE. After "--" there are none.
 func lateOption(args, files []string) string {
 	if n := len(args) - len(files); n > 0 && args[n-1] == "--" {
 		return ""
@@ -73,8 +73,8 @@ func lateOption(args, files []string) string {
 	return ""
 }
 
-// ofOptions says what package flag has against an option as people write it, and which one
-// may be meant.
+// ofOptions turns an error of package flag into one about options as people write them, with the
+// one that may be meant.
 func ofOptions(f *flag.FlagSet, err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
@@ -91,7 +91,7 @@ func ofOptions(f *flag.FlagSet, err error) error {
 	return errors.New(strings.NewReplacer(" for flag -", " for --", " for -", " for --").Replace(text))
 }
 
-// maybe puts a suggestion behind what is wrong, if there is one.
+// maybe appends a suggestion, if there is one, to what is wrong.
 func maybe(wrong, suggestion string) string {
 	if suggestion == "" {
 		return wrong
@@ -99,25 +99,25 @@ func maybe(wrong, suggestion string) string {
 	return wrong + ": " + suggestion
 }
 
-// interruptible returns a context that ends on SIGINT and SIGTERM: what has been
-// done by then is undone.
+// interruptible returns a context that ends on SIGINT and SIGTERM: what was done until then is
+// undone.
 func interruptible() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 }
 
-// errDiffers makes diff's exit status 1; nothing is printed for it.
+// errDiffers makes diff's exit status 1 without a message.
 var errDiffers = errors.New("the kernel differs from the spec")
 
-// errSaid makes the exit status 1 where the error has been said.
+// errSaid makes the exit status 1 where the error was reported already.
 var errSaid = fmt.Errorf("the spec has errors: %w", errDiffers)
 
-// noArguments makes the run function of a command that takes only options, and says
-// its error for people.
+// noArguments makes the run function of a command that takes only options, and reports its error
+// for people.
 func noArguments(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
 	return withoutArguments(usage, "nothing was changed", f)
 }
 
-// onlyLooks is noArguments for a command that changes nothing anyway.
+// onlyLooks is noArguments for a command that never changes anything.
 func onlyLooks(usage string, f func(stdout, stderr io.Writer) error) func([]string, io.Writer, io.Writer) int {
 	return withoutArguments(usage, "", f)
 }
@@ -138,7 +138,7 @@ func withoutArguments(usage, then string, f func(stdout, stderr io.Writer) error
 	}
 }
 
-// printState is a command that reads a spec, as check does, and prints something of it.
+// printState is a command that reads a spec, as check does, and prints something from it.
 func printState(usage, root string, files []string, stderr io.Writer, f func(*spec.Spec, *fib.State) error) int {
 	if root != "" && len(files) > 0 {
 		return wrongUsage(stderr, usage, "--root says where to look, and FILE what to read: give one of them")
@@ -154,8 +154,8 @@ func printState(usage, root string, files []string, stderr io.Writer, f func(*sp
 	return run.ExitOK
 }
 
-// laidOut returns a State as the kernel would hold it: many rules in blocks, where whoever
-// brings them about can. FILEs are for no host, and get what export writes.
+// laidOut returns a State as the kernel would hold it: many rules in blocks, if the back end can
+// add those. FILEs belong to no host, and get what export writes.
 func laidOut(root string, files []string, s *spec.Spec, state fib.State) fib.State {
 	if len(files) > 0 {
 		state, _ = blocks.Lay(state, blocks.Threshold)
@@ -164,7 +164,7 @@ func laidOut(root string, files []string, s *spec.Spec, state fib.State) fib.Sta
 	at := rootfs.At(root)
 	backend := cmp.Or(gen.ReadCommandLine(at).Backend, s.Backend)
 	if backend == spec.Auto && !at.IsHost() {
-		backend = spec.Networkd // that it does not run here says nothing of an image
+		backend = spec.Networkd // that networkd does not run here says nothing about an image
 	}
 	return run.Lay(at, backend, state)
 }

@@ -50,7 +50,7 @@ Examples:
   uplinkctl explain 192.0.2.10 8.8.8.8 --offline --root /srv/image
 `
 
-// question is what explain was asked.
+// question is what the user asks of explain.
 type question struct {
 	src, root            string
 	packet               lookup.Packet
@@ -88,7 +88,7 @@ func explainCommand() *command {
 				err = e.text(stdout, q.all)
 			}
 			if err == nil {
-				host.SayWaiting(stderr, e.waiting) // behind the answer, where it is seen
+				host.SayWaiting(stderr, e.waiting) // after the answer, where people see it
 			}
 			if err != nil {
 				run.ReportOf(stderr, "uplinkctl", err, "")
@@ -106,7 +106,7 @@ func explainCommand() *command {
 	}
 }
 
-// interleaved parses options that stand behind arguments, and returns the arguments.
+// interleaved parses options that come after arguments, and returns the arguments.
 func interleaved(f *flag.FlagSet, args []string) (words []string, err error) {
 	for len(args) > 0 {
 		words = append(words, args[0])
@@ -135,8 +135,7 @@ func (q *question) flags(f *flag.FlagSet) {
 	number("sport", "a port's number, like 443", 16, func(n uint64) { p.SPort = uint16(n) })
 	number("dport", "a port's number, like 443", 16, func(n uint64) { p.DPort = uint16(n) })
 	f.Func("proto", "", func(s string) error {
-		// Of others RTM_GETROUTE wants to hear nothing (rtm_getroute_parse_ip_proto in
-		// net/ipv4/route.c).
+		// RTM_GETROUTE accepts no others (rtm_getroute_parse_ip_proto in net/ipv4/route.c).
 		names := map[string]uint8{"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "6": 6, "17": 17, "1": 1, "58": 58}
 		if p.IPProto = names[s]; p.IPProto == 0 {
 			return errors.New("the kernel looks up tcp, udp, icmp and icmpv6 only")
@@ -151,7 +150,7 @@ func (q *question) flags(f *flag.FlagSet) {
 	f.BoolVar(&q.asJSON, "json", false, "")
 }
 
-// addresses reads SRC and DST. An uplink's name is left for when the spec is read.
+// addresses reads SRC and DST. An uplink's name waits until the spec is read.
 func (q *question) addresses(words []string) error {
 	to, err := netip.ParseAddr(words[1])
 	if err != nil || to.Zone() != "" {
@@ -227,16 +226,16 @@ func (q *question) answer(stderr io.Writer) (*explanation, error) {
 	return e, h.ask(e)
 }
 
-// mayHold says whether a spec has an address that others bring, or that may be learned: no
-// kernel tells which there are.
+// mayHold says whether a spec has an address that others bring, or may learn it: without a
+// kernel, nobody knows which ones there are.
 func mayHold(s *spec.Spec, a netip.Addr) bool {
 	return slices.ContainsFunc(s.Uplinks, func(u spec.Uplink) bool {
 		return u.Learns(fib.FamilyOf(a)) || slices.ContainsFunc(u.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
 	})
 }
 
-// source finds the address of an uplink: in the spec, or on its link, where it may be
-// learned.
+// source finds the address of an uplink: in the spec or, as it may have been learned, on its
+// link.
 func (q *question) source(s *spec.Spec, h lookup.Host, device func(string) string) (netip.Addr, error) {
 	f := fib.FamilyOf(q.packet.To)
 	if q.src == "" {
@@ -258,7 +257,8 @@ func (q *question) source(s *spec.Spec, h lookup.Host, device func(string) strin
 	return netip.Addr{}, fmt.Errorf("uplink %s has no %s address: give as SRC an address, or \"-\" for none", q.src, f)
 }
 
-// uplinkNames lists the uplinks of a spec, if there is one, behind what asks for one.
+// uplinkNames lists the uplinks of a spec, if there is one, to follow a message that asks for
+// one.
 func uplinkNames(s *spec.Spec) string {
 	if s == nil {
 		return ", which there is not"
@@ -270,7 +270,7 @@ func uplinkNames(s *spec.Spec) string {
 	return ": " + some(names)
 }
 
-// some lists names, of many only the first.
+// some lists names; of many, only the first.
 func some(names []string) string {
 	const most = 8
 	if n := len(names) - most; n > 0 {

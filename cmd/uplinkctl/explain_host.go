@@ -17,8 +17,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// lookupHost is the running kernel as gen/lookup takes it, with the origin in the spec
-// of what the spec has.
+// lookupHost is the running kernel in the form that gen/lookup takes. What the spec has in it
+// bears its origin in the spec.
 type lookupHost struct {
 	kernel  *rtnl.Kernel
 	host    lookup.Host
@@ -91,7 +91,7 @@ func (h *lookupHost) fill(have apply.Snapshot, state fib.State, root rootfs.Root
 	return err
 }
 
-// rules takes what was observed over, with its origins.
+// rules takes over the observed rules, with their origins.
 func (h *lookupHost) rules(have []apply.Rule, want []fib.Rule) {
 	origins := make(map[fib.Rule]fib.Origin, len(want))
 	for _, r := range want {
@@ -105,7 +105,8 @@ func (h *lookupHost) rules(have []apply.Rule, want []fib.Rule) {
 	}
 }
 
-// routes does so with the routes. One of another's with the key of the spec's is not the spec's.
+// routes takes over the observed routes, with their origins. A route of others that has the key
+// of a route of the spec gets no origin.
 func (h *lookupHost) routes(have []apply.Route, want []fib.Route) {
 	wanted := make(map[fib.RouteKey][]*fib.Route, len(want)) // several while one of its links waits
 	for i := range want {
@@ -123,8 +124,8 @@ func (h *lookupHost) routes(have []apply.Route, want []fib.Route) {
 	}
 }
 
-// deadOf returns the dead uplinks that have to do with a packet: the one that it is from,
-// those whose tables were asked, and where the way around was, all of the family.
+// deadOf returns the dead uplinks that concern a packet: the one that it is from, those whose
+// tables were asked and, if the route around dead uplinks was asked, all of the family.
 func (h *lookupHost) deadOf(e *explanation, src string, failover uint32) (list []string) {
 	tables := map[string]bool{src: true}
 	around := false
@@ -155,9 +156,9 @@ func (h *lookupHost) links() []string {
 	return names
 }
 
-// concerned returns the waiting uplinks that have to do with a packet: the one that it is
-// from, or on whose link it is, and those whose rules and routes select it, now or once the
-// whole State is there.
+// concerned returns the waiting uplinks that concern a packet: the one that it is from, the one
+// on whose link it is, and those whose rules and routes select it, now or once the whole State is
+// there.
 func (h *lookupHost) concerned(e *explanation, src string, state fib.State) []apply.Waiting {
 	if len(h.waiting) == 0 {
 		return nil
@@ -192,11 +193,11 @@ func (h *lookupHost) concerned(e *explanation, src string, state fib.State) []ap
 	})
 }
 
-// ask puts the same question to the kernel, and says whether its answer is one of ours.
+// ask asks the kernel the same question, and says whether its answer is one of ours.
 func (h *lookupHost) ask(e *explanation) error {
 	r := e.result.Final()
 	way, err := h.kernel.RouteGet(apply.Packet(r.Packet))
-	if errors.Is(err, syscall.EXDEV) { // what rp_filter answers
+	if errors.Is(err, syscall.EXDEV) { // the answer where rp_filter drops the packet
 		way, err = apply.Way{Type: fib.RouteBlackhole}, nil
 	}
 	if err != nil {
@@ -209,9 +210,9 @@ func (h *lookupHost) ask(e *explanation) error {
 	return nil
 }
 
-// sameWay says whether the kernel's answer is a way. Of a packet that has a source, or
-// comes in, it does not say another. For the host itself the table is left out: until
-// somebody adds a first rule, IPv4 keeps local and main in one (fib_unmerge in
+// sameWay says whether the kernel's answer matches a way. For a packet that has a source, or
+// comes in, the kernel names no other source. For the host itself the table does not count: until
+// somebody adds a first rule, IPv4 keeps local and main in one table (fib_unmerge in
 // net/ipv4/fib_frontend.c).
 func sameWay(have, want apply.Way, p lookup.Packet) bool {
 	if !want.Type.HasDevice() {

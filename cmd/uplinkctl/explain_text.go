@@ -12,7 +12,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
 
-// explanation is a packet's way with what is needed to say it.
+// explanation is a packet's way, with everything that is needed to describe it.
 type explanation struct {
 	result lookup.Result
 	words  fib.Syntax
@@ -20,9 +20,9 @@ type explanation struct {
 	kernel *apply.Way // nil offline
 	agrees bool
 
-	waiting []apply.Waiting // uplinks that have to do with the packet
+	waiting []apply.Waiting // uplinks that concern the packet
 	dead    []string        // likewise, in words
-	broken  error           // what is wrong with the spec: the rest is of the one in effect, if any is
+	broken  error           // what is wrong with the spec: the rest is about the one in effect, if there is one
 }
 
 func newExplanation(p lookup.Packet, h lookup.Host, state fib.State) *explanation {
@@ -40,7 +40,7 @@ func newExplanation(p lookup.Packet, h lookup.Host, state fib.State) *explanatio
 				}
 				return fmt.Sprint(id)
 			},
-			Protocol: fib.Some[uint8](0), // whose it is is said beside it
+			Protocol: fib.Some[uint8](0), // the owner is named beside it
 		},
 	}
 }
@@ -51,12 +51,12 @@ func (e *explanation) ok() bool {
 	return r.OK() && !r.Unheld
 }
 
-// usual is how wide an explanation is where it goes to no terminal: it has two columns.
+// usual is the width of an explanation, which has two columns, if the output is no terminal.
 const usual = 80
 
-// line writes what there is and where it comes from, on two lines if one is too short.
+// line writes a thing and where it comes from, on two lines if it does not fit on one.
 func (s *screen) line(indent int, what, from string) {
-	// Each way of a route that has several on a line of its own, as ip(8) shows them.
+	// Each way of a route with several gets its own line, as in ip(8).
 	what = strings.ReplaceAll(what, " nexthop ", "\n"+strings.Repeat(" ", indent+4)+"nexthop ")
 	text := strings.Repeat(" ", indent) + what
 	if at := strings.LastIndexByte(text, '\n'); at >= 0 {
@@ -87,8 +87,8 @@ func (s *screen) say(format string, args ...any) {
 	s.items("", plain, words(fmt.Sprintf(format, args...))...)
 }
 
-// broken breaks a line that is too long at the last space that leaves its first part
-// short enough. Where there is none that part is empty.
+// broken breaks a line that is too long at the last space that leaves its first part short
+// enough. If there is no such space, that part is empty.
 func broken(text string, width int) (head, rest string) {
 	n := 0
 	for at, c := range text {
@@ -102,7 +102,7 @@ func broken(text string, width int) (head, rest string) {
 	return head, rest
 }
 
-// said takes a line of ip(8) apart: what comes before the object says nothing here.
+// said takes the object out of a line of ip(8): what comes before it says nothing here.
 func said(s, object string) string {
 	_, s, _ = strings.Cut(s, object+" ")
 	return strings.TrimSpace(s)
@@ -132,7 +132,7 @@ func (e *explanation) table(id uint32) string {
 	return e.words.Table(id)
 }
 
-// from says whose a rule or route is: FILE:LINE, or its owner where that was observed.
+// from says where a rule or route is from: FILE:LINE, or its owner if it was observed.
 func (e *explanation) from(key any, o fib.Origin) string {
 	if o.File != "" {
 		return o.String()
@@ -193,8 +193,8 @@ func (e *explanation) text(out io.Writer, all bool) error {
 	return w.Flush()
 }
 
-// notEvaluated says which of the rules that were asked select by what package lookup does
-// not know: whether a packet is of a VRF.
+// notEvaluated says which of the rules that were asked select by something that package lookup
+// does not know: whether a packet belongs to a VRF.
 func (e *explanation) notEvaluated(w *screen, r *lookup.Result) {
 	for _, s := range r.Steps {
 		if s.Rule.L3MDev && (s.Rule.Not || s.Selector == "l3mdev") {
@@ -244,7 +244,7 @@ func (e *explanation) steps(w *screen, r *lookup.Result, all bool) {
 	fold()
 }
 
-// outcome says why the kernel goes on; nothing where a route was found.
+// outcome says why the kernel goes on, or "" if a route was found.
 func outcome(s lookup.Step) string {
 	switch s.Outcome {
 	case lookup.NoMatch:
@@ -321,7 +321,7 @@ func (e *explanation) way(w apply.Way) string {
 	return b.String()
 }
 
-// jsonStep, and what it is in, is the stable form of explain --json; absent is left out.
+// jsonStep and the types in it are the stable form of explain --json; absent values are left out.
 type jsonStep struct {
 	Priority uint32 `json:"priority"`
 	Rule     string `json:"rule"`

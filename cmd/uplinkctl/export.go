@@ -48,7 +48,7 @@ func exportCommand() *command {
 		},
 		run: func(files []string, stdout, stderr io.Writer) int {
 			return printState(exportUsage, root, files, stderr, func(s *spec.Spec, state *fib.State) error {
-				*state, _ = blocks.Lay(*state, blocks.Threshold) // ip(8) can say all of it
+				*state, _ = blocks.Lay(*state, blocks.Threshold) // ip(8) can express everything in it
 				if format == "json" {
 					return exportJSON(stdout, s, state)
 				}
@@ -59,11 +59,11 @@ func exportCommand() *command {
 	}
 }
 
-// script writes the lines of a State for ip(8), which knows the family of a batch by
-// option only: in here-documents, one for each family.
+// script writes the lines of a State for ip(8) in here-documents, one for each family, because ip
+// takes the family of a batch only as an option.
 type script struct {
 	b    strings.Builder
-	vars map[string]string // by link: the variable for its interface, where it has no name
+	vars map[string]string // by link: the variable for its interface, if the spec does not name it
 }
 
 // exportScript returns a script for sh that brings a State about.
@@ -138,7 +138,7 @@ func exportScript(s *spec.Spec, state *fib.State) string {
 
 func (w *script) line(s string) { w.b.WriteString(s + "\n") }
 
-// name finds variables for the links that the spec does not give by name.
+// name finds variables for the links that the spec does not identify by name.
 func (w *script) name(state *fib.State) {
 	w.vars = map[string]string{}
 	taken := map[string]bool{}
@@ -155,7 +155,7 @@ func (w *script) name(state *fib.State) {
 	}
 }
 
-// device names the interface of a link, or a place for it: no line has a NUL.
+// device returns the interface of a link, or a placeholder with a NUL, which no line has.
 func (w *script) device(state *fib.State) func(string) string {
 	named := state.Syntax()
 	return func(link string) string {
@@ -185,10 +185,10 @@ func (w *script) batch(command string, lines []string) {
 		return
 	}
 	for i, l := range lines {
-		lines[i] = strings.TrimPrefix(l, "-6 ") // which is the command's
+		lines[i] = strings.TrimPrefix(l, "-6 ") // the command has it already
 	}
 	text, end := strings.Join(lines, "\n"), "'END'"
-	if strings.Contains(text, "\x00") { // the shell is to look into it, and to find only that
+	if strings.Contains(text, "\x00") { // the shell must expand that, and nothing else
 		text = strings.NewReplacer(`\`, `\\`, "`", "\\`", "$", `\$`, "\x00", "$").Replace(text)
 		end = "END"
 	}
@@ -198,7 +198,7 @@ func (w *script) batch(command string, lines []string) {
 	w.line("END")
 }
 
-// oneLine is a file's name for a comment.
+// oneLine makes a file's name fit into a comment.
 func oneLine(s string) string {
 	if q := strconv.Quote(s); q != `"`+s+`"` {
 		return q

@@ -9,8 +9,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// exportedState, and what it is in, is the stable form of export --format json: the names are
-// those of ip -json where it has one. Absent is left out.
+// exportedState and the types in it are the stable form of export --format json. The names are
+// those of ip -json where it has one. Absent values are left out.
 type exportedState struct {
 	Version   int               `json:"version"`
 	Files     []string          `json:"files"`
@@ -266,7 +266,7 @@ func exportedFlags(n fib.Nexthop) []string {
 	return []string{}
 }
 
-// exportedSelector returns a rule's prefix as ip does: the length of a host is left out.
+// exportedSelector returns a rule's prefix as ip does: without the length for a host.
 func exportedSelector(p netip.Prefix) (addr string, length int) {
 	switch {
 	case p.Bits() <= 0:

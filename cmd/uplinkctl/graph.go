@@ -45,16 +45,16 @@ func graphCommand() *command {
 	}
 }
 
-// drawing is a graph in the language of dot. Gateways and links, which the families
-// share, stand behind both of them, and so do the edges.
+// drawing is a graph in the language of dot. Gateways and links are shared by the families, so
+// they come after both of them, and so do the edges.
 type drawing struct {
 	b      strings.Builder
 	state  *fib.State
 	syntax fib.Syntax
 	links  map[string]int    // by name, the number of the node
 	names  map[uint32]string // of tables
-	ways   []way             // gateways, the number being that of the node
-	wayOf  map[way]int       // in ways
+	ways   []way             // gateways; the index is the number of the node
+	wayOf  map[way]int       // the index in ways
 	edges  []string
 
 	routes map[tableKey][]fib.Route
@@ -71,7 +71,7 @@ type way struct{ link, via string }
 
 func drawState(state *fib.State) string {
 	d := &drawing{state: state, syntax: state.Syntax(), links: map[string]int{}, names: map[uint32]string{}, wayOf: map[way]int{}}
-	d.syntax.Protocol = fib.Some[uint8](0) // all are ours
+	d.syntax.Protocol = fib.Some[uint8](0) // all of them are ours
 	for i, l := range state.Links {
 		d.links[l.Name] = i
 	}
@@ -107,7 +107,7 @@ func drawState(state *fib.State) string {
 	return d.b.String()
 }
 
-// index finds the tables' names, and what is in each, once: there may be thousands.
+// index finds the tables' names and contents once, because there may be thousands.
 func (d *drawing) index() {
 	for _, t := range d.state.Tables {
 		if _, twice := d.names[t.ID]; !twice {
@@ -144,13 +144,13 @@ func (d *drawing) edge(from, to, attributes string) {
 	d.edges = append(d.edges, from+" -> "+to+attributes+";")
 }
 
-// grid is a node with lines, from each of which edges may leave.
+// grid is a node with lines, from each of which edges can start.
 type grid struct {
 	id   string
 	rows []string
 }
 
-// add adds a line of cells, and returns where an edge leaves from it.
+// add adds a line of cells, and returns the port from which an edge can start.
 func (g *grid) add(cells ...string) (port string) {
 	n := len(g.rows)
 	row := ""
@@ -178,8 +178,8 @@ func (d *drawing) grid(g grid, title string, columns int) {
 	d.line("\t</table>>];")
 }
 
-// family draws the rules of a family, those that differ in their selectors only on one
-// line, and then the tables.
+// family draws the rules of a family, with those that differ only in their selectors on one line,
+// and then the tables.
 func (d *drawing) family(f fib.Family) {
 	var rules []fib.Rule // without selectors
 	var selectors []string
@@ -198,7 +198,7 @@ func (d *drawing) family(f fib.Family) {
 	if len(rules) == 0 && len(tables) == 0 {
 		return
 	}
-	// The kernel's own is where all goes that no rule sends elsewhere.
+	// The kernel's own rule: what no other rule sends elsewhere goes there.
 	if !slices.Contains(tables, fib.TableMain) {
 		tables = append(tables, fib.TableMain)
 	}
@@ -245,7 +245,7 @@ func (d *drawing) action(r fib.Rule) string {
 
 func tableID(f fib.Family, id uint32) string { return fmt.Sprintf("%s_table%d", familyID(f), id) }
 
-// tables are those that rules or routes of a family name, in their order.
+// tables are the tables that rules or routes of a family name, in order.
 func (d *drawing) tables(f fib.Family) (ids []uint32) {
 	for _, r := range d.state.Rules {
 		if r.Family == f && r.Action == fib.Lookup && !r.L3MDev {
@@ -266,7 +266,7 @@ func (d *drawing) tables(f fib.Family) (ids []uint32) {
 	return slices.Compact(ids)
 }
 
-// table draws a table with a line for each route, from which edges go on.
+// table draws a table with a line for each route, from which edges lead on.
 func (d *drawing) table(f fib.Family, id uint32) {
 	g := grid{id: tableID(f, id)}
 	for _, r := range d.routes[tableKey{f, id}] {
@@ -314,7 +314,7 @@ func (d *drawing) tableName(id uint32) string {
 	return strconv.FormatUint(uint64(id), 10)
 }
 
-// way is the node for the gateway of a nexthop, or that of its link.
+// way is the node for the gateway of a nexthop or, without one, of its link.
 func (d *drawing) way(hop fib.Nexthop) string {
 	if !hop.Via.IsValid() {
 		return d.link(hop.Link)
@@ -328,7 +328,7 @@ func (d *drawing) way(hop fib.Nexthop) string {
 	return fmt.Sprintf("gateway%d", i)
 }
 
-// routeText is a route without where it leaves by.
+// routeText is a route without its gateways and links.
 func routeText(r fib.Route) string {
 	text := "default"
 	if !r.IsDefault() {
@@ -350,7 +350,7 @@ func routeText(r fib.Route) string {
 func dotText(lines ...string) string {
 	end := ""
 	if len(lines) > 1 {
-		end = `\l` // which ends a line and has it begin at the left
+		end = `\l` // ends a line and aligns it left
 	}
 	var b strings.Builder
 	for _, l := range lines {

@@ -47,7 +47,7 @@ Examples:
   uplinkctl import --from ifcfg
 `
 
-// importing is what the options of import say.
+// importing holds the options of import.
 type importing struct {
 	from, root, output string
 	manage             importer.Manage
@@ -132,8 +132,8 @@ func (o *importing) run(files []string, stdout, stderr io.Writer) (int, error) {
 	return run.ExitOK, err
 }
 
-// writeNew writes a file aside and renames it. Without force it never replaces one, even
-// one that has come meanwhile.
+// writeNew writes a file aside and renames it. Without force it never replaces a file, even one
+// that has appeared meanwhile.
 func writeNew(name, text string, force bool) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
 	if err != nil {

@@ -20,9 +20,9 @@ var errImportUsage = errors.New("wrong usage")
 type source struct {
 	kind  string
 	root  rootfs.Root
-	files []string // none: all that the host has of the kind
+	files []string // if empty, everything of that kind on the host
 	names importer.Names
-	alone bool // the files are not below the host's root
+	alone bool // the files do not belong to the host's root
 }
 
 // String says what is read, for people.
@@ -44,8 +44,8 @@ func (s source) String() string {
 	return "systemd-networkd's files"
 }
 
-// source says what to read: what the option or the files' names say, or else who
-// configures the host.
+// source says what to read: what the option or the files' names say, or else what configures the
+// host.
 func (o *importing) source(files []string) (source, error) {
 	root := rootfs.At(o.root)
 	s := source{kind: o.from, root: root, files: files, names: importer.ReadNames(root)}
@@ -84,8 +84,8 @@ func (o *importing) source(files []string) (source, error) {
 	return s, nil
 }
 
-// place names FILEs as the host sees them that has them: the one below --root where all lie
-// there, and else this one. A script names no other files, and keeps its name.
+// place names FILEs as the host that has them sees them: the host below --root if all are there,
+// or else this one. A script names no other files, and keeps its name.
 func (s *source) place() error {
 	if len(s.files) == 0 {
 		return nil
@@ -114,7 +114,7 @@ func (s *source) place() error {
 	return nil
 }
 
-// kindOfFile tells what a file is by its name.
+// kindOfFile tells the kind of a file from its name.
 func kindOfFile(name string) string {
 	switch base := filepath.Base(name); {
 	case strings.HasSuffix(base, ".yaml") || strings.HasSuffix(base, ".yml"):
@@ -131,7 +131,7 @@ func kindOfFile(name string) string {
 	return "script"
 }
 
-// read reads the source. The snapshot is that of the kernel, where it was read.
+// read reads the source. The snapshot is that of the kernel, if the kernel was read.
 func (s source) read() (*importer.Found, *apply.Snapshot, error) {
 	switch s.kind {
 	case "kernel":
@@ -166,12 +166,12 @@ func (s source) read() (*importer.Found, *apply.Snapshot, error) {
 	return f, nil, err
 }
 
-// handOverText says how what the kernel holds becomes ours.
+// handOverText says how to make ours what the kernel holds.
 func handOverText(ops []apply.Op) string {
 	if len(ops) == 0 {
 		return ""
 	}
-	// A link may be called `$(reboot)`: the delimiter in quotes has the shell leave it so.
+	// A link may be called `$(reboot)`: the quoted delimiter keeps the shell from expanding it.
 	const inet4, inet6 = "ip -batch - <<'END'", "ip -6 -batch - <<'END'"
 	batch := map[string][]string{}
 	for _, op := range ops {

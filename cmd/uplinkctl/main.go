@@ -46,8 +46,8 @@ func commands() []*command {
 }
 
 func main() {
-	// The process is short: with few collections it is done sooner, as long as the spec
-	// is of a size that people write.
+	// The process is short-lived: with few collections it ends sooner, as long as the spec has a
+	// size that people write.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(96 << 20)
 	if err := run.CheckDescriptors(); err != nil {
@@ -63,8 +63,8 @@ func main() {
 	os.Exit(status)
 }
 
-// standardOutput keeps the first error of those who write to it: what scripts read
-// must not be cut off with exit status 0.
+// standardOutput keeps the first error of writing to it: what scripts read must not be cut off
+// with exit status 0.
 type standardOutput struct {
 	file *os.File
 	err  error
@@ -77,7 +77,7 @@ func (o *standardOutput) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Fd lets it be asked whether it is a terminal.
+// Fd lets callers ask whether it is a terminal.
 func (o *standardOutput) Fd() uintptr { return o.file.Fd() }
 
 func uplinkctl(args []string, stdout, stderr io.Writer) int {

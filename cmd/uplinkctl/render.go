@@ -87,7 +87,7 @@ func renderCommand() *command {
 				return run.ExitOK
 			case rootfs.At(output).IsHost():
 				run.Report(stderr, "uplinkctl", err)
-			default: // to be root is no remedy: the directory is one's own, or the wrong one
+			default: // root privileges would not help: the directory is the user's own, or the wrong one
 				fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
 			}
 			return run.ExitFail

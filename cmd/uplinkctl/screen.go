@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// screen writes lines that are no wider than it is.
+// screen writes lines that are no wider than the terminal.
 type screen struct {
 	*bufio.Writer
 	width  int // 0 for no limit
@@ -22,8 +22,8 @@ type screen struct {
 // descriptor is what may be a terminal.
 type descriptor interface{ Fd() uintptr }
 
-// newScreen finds out what w can show. What is no terminal is not limited, unless
-// COLUMNS says so.
+// newScreen finds out what w can show. Anything but a terminal has no limit, unless COLUMNS sets
+// one.
 func newScreen(w io.Writer) *screen {
 	s := &screen{Writer: bufio.NewWriter(w)}
 	s.width, _ = strconv.Atoi(os.Getenv("COLUMNS"))
@@ -57,14 +57,14 @@ func (s *screen) paint(how style, text string) string {
 	return "\x1b[" + string(how) + "m" + text + "\x1b[0m"
 }
 
-// item is a text that is better not broken.
+// item is a text that should stay on one line.
 type item struct {
 	text string
 	how  style
 }
 
-// items writes items after a head, each on the line if there is room, else on the next
-// from the column where the first began. One that is too long for any line is broken
+// items writes items after a head, each on the current line if there is room, or else on the next
+// one, from the column where the first began. An item that is too long for any line is broken
 // between words.
 func (s *screen) items(head string, how style, list ...item) {
 	fmt.Fprint(s, s.paint(how, head))
@@ -95,7 +95,7 @@ func (s *screen) items(head string, how style, list ...item) {
 	fmt.Fprintln(s)
 }
 
-// row writes what there is of one kind.
+// row writes the items of one kind.
 func (s *screen) row(label string, how style, list ...item) {
 	if len(list) > 0 {
 		s.items(fmt.Sprintf("  %-10s ", label), how, list...)

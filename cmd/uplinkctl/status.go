@@ -33,7 +33,7 @@ Examples:
   uplinkctl status --json
 `
 
-// errShown makes the exit status 1 where all has been said.
+// errShown makes the exit status 1 where everything was shown already.
 var errShown = fmt.Errorf("not all is as the spec says: %w", errDiffers)
 
 func statusCommand() *command {
@@ -88,7 +88,8 @@ func tableNames(s *host.Status) func(uint32) string {
 	}
 }
 
-// jsonStatus, and what it is in, is the stable form of status --json; absent is left out.
+// jsonStatus and the types in it are the stable form of status --json; absent values are left
+// out.
 type jsonStatus struct {
 	Version int                `json:"version"`
 	OK      bool               `json:"ok"`

@@ -17,13 +17,13 @@ type ruleLine struct {
 	priority, family, text, whose string
 	how                           style
 
-	uplink string // of one that can be folded
-	leads  bool   // to the uplinks' rules: it can be folded too
-	state  string // how it is not there, "" where it is
+	uplink string // for one that can be folded
+	leads  bool   // to the uplinks' rules: it can be folded as well
+	state  string // why it is not there; "" if it is
 	count  int
 }
 
-// rules writes those of the host in the order in which they are asked.
+// rules writes the rules of the host in the order in which they are asked.
 func (s *screen) rules(st *host.Status, table func(uint32) string, fold bool) {
 	lines := ruleLines(st, table)
 	if fold {
@@ -33,7 +33,7 @@ func (s *screen) rules(st *host.Status, table func(uint32) string, fold bool) {
 	for _, l := range lines {
 		priority, text = max(priority, len(l.priority)), max(text, utf8.RuneCountInString(l.text))
 	}
-	const least = 20 // columns for whose a rule is
+	const least = 20 // columns for the owner of a rule
 	if s.width > 0 {
 		text = min(text, max(s.width-least-priority-len("    IPv4    "), least))
 	}
@@ -66,8 +66,8 @@ func painted(text string, how style) []item {
 	return list
 }
 
-// ruleLines has a line for each rule, and one for the two where both families have the
-// same at a priority.
+// ruleLines has a line for each rule, or one for two if both families have the same rule at a
+// priority.
 func ruleLines(st *host.Status, table func(uint32) string) (lines []ruleLine) {
 	uplinks := make(map[string]*host.UplinkStatus, len(st.Uplinks))
 	for i := range st.Uplinks {
@@ -112,7 +112,7 @@ func ruleLines(st *host.Status, table func(uint32) string) (lines []ruleLine) {
 	return lines
 }
 
-// bothFamilies says whether an IPv4 and an IPv6 rule are otherwise the same.
+// bothFamilies says whether an IPv4 and an IPv6 rule differ only in their family.
 func bothFamilies(a, b host.RuleStatus) bool {
 	if a.Family != fib.Inet || b.Family != fib.Inet6 {
 		return false
@@ -121,7 +121,7 @@ func bothFamilies(a, b host.RuleStatus) bool {
 	return a.Key() == b.Key() && a.Protocol == b.Protocol && a.Presence == b.Presence && a.Wanted == b.Wanted && a.Uplink == b.Uplink
 }
 
-// folded has one line for all rules of uplinks between two of others.
+// folded has one line for all rules of uplinks that stand between two others.
 func folded(lines []ruleLine) (list []ruleLine) {
 	for len(lines) > 0 {
 		n, count := 0, 0

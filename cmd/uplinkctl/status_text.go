@@ -63,7 +63,7 @@ var chargeWords = map[host.Charge]string{
 // dead is what a probe has found.
 var dead = item{"dead", red}
 
-// summary is an uplink's state in a word; that it is dead only where all else is right.
+// summary is an uplink's state in a word. It says dead only if everything else is right.
 func summary(u *host.UplinkStatus) item {
 	if u.State() == host.InEffect && u.Dead() {
 		return dead
@@ -71,11 +71,11 @@ func summary(u *host.UplinkStatus) item {
 	return stateWords[u.State()]
 }
 
-// folds says whether there is no more to say of an uplink than a line.
+// folds says whether one line says everything about an uplink.
 func folds(u *host.UplinkStatus) bool { return summary(u) == stateWords[host.InEffect] }
 
-// summaries writes how many uplinks there are of each state, and a line for each that is
-// as the spec says.
+// summaries writes how many uplinks there are in each state, and a line for each that is as the
+// spec says.
 func (s *screen) summaries(st *host.Status) {
 	count := map[item]int{}
 	var name, device int
@@ -111,7 +111,7 @@ func (s *screen) summaries(st *host.Status) {
 	}
 }
 
-// uplink writes all that there is of one.
+// uplink writes everything about one uplink.
 func (s *screen) uplink(u *host.UplinkStatus, table func(uint32) string, fold bool) {
 	state := stateWords[u.State()]
 	if u.Unlearned != "" && u.State() == host.Waits {
@@ -184,7 +184,7 @@ func healthItems(u *host.UplinkStatus) (list []item) {
 	return commas(list)
 }
 
-// presences says how what is not simply there is shown.
+// presences says how something that is not simply there is shown.
 var presences = map[host.Presence]item{
 	host.Learned: {" learned", plain}, host.Missing: {" missing", red}, host.Pending: {" waits", yellow},
 	host.Tentative: {" tentative", yellow}, host.Duplicate: {" duplicate", red},
@@ -243,8 +243,8 @@ func gatewayItems(u *host.UplinkStatus) (list []item) {
 	return list
 }
 
-// ruleItems returns the rules of an uplink by priority. What looks up its own table says
-// only for what.
+// ruleItems returns the rules of an uplink by priority. A rule that looks up the uplink's own
+// table is shown only by what it selects.
 func ruleItems(u *host.UplinkStatus, table func(uint32) string) (list []item) {
 	rules := slices.Clone(u.Rules)
 	slices.SortStableFunc(rules, func(a, b host.UplinkRule) int { return int(a.Priority) - int(b.Priority) })
@@ -259,7 +259,7 @@ func ruleItems(u *host.UplinkStatus, table func(uint32) string) (list []item) {
 			}
 			clear(seen)
 			list = append(list, item{fmt.Sprintf("%d: %s", r.Priority, text), p.how})
-		} else if !seen[text] { // of the other family
+		} else if !seen[text] { // the one of the other family
 			list[len(list)-1].text += ","
 			list = append(list, item{text, p.how})
 		}

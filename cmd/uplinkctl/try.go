@@ -93,7 +93,7 @@ func tryCommand() *command {
 	}
 }
 
-// say says what has been done, where there is no error.
+// say prints what was done, unless there is an error.
 func say(w io.Writer, text string, err error) error {
 	if err == nil {
 		fmt.Fprintln(w, text)
@@ -104,8 +104,8 @@ func say(w io.Writer, text string, err error) error {
 // errLogged makes the exit status 1 where the log has the error.
 var errLogged = fmt.Errorf("not all is as it was before: %w", errDiffers)
 
-// deadMan waits and goes back, and says so in a log: lines begin with their priority, as
-// the journal and the kernel's log take it (sd-daemon(3)).
+// deadMan waits and goes back, and reports to a log. Lines begin with their priority, as the
+// journal and the kernel log take it (sd-daemon(3)).
 func deadMan(root string, log io.Writer) error {
 	const failed, notice = "<3>", "<5>"
 	text, err := host.GoBack(root, log)
@@ -124,11 +124,11 @@ func deadMan(root string, log io.Writer) error {
 	return nil
 }
 
-// try brings a spec into effect and waits until it is decided what becomes of it.
+// try brings a spec into effect and waits until somebody has decided what becomes of it.
 func try(root string, o host.TryOptions, stdout io.Writer) error {
 	ctx, stop := interruptible()
 	defer stop()
-	// Not heeded before it is in effect: a session that is lost must not leave half of it.
+	// Ignored until it is in effect: a lost session must not leave half of it.
 	interrupt, ends := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(interrupt, os.Interrupt)
 	signal.Notify(ends, syscall.SIGHUP, syscall.SIGTERM)
@@ -141,14 +141,14 @@ func try(root string, o host.TryOptions, stdout io.Writer) error {
 	return decide(t, interrupt, ends, stdout)
 }
 
-// What ends the process that waits: the dead-man does the rest, or a reboot. Going back
-// takes time, which a shutdown (SIGTERM) would wait for.
+// Errors that end the waiting process: the dead-man does the rest, or a reboot. Going back takes
+// time, for which a shutdown (SIGTERM) would have to wait.
 var (
 	errHungUp    = errors.New("the session has ended: it goes back by itself, unless it is kept with `uplinkctl try --confirm`")
 	errToldToEnd = errors.New("told to end: it goes back by itself, unless it is kept with `uplinkctl try --confirm`, or the host reboots")
 )
 
-// verified sums up what has no wrong way.
+// verified sums up a verification without wrong ways.
 func verified(v apply.Verification) string {
 	text := "in effect for now"
 	if n := len(v.Checks); n > 0 {
@@ -160,7 +160,7 @@ func verified(v apply.Verification) string {
 	return text
 }
 
-// decide waits until a try is kept or has gone back, and asks where there is a terminal.
+// decide waits until a try is kept or has gone back, and asks if there is a terminal.
 func decide(t *host.Trial, interrupt, ends <-chan os.Signal, stdout io.Writer) error {
 	for _, f := range t.Changes.Written {
 		fmt.Fprintf(stdout, "written %s\n", f)
@@ -180,7 +180,7 @@ func decide(t *host.Trial, interrupt, ends <-chan os.Signal, stdout io.Writer) e
 	if answers != nil && !counts {
 		fmt.Fprint(stdout, keepThis(t), "\n")
 	}
-	// What the dead-man has not done by then it cannot do.
+	// What the dead-man has not done by then it is not able to do.
 	const grace = 10 * time.Second
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -234,16 +234,16 @@ func isTerminal(f descriptor) bool {
 	return err == nil
 }
 
-// answer is what comes of the question.
+// answer is the outcome of the question.
 type answer int
 
 const (
 	goBack answer = iota
 	keepIt
-	hungUp // there is nobody to answer any more
+	hungUp // nobody can answer any more
 )
 
-// ask returns a channel that has one answer. What was typed before the question is none.
+// ask returns a channel that gets one answer. Anything typed before the question does not count.
 func ask(terminal *os.File) <-chan answer {
 	_ = unix.IoctlSetInt(int(terminal.Fd()), unix.TCFLSH, unix.TCIFLUSH)
 	answers := make(chan answer, 1)
@@ -251,7 +251,7 @@ func ask(terminal *os.File) <-chan answer {
 		for lines := bufio.NewReader(terminal); ; {
 			text, err := lines.ReadString('\n')
 			if err != nil {
-				// An end of input that somebody has typed is an answer.
+				// An end of input that somebody typed is an answer.
 				if isHungUp(terminal) {
 					answers <- hungUp
 				} else {
@@ -272,7 +272,7 @@ func ask(terminal *os.File) <-chan answer {
 	return answers
 }
 
-// isHungUp says whether the other end of a terminal is gone, as that of a lost ssh session.
+// isHungUp says whether the other end of a terminal is gone, as after a lost ssh session.
 func isHungUp(terminal *os.File) bool {
 	fds := []unix.PollFd{{Fd: int32(terminal.Fd())}}
 	_, err := unix.Poll(fds, 0)

@@ -61,7 +61,7 @@ func verifyCommand() *command {
 				return err
 			}
 			dead, err := h.DeadUplinks(state)
-			if err != nil { // which the kernel's answers do not hang on
+			if err != nil { // the kernel's answers do not depend on it
 				fmt.Fprintf(stderr, "uplinkctl: %v\n", err)
 			}
 			if asJSON {
@@ -121,18 +121,19 @@ func printVerification(w io.Writer, v apply.Verification, dead []host.Dead) erro
 	return s.Flush()
 }
 
-// printWrongWays prints those that verify has found after a reload, if that is the error.
+// printWrongWays prints the wrong ways that verify has found after a reload, if err is about
+// them.
 func printWrongWays(w io.Writer, err error) {
 	var wrong *host.WrongWayError
 	if errors.As(err, &wrong) {
 		v := wrong.Verification
 		v.Checks = slices.DeleteFunc(v.Checks, apply.Check.OK)
-		v.Waiting = nil // said already
+		v.Waiting = nil // these were printed already
 		_ = printVerification(w, v, nil)
 	}
 }
 
-// jsonWay, and what it is in, is the stable form of verify --json; absent is left out.
+// jsonWay and the types in it are the stable form of verify --json; absent values are left out.
 type jsonWay struct {
 	Type   string `json:"type"`
 	Table  uint32 `json:"table,omitempty"`

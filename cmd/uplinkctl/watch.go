@@ -40,7 +40,7 @@ func watchCommand() *command {
 		run: noArguments(watchUsage, func(_, stderr io.Writer) error {
 			ctx, stop := interruptible()
 			defer stop()
-			// Small: it sleeps most of the time.
+			// Keeps memory small: it sleeps most of the time.
 			debug.SetGCPercent(50)
 			runtime.GOMAXPROCS(1)
 			every, err := daemon.SdWatchdogEnabled(false)
@@ -51,7 +51,8 @@ func watchCommand() *command {
 			return host.Watch(ctx, root, host.WatchOptions{
 				Log: func(line string) { fmt.Fprintln(stderr, "uplinkctl: "+line) },
 				Alive: func() {
-					// Not being heard is no failure: most who run it by hand are not systemd.
+					// It is no failure if nobody listens: systemd does not start most runs by
+					// hand.
 					_, _ = daemon.SdNotify(false, alive)
 					alive = daemon.SdNotifyWatchdog
 				},
