@@ -12,7 +12,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 )
 
-// budget is what was recorded of the programs, for nobody to let them grow unawares.
+// budget records size and start-up of the programs, so that nobody lets them grow unnoticed.
 type budget struct {
 	// Bytes is the size of each program for linux/amd64, as the Makefile builds it.
 	Bytes map[string]int64 `json:"bytes"`
@@ -32,11 +32,11 @@ const (
 
 // checkBudget compares the programs with the record, or writes it.
 //
-// What a machine does beside it only ever makes a run longer, so the fastest of many runs
-// is what says something of the program: a start-up of 2 ms mostly fits between two
-// interruptions. The runs are taken in turn, in blocks, and the block counts in which
-// the ratio of the fastest is smallest: too slow is who was too slow in each of the
-// blocks, and again when measured anew. The record was taken the same way.
+// Other work on the machine only ever makes a run longer, so the fastest of many runs says most
+// about the program: a start-up of 2 ms mostly fits between two interruptions. The runs take
+// turns, in blocks, and the block counts in which the ratio of the fastest is smallest. A program
+// is too slow if it was too slow in each of the blocks, and again in a new measurement. The
+// record was taken the same way.
 func (b *bencher) checkBudget(ctx context.Context, name string, update bool) error {
 	have := budget{Bytes: map[string]int64{}, StartUp: map[string]float64{}}
 	for _, p := range []string{programs.Generator, programs.Control} {
@@ -99,16 +99,15 @@ func (b *bencher) checkBudget(ctx context.Context, name string, update bool) err
 	return fmt.Errorf("more than %.0f %% over %s: find out why, or record it with make budget-update", 100*(mayGrow-1), filepath.Base(name))
 }
 
-// starters returns the program that does nothing, and those whose start-up is recorded. These
-// run as a boot has them run, with / for their root: --root is for images, and walks each path
-// link by link.
+// starters returns the program that does nothing, and those whose start-up is recorded. These run
+// as at boot, with / for their root: --root is for images, and walks each path link by link.
 func (b *bencher) starters() (empty contestant, list []contestant, err error) {
 	in := input{startUpUplinks}
 	root, _, _, err := in.roots(filepath.Join(b.dir, "start-up"))
 	if err != nil {
 		return empty, nil, err
 	}
-	// At the same places inside, "peak" for when memory is measured.
+	// At the same paths inside; "peak" is for measuring memory.
 	if err := os.CopyFS(filepath.Join(root, b.bin), os.DirFS(b.bin)); err != nil {
 		return empty, nil, err
 	}
@@ -124,7 +123,7 @@ func (b *bencher) starters() (empty contestant, list []contestant, err error) {
 	}, nil
 }
 
-// startUpRatios measures each of the list beside the program that does nothing.
+// startUpRatios measures each program of list beside the one that does nothing.
 func startUpRatios(ctx context.Context, empty contestant, list []contestant) (map[string]float64, error) {
 	ratio := map[string]float64{}
 	start := time.Now()

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// input is the same hosts' network, in the words of each of the programs that are
-// compared: n uplinks, each with an address, its subnet and its default route in a
-// table of its own, and a rule from and a rule to the address.
+// input is one network of hosts, in the language of each of the compared programs: n uplinks,
+// each with an address, its subnet and its default route in a table of its own, and a rule from
+// and a rule to the address.
 type input struct{ n int }
 
 // uplink returns the numbers of the i-th uplink.
@@ -42,7 +42,7 @@ func (in input) netplan() string {
 	return b.String()
 }
 
-// commandLine is what systemd-network-generator can carry of the input: addresses and
+// commandLine is the part of the input that systemd-network-generator can express: addresses and
 // gateways, no policy.
 func (in input) commandLine() (words []string) {
 	for i := range in.n {
@@ -57,7 +57,7 @@ func (in input) roots(dir string) (ours, netplan, generator string, err error) {
 	ours, netplan, generator = filepath.Join(dir, "ours"), filepath.Join(dir, "netplan"), filepath.Join(dir, "network-generator")
 	for name, text := range map[string]string{
 		ours + "/etc/uplink/uplink.toml": in.spec(),
-		// What a host has, for the programs look for it.
+		// Hosts have these, because the programs look for them.
 		ours + "/proc/cmdline":                                   "root=/dev/vda1 ro quiet\n",
 		ours + "/usr/lib/systemd/libsystemd-shared-257.so":       "",
 		ours + "/usr/lib/systemd/system/uplink-networkd.service": "",

@@ -19,14 +19,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 )
 
-// The oneshot's targets, as ratios to what stands beside them.
+// The oneshot's targets, as ratios to the compared programs.
 var kernelTargets = map[int]struct{ batch, prebuilt, process, idle, down float64 }{
 	1000:  {batch: 0.35, prebuilt: 1.5, idle: 1, down: 0.4},
 	10000: {batch: 0.06, process: 0.35, idle: 1},
 }
 
-// kernelDevices is how many links the uplinks are spread over. On one alone the
-// kernel's own table of nexthops would make everybody quadratic.
+// kernelDevices is how many links the uplinks are spread over. With a single one, the kernel's
+// own table of nexthops would make every program quadratic.
 const kernelDevices = 100
 
 // kernel measures the oneshot beside `ip -batch`, in a network namespace of its own.
@@ -126,7 +126,7 @@ func (b *bencher) kernelRow(ctx context.Context, n int) (row kernelRow, err erro
 	runs := max(3, min(b.runs, 3*b.runs*100/n))
 	timed := func(list *[]time.Duration, f func() error) {
 		if err == nil {
-			runtime.GC() // what one leaves behind is not the next one's
+			runtime.GC() // one program's garbage must not cost the next one
 			start := time.Now()
 			err = f()
 			*list = append(*list, time.Since(start))
@@ -161,8 +161,8 @@ func (b *bencher) kernelRow(ctx context.Context, n int) (row kernelRow, err erro
 	return row, err
 }
 
-// kernelSpec returns a spec of n uplinks whose links are somebody else's, so that only
-// routes and rules are measured, and the addresses that they have.
+// kernelSpec returns a spec of n uplinks whose links are somebody else's, so that only routes and
+// rules are measured, and the addresses that the links have.
 func kernelSpec(n int) (toml, addresses string) {
 	var t, a strings.Builder
 	for i := range n {
@@ -173,8 +173,8 @@ func kernelSpec(n int) (toml, addresses string) {
 	return t.String(), a.String()
 }
 
-// written returns the state as people would write it down for ip(8), uplink by uplink,
-// and how they would take it away again.
+// written returns the state as people would write it for ip(8), uplink by uplink, and how they
+// would remove it again.
 func written(s fib.State) (add, del string) {
 	x := s.Syntax()
 	lines := map[uint32][]func(verb string) string{}

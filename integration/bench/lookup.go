@@ -22,14 +22,13 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 )
 
-// What a packet may cost at most with so many uplinks, as a ratio to a host without rules.
+// The highest cost of a packet with so many uplinks, as a ratio to a host without rules.
 var lookupTargets = map[int]float64{1000: 1.35, 10000: 1.8}
 
-// lookupWindow is how long one source's packets are sent before it is another's turn.
+// lookupWindow is how long packets of one source are sent before the next source's turn.
 const lookupWindow = 500 * time.Microsecond
 
-// layout is how the uplinks' addresses lie. They have an influence on nothing but how
-// well rules can be grouped.
+// layout is how the uplinks' addresses are spread. It only decides how well rules can be grouped.
 type layout struct {
 	name string
 	// home returns the i-th uplink's link, address and gateway.
@@ -46,7 +45,7 @@ func newHome(device, address, gateway string) home {
 	return home{device, netip.MustParsePrefix(address), netip.MustParseAddr(gateway)}
 }
 
-// fewSize is how many uplinks a subnet has where many share one.
+// fewSize is how many uplinks share a subnet in the layout with few subnets.
 const fewSize = 2500
 
 var layouts = []layout{
@@ -68,7 +67,7 @@ var layouts = []layout{
 	}},
 }
 
-// stranger is a link that is no uplink's. It has the default route of table main.
+// stranger is a link that belongs to no uplink. It has the default route of table main.
 func stranger(v6 bool) home {
 	if v6 {
 		return newHome("other", "2001:db8:ffff::10/64", "2001:db8:ffff::1")
@@ -76,7 +75,7 @@ func stranger(v6 bool) home {
 	return newHome("other", "192.0.2.10/24", "192.0.2.1")
 }
 
-// target is where the packets are sent to, and nobody is.
+// target is where the packets are sent to. Nobody is there.
 func target(v6 bool) netip.AddrPort {
 	if v6 {
 		return netip.MustParseAddrPort("[2001:db8:fffe::9]:9")
@@ -84,11 +83,10 @@ func target(v6 bool) netip.AddrPort {
 	return netip.MustParseAddrPort("203.0.113.9:9")
 }
 
-// lookup measures what the rules cost every packet afterwards: UDP packets, each to an
-// address of its own choice, so that each is a lookup that nothing has cached. They
-// leave by ifb links, which drop what is sent through them, so that nothing but the
-// sender's own work is measured. Beside it stands the same host, with the same
-// addresses, without a rule.
+// lookup measures what the rules then cost every packet. It sends UDP packets, each with an
+// address of its own, so that each is a lookup that nothing has cached. They leave by ifb links,
+// which drop what is sent through them, so that only the sender's own work is measured. For
+// comparison there is the same host, with the same addresses, without a rule.
 func (b *bencher) lookup(ctx context.Context, most int) error {
 	fmt.Fprintf(b.out, "## What the rules cost every packet\n\nThe time of sending a UDP packet, by its source, as a ratio to the same host without rules: medians of %d rounds in turn, in brackets the quartiles.\n\n", b.runs)
 	v := b.verdicts()
@@ -129,7 +127,7 @@ func (b *bencher) lookup(ctx context.Context, most int) error {
 	return v.write(b.out)
 }
 
-// oneAfterTheOther measures the rules as they are without blocks: why there are some.
+// oneAfterTheOther measures the rules without blocks: the reason why there are blocks.
 func (b *bencher) oneAfterTheOther(ctx context.Context, l layout, t *table) error {
 	const n = 1000
 	pair, err := newLookupPair(b, l, false)
@@ -148,7 +146,7 @@ func (b *bencher) oneAfterTheOther(ctx context.Context, l layout, t *table) erro
 // lookupRow is what was measured for one number of uplinks.
 type lookupRow struct {
 	base float64  // ns without rules
-	with []spread // by source; without uplinks the stranger's alone
+	with []spread // by source; only the stranger's where there are no uplinks
 }
 
 func (r lookupRow) cells(first string) []string {
@@ -169,8 +167,8 @@ func (r lookupRow) worst() (worst float64) {
 	return worst
 }
 
-// lookupPair is the same host twice: without rules and with them. It grows from row to
-// row, for making ten thousand addresses takes longer than measuring.
+// lookupPair is the same host twice: without rules and with them. It grows from row to row,
+// because making ten thousand addresses takes longer than measuring.
 type lookupPair struct {
 	*bencher
 	layout layout
@@ -211,7 +209,7 @@ func (p *lookupPair) grow(ctx context.Context, n int) (tables map[string]int, er
 		p.links[h.device] = true
 		fmt.Fprintf(&lines, "address add %s dev %s", h.address, h.device)
 		if p.v6 {
-			lines.WriteString(" nodad") // it can be sent from at once
+			lines.WriteString(" nodad") // the address can be used at once
 		}
 		lines.WriteString("\n")
 	}
@@ -239,8 +237,8 @@ func (p *lookupPair) grow(ctx context.Context, n int) (tables map[string]int, er
 	return tables, nil
 }
 
-// senders opens a socket for each source on a host, and sees to it that its packets
-// leave by the table that they are to be measured for.
+// senders opens a socket for each source on a host, and makes sure that its packets leave by the
+// table that they are measured for.
 func (p *lookupPair) senders(host *namespace, sources []home, tables []int) (list []*sender, err error) {
 	to := target(p.v6)
 	err = host.do(func() error {
@@ -313,8 +311,8 @@ func (p *lookupPair) row(ctx context.Context, n int) (row lookupRow, err error) 
 
 func uplinkName(i int) string { return fmt.Sprintf("u%05d", i) }
 
-// lookupRules has the oneshot bring the rules about, or flat, does without blocks what it
-// does. It returns the tables' numbers.
+// lookupRules makes the oneshot add the rules or, with flat, does the same without blocks. It
+// returns the tables' numbers.
 func (b *bencher) lookupRules(ctx context.Context, homes []home, flat bool) (map[string]int, error) {
 	var toml strings.Builder
 	for i, h := range homes {
@@ -368,8 +366,8 @@ func leavesBy(h home, to netip.AddrPort, table int) error {
 	return nil
 }
 
-// sender sends packets of one source. Its socket is not connected: each packet is
-// routed for itself.
+// sender sends packets from one source. Its socket is not connected, so that each packet is
+// routed by itself.
 type sender struct {
 	fd      int
 	to      unix.Sockaddr

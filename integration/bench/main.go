@@ -1,6 +1,6 @@
-// Command bench measures the programs beside those that do the same work on other
-// hosts: whole processes, interleaved, medians, on a tmpfs. Only the ratios say
-// something; the times are this machine's.
+// Command bench measures the programs beside those that do the same work on other hosts: whole
+// processes, interleaved, medians, on a tmpfs. Only the ratios mean something; the times depend
+// on this machine.
 package main
 
 import (
@@ -44,7 +44,7 @@ func main() {
 	check := flag.Bool("check", false, "exit with 1 where a target is missed")
 	flag.Parse()
 	debug.SetGCPercent(400) // as in the programs
-	// Whoever stops it, or reads only its beginning, must not be left with what it made.
+	// A user who stops it, or reads only its beginning, must not be left with what it made.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := b.inDirectory(ctx, *dir, func() error {
@@ -63,7 +63,7 @@ func main() {
 	}
 }
 
-// inDirectory calls f with the programs built, in a directory on a tmpfs that is gone
+// inDirectory builds the programs and calls f, in a directory on a tmpfs that is removed
 // afterwards.
 func (b *bencher) inDirectory(ctx context.Context, on string, f func() error) (err error) {
 	var fs unix.Statfs_t
@@ -84,7 +84,7 @@ func (b *bencher) inDirectory(ctx context.Context, on string, f func() error) (e
 	return f()
 }
 
-// bench measures one part, or all, and writes down what was measured.
+// bench measures one part, or all, and writes down the results.
 func (b *bencher) bench(ctx context.Context, most int, only, results string) error {
 	var text bytes.Buffer
 	b.out = io.MultiWriter(os.Stdout, &text)

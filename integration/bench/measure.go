@@ -19,11 +19,11 @@ import (
 type contestant struct {
 	name string
 	argv []string
-	env  []string // beside ours
-	root string   // what it has for its root directory, as a boot has; "" for the machine's
+	env  []string // in addition to ours
+	root string   // its root directory, as at boot; "" for the machine's
 	// output is removed before each run, so that each does all the work there is.
 	output []string
-	// files is how many files a run writes at least: who does nothing is fast.
+	// files is how many files a run must write at least: a program that does nothing is fast.
 	files int
 }
 
@@ -33,7 +33,7 @@ type result struct {
 	times  []time.Duration
 	memory []int64 // KiB
 	bytes  int64   // of the binary
-	left   bool    // it was too slow
+	left   bool    // it was left out as too slow
 }
 
 var errTooSlow = fmt.Errorf("it takes more than %v", tooSlow)
@@ -44,7 +44,7 @@ func (r *result) fastest() float64 { return float64(slices.Min(r.times)) / float
 // wall is the median of the times in milliseconds.
 func (r *result) wall() float64 { return float64(median(r.times)) / float64(time.Millisecond) }
 
-// total is the time that it has had.
+// total is the sum of the times.
 func (r *result) total() (sum time.Duration) {
 	for _, t := range r.times {
 		sum += t
@@ -69,19 +69,19 @@ func median[T int64 | time.Duration | float64](list []T) T {
 // memoryRuns is how often memory is measured: it varies little.
 const memoryRuns = 5
 
-// Whoever is slow takes part in the first rounds only: as many as fit into slowTime, but
-// fewest at least.
+// A slow program takes part in the first rounds only: as many as fit into slowTime, but at least
+// fewest.
 const (
 	slowTime = 8 * time.Second
 	fewest   = 3
-	// tooSlow is what one run may take. Whoever takes longer is left out: cloud-init's time
-	// grows with the square of the number of uplinks.
+	// tooSlow is the longest that one run may take. A program that takes longer is left out:
+	// cloud-init's time grows with the square of the number of uplinks.
 	tooSlow = 20 * time.Second
 )
 
-// measure runs all contestants in turn, again and again, so that what slows the
-// machine down for a while slows all of them down. The order changes from round to
-// round, for each finds the caches as the one before it has left them.
+// measure runs all contestants in turn, again and again, so that what slows the machine down for
+// a while slows all of them down. The order changes from round to round, because each finds the
+// caches as the one before it has left them.
 func measure(ctx context.Context, list []contestant, runs int, peak string) ([]*result, error) {
 	var results []*result
 	for _, c := range list {
@@ -93,7 +93,7 @@ func measure(ctx context.Context, list []contestant, runs int, peak string) ([]*
 		r.bytes = info.Size()
 		results = append(results, r)
 	}
-	// The first round only warms up, and sees to it that all do their work.
+	// The first round only warms up, and checks that all do their work.
 	for round := range runs + 1 {
 		results = slices.DeleteFunc(results, func(r *result) bool { return r.left })
 		for i := range results {

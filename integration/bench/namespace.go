@@ -19,7 +19,7 @@ func newNamespace() (*namespace, error) {
 	n := &namespace{work: make(chan func())}
 	failed := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the namespace ends with the thread
+		runtime.LockOSThread() // never unlocked, so that the namespace ends with the thread
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		failed <- err
 		if err != nil {
@@ -56,11 +56,12 @@ func inNamespace(f func() error) error {
 	return n.do(f)
 }
 
-// tornDown waits until the kernel has taken down the namespaces that have ended. With
-// thousands of routes that takes it a second, in which nobody else can change anything.
+// tornDown waits until the kernel has taken down the namespaces that have ended. With thousands
+// of routes this takes a second, in which nobody else can change anything.
 func tornDown(ctx context.Context) error {
 	return inNamespace(func() error {
-		// They go in the order in which they end, and with one of them its end of a cable.
+		// They are taken down in the order in which they ended, and with one of them its end of a
+		// veth.
 		last, err := newNamespace()
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ var (
 	systemPython     = []string{"/usr/bin/python3"}
 )
 
-// pythonPackages is where Debian's packages of Python have theirs.
+// pythonPackages is where Debian's Python packages are.
 const pythonPackages = "usr/lib/python3/dist-packages"
 
 // installed returns the first of several places where a program is, or "".
@@ -30,9 +30,7 @@ func installed(places []string) string {
 	return ""
 }
 
-// cloudInitAt returns the directory that has the Python package cloudinit, or "". It
-// looks below the root directory of an unpacked package first: cloud-init is not
-// something to install for a benchmark.
+// installed returns the first of several places that has a program, or "".
 func (b *bencher) cloudInitAt() string {
 	for _, root := range []string{b.unpacked, "/"} {
 		dir := filepath.Join(root, pythonPackages)
@@ -43,8 +41,8 @@ func (b *bencher) cloudInitAt() string {
 	return ""
 }
 
-// renderers returns those that write the files of n uplinks, each with directories of
-// its own below dir, ours first.
+// renderers returns the programs that write the files of n uplinks, each with its own directories
+// below dir, ours first.
 func (b *bencher) renderers(in input, dir string) ([]contestant, error) {
 	ours, plan, net, err := in.roots(dir)
 	if err != nil {
@@ -77,8 +75,8 @@ func (b *bencher) renderers(in input, dir string) ([]contestant, error) {
 	return list, nil
 }
 
-// machine says on what was measured: all that the figures depend on and the reader can
-// have too, and nothing that names this machine.
+// machine describes what the benchmark ran on: everything that the figures depend on and that the
+// reader can have too, and nothing that identifies this machine.
 func (b *bencher) machine(ctx context.Context) string {
 	first := func(name string, args ...string) string {
 		out, err := exec.CommandContext(ctx, name, args...).Output()

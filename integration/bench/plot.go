@@ -39,8 +39,8 @@ const (
 	legendStep            = 20.0
 )
 
-// The colours tell lines apart on white and on black, for the colour-blind too; a reader
-// that does not know which of the two it is on gets them right all the same.
+// The colours tell lines apart on white and on black, also for the colour-blind. A reader that
+// does not know which of the two it is on still gets them right.
 const style = `
 text { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #59636e }
 .title { font-size: 14px; font-weight: 600; fill: #1f2328 }
@@ -93,7 +93,7 @@ func (p panel) draw(b *bytes.Buffer) {
 		fmt.Fprintf(b, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>", plotLeft, at, plotLeft+plotWidth)
 		fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", plotLeft-8, at+4, scale(e))
 	}
-	// Ours last, on top of the others.
+	// Ours last, so that it is on top.
 	for i := len(p.lines) - 1; i >= 0; i-- {
 		class := fmt.Sprintf("line c%d", i)
 		if i == 0 {

@@ -11,13 +11,12 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// prebuilt is the floor for a program that reads every answer: messages made
-// beforehand, sent many at a time in the order that is cheapest for the kernel. Only
-// what the benchmark's State has is encoded.
+// prebuilt is the least time for a program that reads every answer: messages made beforehand,
+// sent many at a time in the order that is cheapest for the kernel. It encodes only what the
+// benchmark's State has.
 type prebuilt struct{ messages [][]byte }
 
-// prebuild makes the messages that add a State's routes and rules, by a codec that is
-// not ours.
+// prebuild makes the messages that add a State's routes and rules, with a codec that is not ours.
 func prebuild(s fib.State, index func(link string) uint32) prebuilt {
 	var p prebuilt
 	for _, r := range s.Routes {

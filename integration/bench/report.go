@@ -33,7 +33,7 @@ const (
 	nothing   = "a Go program that does nothing"
 )
 
-// startUpUplinks is how many uplinks a host has that has many.
+// startUpUplinks is the number of uplinks of a host with many.
 const startUpUplinks = 4
 
 // startUp measures what a boot waits for.
@@ -58,7 +58,7 @@ func (b *bencher) startUp(ctx context.Context, _ int) error {
 	t := &table{head: []string{"program", "ms", "peak KiB", "file KiB", "the generator takes of it", "the renderer takes of it"}}
 	for _, r := range results {
 		size := "-"
-		if r.name != peerCloud { // that would be Python's
+		if r.name != peerCloud { // that would measure Python
 			size = fmt.Sprint(r.bytes >> 10)
 		}
 		t.add(r.name, fmt.Sprintf("%.2f", r.wall()), fmt.Sprint(r.peak()), size, ratios(get[generator].times, r.times).String(), ratios(get[rendering].times, r.times).String())
@@ -114,8 +114,8 @@ func (b *bencher) growth(ctx context.Context, most int) error {
 	for _, name := range names {
 		plot.lines = append(plot.lines, line{name: name})
 	}
-	// Without what starting a process takes, which would flatter the small numbers, and of
-	// the runs that were disturbed least: differences of medians say little.
+	// Without the time to start a process, which would flatter the small numbers, and from the
+	// runs that were disturbed least: differences of medians say little.
 	perUplink := func(r row) float64 { return (r.get[render].fastest() - rows[0].get[render].fastest()) / float64(r.n-1) }
 	for i, r := range rows {
 		per := "-"

@@ -17,7 +17,7 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write prints the table. The first column stands at the left, the others at the right.
+// write prints the table, with the first column aligned left and the others right.
 func (t *table) write(w io.Writer) error {
 	width := make([]int, len(t.head))
 	for _, row := range append([][]string{t.head}, t.rows...) {
@@ -58,8 +58,8 @@ func (t *table) write(w io.Writer) error {
 	return err
 }
 
-// spread is what many rounds say of one figure: its median, and the quartiles between
-// which half of the rounds lie.
+// spread sums up one figure over many rounds: its median, and the quartiles between which half of
+// the rounds lie.
 type spread struct{ lower, median, upper float64 }
 
 // ratios compares two lists of the same rounds, pair by pair: what slows the machine

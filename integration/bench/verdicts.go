@@ -19,12 +19,12 @@ func (b *bencher) verdicts() *verdicts {
 // add notes a figure that has no limit.
 func (v *verdicts) add(what, have string) { v.t.add(what, have, "-", "") }
 
-// limit notes a figure and whether it keeps to its limit.
+// limit notes a figure, and whether it is within its limit.
 func (v *verdicts) limit(what string, have, most float64, format string) {
 	v.t.add(what, fmt.Sprintf(format, have), fmt.Sprintf(format, most), v.b.verdict(have, most))
 }
 
-// ratio notes what part of a peer's time ours is; without a limit it only informs.
+// ratio notes our time as a part of a peer's; without a limit it is for information only.
 func (v *verdicts) ratio(what string, ours, theirs []time.Duration, most float64) {
 	r := ratios(ours, theirs)
 	if most == 0 {
@@ -36,7 +36,7 @@ func (v *verdicts) ratio(what string, ours, theirs []time.Duration, most float64
 
 func (v *verdicts) write(w io.Writer) error { return v.t.write(w) }
 
-// verdict says whether a figure keeps to its limit.
+// verdict says whether a figure is within its limit.
 func (b *bencher) verdict(have, limit float64) string {
 	if have > limit {
 		b.missed = true

@@ -112,7 +112,7 @@ func (b *bencher) watchHere(ctx context.Context, uplinks int) error {
 	return v.write(b.out)
 }
 
-// ownRules counts the rules that the watch has brought about.
+// ownRules counts the rules that the watch has added.
 func ownRules() (n int, err error) {
 	list, err := netlink.RuleList(netlink.FAMILY_V4)
 	for _, r := range list {
@@ -123,7 +123,7 @@ func ownRules() (n int, err error) {
 	return n, err
 }
 
-// address changes one on w0.
+// address changes an address on w0.
 func address(i int, change func(netlink.Link, *netlink.Addr) error) error {
 	link, err := netlink.LinkByName("w0")
 	if err != nil {
@@ -136,7 +136,8 @@ func address(i int, change func(netlink.Link, *netlink.Addr) error) error {
 	return change(link, a)
 }
 
-// delays measures from the answer to a change of an address until its rule is told.
+// delays measures the time from the answer to a change of an address until the kernel reports its
+// rule.
 func (b *bencher) delays(v *verdicts, _, uplinks int) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -154,7 +155,7 @@ func (b *bencher) delays(v *verdicts, _, uplinks int) error {
 	buf := make([]byte, 64<<10)
 	n := leaseChanges
 	if uplinks > 100 {
-		n /= 10 // each takes as long as a look at all of them
+		n /= 10 // each takes as long as a look at all uplinks
 	}
 	for i := range n {
 		for _, change := range []func(netlink.Link, *netlink.Addr) error{netlink.AddrAdd, netlink.AddrDel} {
@@ -184,7 +185,8 @@ func (b *bencher) delays(v *verdicts, _, uplinks int) error {
 	return nil
 }
 
-// storm changes addresses at a high rate, and wants the last state of each to be followed.
+// storm changes addresses at a high rate, and checks that the watch follows the last state of
+// each.
 func (b *bencher) storm(v *verdicts, pid, uplinks int) error {
 	before, err := cpu(pid)
 	if err != nil {
@@ -201,7 +203,7 @@ func (b *bencher) storm(v *verdicts, pid, uplinks int) error {
 		}
 		time.Sleep(time.Until(start.Add(time.Duration(n+1) * time.Second / stormRate)))
 	}
-	for i := range 100 { // what is left of them
+	for i := range 100 { // the last states
 		_ = address(i, netlink.AddrDel)
 		if err := address(i, netlink.AddrAdd); err != nil {
 			return err
@@ -223,9 +225,9 @@ func (b *bencher) storm(v *verdicts, pid, uplinks int) error {
 	return err
 }
 
-// idle measures what it takes while nothing happens.
+// idle measures what the watch uses while nothing happens.
 func (b *bencher) idle(v *verdicts, pid, _ int) error {
-	time.Sleep(10 * time.Second) // whatever it does after work
+	time.Sleep(10 * time.Second) // for whatever it does after work
 	before, err := cpu(pid)
 	if err != nil {
 		return err
@@ -259,7 +261,7 @@ func cpu(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err1, err2)
 }
 
-// status returns a number of /proc/PID/status, of all threads where it is one of each.
+// status returns a number from /proc/PID/status, summed over all threads if each has its own.
 func status(pid int, key string) (sum int, err error) {
 	files := []string{fmt.Sprintf("/proc/%d/status", pid)}
 	if key == "voluntary_ctxt_switches" {

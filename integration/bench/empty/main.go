@@ -1,4 +1,4 @@
-// Command empty does nothing: what it takes is what every Go program takes.
+// Command empty does nothing: what it needs is what every Go program needs.
 package main
 
 func main() {}

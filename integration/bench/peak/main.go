@@ -1,9 +1,8 @@
-// Command peak runs a program and prints the most memory that it has had, in KiB.
+// Command peak runs a program and prints its peak memory, in KiB.
 //
-// It exists because the kernel counts the memory of who starts a process to the new
-// one, up to its exec (setmax_mm_hiwater_rss in fs/exec.c): a large benchmark would
-// measure itself. This one is small, and starts nothing of Go's runtime that it can
-// do without.
+// It exists because until exec the kernel counts the memory of the starting process as the new
+// one's (setmax_mm_hiwater_rss in fs/exec.c), so that a large benchmark would measure itself.
+// This program is small, and starts nothing of Go's runtime that it can do without.
 package main
 
 import (
