@@ -37,7 +37,7 @@ while read -r number script <&3; do
 	echo "answer $number $status out:$(base64 -w0 /run/lab-agent.out) err:$(base64 -w0 /run/lab-agent.err)" >&3
 done
 `
-	// It is the last program that systemd runs.
+	// The last program that systemd runs.
 	endScript  = "#!/bin/sh\necho \"ended $1\" > /dev/ttyS1\n"
 	echoSocket = "[Socket]\nListenStream=7\nAccept=yes\n"
 	echoServer = "[Service]\nExecStart=cat\nStandardInput=socket\nStandardError=journal\n"

@@ -17,9 +17,9 @@ import (
 // cgroupPrefix starts the name of every machine's control group.
 const cgroupPrefix = "uplink-boot-"
 
-// openCgroups opens the hierarchy of version 2. It mounts it anew, where nobody sees
-// it: on some computers it is below another name, beside version 1, and in some
-// containers it is read-only.
+// openCgroups opens the hierarchy of version 2. It mounts it again, where nobody else sees it: on
+// some computers it is mounted in another place, beside version 1, and in some containers it is
+// read-only.
 func openCgroups() (*os.Root, error) {
 	fail := func(err error) (*os.Root, error) { return nil, fmt.Errorf("mount cgroup2: %w", err) }
 	context, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
@@ -55,7 +55,7 @@ func processes(cgroups *os.Root, group string) (pids []int, err error) {
 	return pids, err
 }
 
-// ignoreGone forgives what a group says that is removed while it is read.
+// ignoreGone drops errors about a group that is removed while it is read.
 func ignoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 		return nil
@@ -63,7 +63,7 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// removeCgroup kills what is in a group and removes it. One that is not there is
+// removeCgroup kills everything in a group and removes it. A group that does not exist counts as
 // removed.
 func removeCgroup(cgroups *os.Root, group string) error {
 	kill := func() error {
@@ -92,8 +92,8 @@ func removeCgroup(cgroups *os.Root, group string) error {
 	return nil
 }
 
-// removeGroups removes a group after those below it. Its files cannot be removed,
-// and need not be.
+// removeGroups removes a group after those below it. Its files cannot be removed, and need not
+// be.
 func removeGroups(cgroups *os.Root, group string) error {
 	var groups []string
 	err := fs.WalkDir(cgroups.FS(), group, func(name string, d fs.DirEntry, err error) error {

@@ -36,8 +36,8 @@ func RequireVM() error {
 	return nil
 }
 
-// MakeDisk puts a machine's root file system on a disk: of c it takes Root, which must
-// have the packages of [Kernel], Product, Tree, Files and Enable.
+// MakeDisk puts a machine's root file system on a disk. Of c it uses Root, which must have the
+// packages of [Kernel], Product, Tree, Files and Enable.
 func MakeDisk(ctx context.Context, c Config) (*Disk, error) {
 	dir, err := ownDir(diskPrefix)
 	if err != nil {
@@ -50,7 +50,7 @@ func MakeDisk(ctx context.Context, c Config) (*Disk, error) {
 	return d, nil
 }
 
-// Close removes the disk, which no machine must use any more.
+// Close removes the disk. No machine may use it any more.
 func (d *Disk) Close() error { return os.RemoveAll(d.dir) }
 
 func (d *Disk) image() string  { return filepath.Join(d.dir, "root.squashfs") }
@@ -78,7 +78,7 @@ func (d *Disk) make(ctx context.Context, c Config) (err error) {
 		return err
 	}
 
-	// The network does not matter, but a thread is in one.
+	// The network does not matter, but a thread needs one.
 	nowhere, err := lab.New(lab.Options{})
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (d *Disk) make(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	return m.thread.do(func() error {
-		// What is not compressed needs not be decompressed by an emulated processor.
+		// An emulated processor takes long to decompress.
 		cmd := exec.CommandContext(ctx, "mksquashfs", rootDir, d.image(), "-noappend", "-quiet", "-no-progress",
 			"-noI", "-noD", "-noF", "-noX", "-e", "boot")
 		if out, err := cmd.CombinedOutput(); err != nil {

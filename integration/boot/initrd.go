@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// earlyModules are what it takes to mount the disk. All else is loaded from there, by
-// udev, as on a real host.
+// earlyModules are the modules that mounting the disk needs. udev loads all others from there, as
+// on a real host.
 var earlyModules = []string{"virtio_blk", "squashfs", "overlay"}
 
 // initScript mounts the disk, with a tmpfs over it where the machine may write
@@ -78,8 +78,8 @@ func makeInitrd(ctx context.Context, root, version string) ([]byte, error) {
 	return a.end(), nil
 }
 
-// modules returns the files of modules, by their names below dir, each after those that
-// it needs. What is built into the kernel has none.
+// modules returns the files of modules, by their names below dir, each after those that it needs.
+// A module that is built into the kernel has none.
 func modules(dir string, names []string) ([]string, error) {
 	data, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
 	if err != nil {
@@ -98,7 +98,7 @@ func modules(dir string, names []string) ([]string, error) {
 		if !ok {
 			continue
 		}
-		// The file lists the nearest first.
+		// The file lists the nearest ones first.
 		for _, f := range slices.Backward(append([]string{file}, needs[file]...)) {
 			if !slices.Contains(order, f) {
 				order = append(order, f)

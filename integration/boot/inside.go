@@ -34,23 +34,23 @@ func (m *Machine) Run(ctx context.Context, name string, args ...string) (string,
 }
 
 const (
-	// bootPoll is how often a machine is asked that does not answer yet.
+	// bootPoll is how often a machine that does not answer yet is asked.
 	bootPoll = 50 * time.Millisecond
 
-	// bootWait is how long it may think about the answer, in seconds: of what ends
-	// otherwise than it should, such as in emergency mode, it does not tell by itself.
+	// bootWait bounds one answer, in seconds: systemctl does not report by itself a boot that
+	// ends unusually, for example in emergency mode.
 	bootWait = "2"
 )
 
-// WaitBooted waits until PID 1 has started all that it had to, and returns what it
-// says of itself: "running", or "degraded" when a unit has failed. When the machine
-// ends instead or ctx does, the error has the console.
+// WaitBooted waits until PID 1 has started all that it had to, and returns the state that it
+// reports: "running", or "degraded" if a unit has failed. If the machine or ctx ends first, the
+// error has the console.
 func (m *Machine) WaitBooted(ctx context.Context) (state string, err error) {
 	r := m.now()
 	tick := time.NewTicker(bootPoll)
 	defer tick.Stop()
 	for {
-		// Asking again and again would take the time of what is being waited for.
+		// Polling would take time from what it waits for.
 		_, _ = m.Run(ctx, "timeout", bootWait, "systemctl", "is-system-running", "--wait")
 		out, err := m.Run(ctx, "systemctl", "is-system-running")
 		switch state := strings.TrimSpace(out); state {

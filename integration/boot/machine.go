@@ -31,8 +31,8 @@ type Config struct {
 	Tree  fs.FS
 	Files map[string]File
 
-	// Enable has the units to be enabled, as `systemctl enable` of that systemd does
-	// it, with all that their [Install] sections name.
+	// Enable lists the units to enable, as `systemctl enable` of that systemd does, with
+	// everything that their [Install] sections name.
 	Enable []string
 
 	// CommandLine is given to PID 1, whose own arguments are the kernel command line
@@ -42,14 +42,14 @@ type Config struct {
 	// Credentials are passed to PID 1 by name.
 	Credentials map[string]string
 
-	// ReadOnly makes the root file system read-only but for the directories in
-	// Tmpfs, which are empty, such as /var.
+	// ReadOnly makes the root file system read-only except for the directories in Tmpfs, which
+	// are empty, such as /var.
 	ReadOnly bool
 	Tmpfs    []string
 }
 
-// Machine is a container with a systemd of its own as PID 1. Its methods must not be
-// called at the same time, but for those that only run something inside.
+// Machine is a container with its own systemd as PID 1. Its methods must not be called at the
+// same time, except those that only run something inside.
 type Machine struct {
 	config  Config
 	name    string
@@ -64,10 +64,9 @@ type Machine struct {
 // machineCount makes the names of one process's machines unique.
 var machineCount atomic.Int64
 
-// Start makes a machine and boots it, in the lab's host as it is but for the loopback
-// link, which is down as when a kernel starts. It returns once PID 1 runs, not once the
-// machine is up: see [Machine.WaitBooted]. ctx bounds only the start. On error
-// nothing is left of it.
+// Start makes a machine and boots it, in the lab's host as it is, except that the loopback link
+// is down as when a kernel starts. It returns once PID 1 runs, not once the machine is up: see
+// [Machine.WaitBooted]. ctx bounds only the start. On error nothing is left of it.
 func Start(ctx context.Context, c Config) (*Machine, error) {
 	m := &Machine{config: c, name: fmt.Sprintf("%s%d-%d", cgroupPrefix, os.Getpid(), machineCount.Add(1))}
 	if err := m.start(ctx); err != nil {
@@ -96,8 +95,8 @@ func (m *Machine) start(ctx context.Context) error {
 	return m.boot(ctx)
 }
 
-// makeRoot mounts a root file system over lower in the machine's thread, with all that
-// the machine has beside it.
+// makeRoot mounts a root file system over lower in the machine's thread, with everything that the
+// machine adds to it.
 func (m *Machine) makeRoot(ctx context.Context, lower string) (root *os.Root, err error) {
 	err = m.thread.do(func() (err error) {
 		root, err = mountRoot(lower)
@@ -113,11 +112,11 @@ func (m *Machine) makeRoot(ctx context.Context, lower string) (root *os.Root, er
 	return root, nil
 }
 
-// install puts into the root all that the machine has beside it.
+// install puts everything into the root that the machine adds to it.
 func (m *Machine) install(ctx context.Context, root *os.Root, lower string) error {
 	base := map[string]File{
-		// Without one networkd cannot make client identifiers, and systemd takes the
-		// boot for the first one.
+		// Without this file networkd cannot make client identifiers, and systemd takes the boot
+		// for the first one.
 		"/etc/machine-id": {Data: machineID, Mode: 0o444},
 		"/etc/hostname":   Text(hostname + "\n"),
 		"/etc/hosts":      Text("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 " + hostname + "\n"),
@@ -163,7 +162,7 @@ const (
 
 // boot starts PID 1.
 func (m *Machine) boot(ctx context.Context) error {
-	// Each boot has a group of its own, for nspawn leaves some behind.
+	// Each boot has its own group, because nspawn leaves some behind.
 	m.boots++
 	group := fmt.Sprintf("%s-%d", m.name, m.boots)
 	var r *running
@@ -180,17 +179,16 @@ func (m *Machine) boot(ctx context.Context) error {
 	return r.waitInit(ctx)
 }
 
-// now returns the boot that goes on.
+// now returns the current boot.
 func (m *Machine) now() *running {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.current
 }
 
-// Reboot has the machine shut itself down and boots it again. As after a real reboot
-// the root file system is as it was left, /run is empty, and the cards are bare: down,
-// without addresses, routes or rules of anybody. Kernel parameters are those of the
-// lab's host, and stay.
+// Reboot makes the machine shut itself down and boots it again. As after a real reboot the root
+// file system is as it was left, /run is empty, and the cards are bare: down, without addresses,
+// routes or rules. Kernel parameters are those of the lab's host, and stay.
 func (m *Machine) Reboot(ctx context.Context) error {
 	r := m.now()
 	if err := m.leave(ctx, r, "reboot", exitReboot); err != nil {
@@ -202,8 +200,8 @@ func (m *Machine) Reboot(ctx context.Context) error {
 	return m.boot(ctx)
 }
 
-// PowerOff has the machine shut itself down. What it has set up in the kernel's
-// network stays in the lab's host to be looked at.
+// PowerOff makes the machine shut itself down. What it has set up in the kernel's network stays
+// in the lab's host, where it can be looked at.
 func (m *Machine) PowerOff(ctx context.Context) error {
 	if err := m.leave(ctx, m.now(), "poweroff", exitPowerOff); err != nil {
 		return fmt.Errorf("power off: %w", err)
@@ -211,7 +209,7 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	return nil
 }
 
-// leave asks PID 1 to end, and waits until all is gone.
+// leave asks PID 1 to end, and waits until everything is gone.
 func (m *Machine) leave(ctx context.Context, r *running, verb string, status int) error {
 	_, runErr := m.Run(ctx, "systemctl", verb)
 	select {
@@ -219,7 +217,7 @@ func (m *Machine) leave(ctx context.Context, r *running, verb string, status int
 	case <-ctx.Done():
 		return errors.Join(runErr, fmt.Errorf("%w; its console:\n%s", ctx.Err(), r.console.String()))
 	}
-	// That systemctl was cut off is no error; that the machine ended otherwise is.
+	// It is no error that systemctl was cut off, but one if the machine ended in another way.
 	if code := r.cmd.ProcessState.ExitCode(); code != status {
 		return errors.Join(runErr, fmt.Errorf("exit status %d, want %d; its console:\n%s", code, status, r.console.String()))
 	}

@@ -11,11 +11,11 @@ import (
 // keyring has the keys that Debian's archive is signed with.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// defaultMirror is for a computer that is no Debian.
+// defaultMirror is for a computer that does not run Debian.
 const defaultMirror = "http://deb.debian.org/debian"
 
-// mirror returns where this computer gets Debian's packages from, which may be a
-// cache nearby, or all that can be reached.
+// mirror returns where this computer gets Debian's packages from: that may be a nearby cache, or
+// the only server that can be reached.
 func mirror() (string, error) {
 	files := []string{"/etc/apt/sources.list"}
 	for _, pattern := range []string{"/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources"} {
@@ -34,7 +34,7 @@ func mirror() (string, error) {
 			return "", fmt.Errorf("find a mirror: %w", err)
 		}
 		for _, uri := range archives(string(data)) {
-			// The security archive ends otherwise, and other vendors have other names.
+			// The security archive has another ending, and other vendors have other names.
 			if strings.HasSuffix(strings.TrimSuffix(uri, "/"), "/debian") {
 				return uri, nil
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// loopbackDown leaves it to PID 1 to set lo up, as it does on a real host.
+// loopbackDown sets lo down, because on a real host it is PID 1 that sets it up.
 func loopbackDown(ctx context.Context, n *lab.Namespace) error {
 	if _, err := n.Run(ctx, "ip", "link", "set", "down", "dev", "lo"); err != nil {
 		return err
@@ -17,8 +17,8 @@ func loopbackDown(ctx context.Context, n *lab.Namespace) error {
 	return err
 }
 
-// bare makes a host's network what it is when a kernel starts: cards down, and
-// nothing but the kernel's own rules.
+// bare makes a host's network as it is when a kernel starts: cards down, and nothing but the
+// kernel's own rules.
 func bare(ctx context.Context, n *lab.Namespace) error {
 	links, err := n.Run(ctx, "ip", "-o", "link", "show")
 	if err != nil {
@@ -42,7 +42,7 @@ func bare(ctx context.Context, n *lab.Namespace) error {
 			return err
 		}
 	}
-	// rule flush leaves those of priority 0, which may be more than the kernel's.
+	// rule flush keeps the rules of priority 0, which may be more than the kernel's.
 	const kernelRules = 5
 	rules, err := n.Rules(ctx)
 	if err != nil {

@@ -19,8 +19,8 @@ const (
 	unmerged = "unmerged" // systemd and its units are in /lib
 )
 
-// BuildProduct builds the project and installs it, not into the computer but into a
-// directory of its own, once for each place where systemd looks. Close removes it.
+// BuildProduct builds the project and installs it, not into the computer but into a directory,
+// once for each place where systemd looks. Close removes it.
 func BuildProduct(ctx context.Context) (*Product, error) {
 	dir, err := ownDir(productPrefix)
 	if err != nil {

@@ -37,15 +37,15 @@ func Require() error {
 	return cgroups.Close()
 }
 
-// RemoveStale removes what machines have left whose own process has ended without
-// closing them, and their labs ([lab.RemoveStale]).
+// RemoveStale removes what is left of machines whose process has ended without closing them, and
+// their labs ([lab.RemoveStale]).
 func RemoveStale(ctx context.Context) error {
-	// The processes first, with the network namespaces that they are found by.
+	// First the processes, with the network namespaces by which they are found.
 	return errors.Join(lab.RemoveStale(ctx), removeStaleCgroups(), removeStaleDirs())
 }
 
-// stale says whether a name is prefix, the number of a process that has ended, and
-// something more behind a dash.
+// stale says whether a name consists of prefix, the number of a process that has ended, and,
+// after a dash, something more.
 func stale(name, prefix string) bool {
 	rest, ours := strings.CutPrefix(name, prefix)
 	pid, _, more := strings.Cut(rest, "-")
@@ -60,7 +60,7 @@ const (
 	vmPrefix      = "uplink-vm-"
 )
 
-// ownDir makes a directory of this process for what prefix is of.
+// ownDir makes a directory of this process, for the purpose that prefix stands for.
 func ownDir(prefix string) (string, error) {
 	return os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
 }

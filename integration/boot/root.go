@@ -42,8 +42,8 @@ type Root struct {
 // has the links' default files.
 var basePackages = []string{"systemd", "systemd-sysv", "dbus", "udev", "mount", "kmod", "iproute2", "iputils-ping"}
 
-// recipe is part of a root's name, so that a root made in another way is another:
-// count it up with a change to what build does.
+// recipe is part of a root's name, so that a root that was made in another way is not reused.
+// Count it up when changing what build does.
 const recipe = "3"
 
 // name is the root's name in the cache.
@@ -53,10 +53,10 @@ func (r Root) name() string {
 	return string(r.Suite) + "-" + hex.EncodeToString(sum[:6])
 }
 
-// Prepare returns a directory with the root, which nobody must write to. Where there
-// is none yet it is made from the Debian mirror that this computer is set up with,
-// in about 30 seconds, and kept for ever, below $UPLINK_BOOT_CACHE or else the user's
-// cache directory: delete that to get newer packages. Several processes may ask at once.
+// Prepare returns a directory with the root, which nobody must write to. If there is none yet, it
+// makes one from the Debian mirror that this computer is set up with, in about 30 seconds, and
+// keeps it for ever, below $UPLINK_BOOT_CACHE or else the user's cache directory: delete that to
+// get newer packages. Several processes may call it at once.
 func Prepare(ctx context.Context, r Root) (string, error) {
 	dir, err := cacheDir()
 	if err != nil {
@@ -77,8 +77,8 @@ func Prepare(ctx context.Context, r Root) (string, error) {
 	return root, nil
 }
 
-// prepare makes the root. It is made under another name and gets its own when it is
-// whole: who finds it need not ask whether it is.
+// prepare makes the root under another name and renames it when it is complete, so that a root
+// that is there is always complete.
 func (r Root) prepare(ctx context.Context, root string) error {
 	half := root + ".half"
 	if err := os.RemoveAll(half); err != nil {
@@ -116,18 +116,18 @@ func (r Root) build(ctx context.Context, dir string) error {
 		return err
 	}
 	source := fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, uri, r.Suite)
-	// What it mounts in the directory must be gone before anybody removes that, even where
-	// it is killed.
+	// What it mounts in the directory must be gone before anybody removes that, even if it is
+	// killed.
 	return command(ctx, "unshare", "--mount", "--", "mmdebstrap", "--mode=root", "--format=directory", "--variant=apt",
 		"--include="+strings.Join(slices.Concat(basePackages, r.Packages), ","),
 		`--aptopt=APT::Install-Recommends "false"`,
 		"--dpkgopt=force-unsafe-io",
-		// An old suite is not signed anew.
+		// An old suite is not signed again.
 		`--aptopt=Acquire::Check-Valid-Until "false"`,
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/man/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
-		// Updates and maintenance would come in between, and no name can be resolved.
+		// Updates and maintenance would interfere, and no name can be resolved.
 		`--customize-hook=rm -f "$1"/etc/systemd/system/timers.target.wants/* "$1/etc/resolv.conf"`,
 		string(r.Suite), dir, source)
 }
@@ -152,7 +152,7 @@ func cacheDir() (string, error) {
 	return dir, nil
 }
 
-// lock waits for a lock among processes. It is gone with the process that has it.
+// lock waits for a lock among processes. The lock ends with the process that holds it.
 func lock(ctx context.Context, name string) (unlock func(), err error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -174,13 +174,13 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 		}
 		return func() { _ = f.Close() }, nil
 	case <-ctx.Done():
-		// Whenever it comes, it is not wanted any more.
+		// Whenever the lock comes, nobody wants it any more.
 		go func() { <-locked; _ = f.Close() }()
 		return nil, fmt.Errorf("lock %s: %w", name, ctx.Err())
 	}
 }
 
-// command runs a program, whose last words are in the error if it fails.
+// command runs a program. If it fails, the error has its last words.
 func command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	if out, err := cmd.CombinedOutput(); err != nil {

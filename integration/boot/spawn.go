@@ -19,13 +19,13 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// thread is an operating system thread in the network of a lab's host. It has a view
-// of the file system of its own, in which a machine's root is mounted: the mounts are
-// gone with the thread and the processes that it has started.
+// thread is an operating system thread in the network of a lab's host. It has its own view of the
+// file system, in which a machine's root is mounted: the mounts are gone with the thread and the
+// processes that it has started.
 type thread struct {
 	tasks chan func()
 	ended chan struct{}
-	err   error // of entering the namespace, after ended
+	err   error // from entering the namespace; valid after ended
 }
 
 func newThread(n *lab.Namespace) *thread {
@@ -63,15 +63,15 @@ func (t *thread) end() {
 	}
 }
 
-// Where the thread sees what.
+// Where the thread sees the parts of the machine.
 const (
 	scratchDir = "/run"
 	rootDir    = scratchDir + "/machine"
 )
 
-// mountRoot gives the calling thread its own view of the file system, with a tmpfs
-// over lower as the machine's root. A tmpfs hides this computer's /run, in which nspawn
-// would leave its own files, and look for a systemd to register with.
+// mountRoot gives the calling thread its own view of the file system, with a tmpfs over lower as
+// the machine's root. A tmpfs hides this computer's /run: nspawn would leave its own files there,
+// and look for a systemd to register with.
 func mountRoot(lower string) (*os.Root, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return nil, fmt.Errorf("unshare mounts: %w", err)
@@ -79,7 +79,7 @@ func mountRoot(lower string) (*os.Root, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("make mounts private: %w", err)
 	}
-	// By its number: the tmpfs may hide the name, and the name may have a comma in it.
+	// By number: the tmpfs may hide the name, and the name may contain a comma.
 	dir, err := os.Open(lower)
 	if err != nil {
 		return nil, err
@@ -97,14 +97,14 @@ func mountRoot(lower string) (*os.Root, error) {
 	if err := unix.Mount("overlay", rootDir, "overlay", 0, layers); err != nil {
 		return nil, fmt.Errorf("mount overlay: %w", err)
 	}
-	// Version 2 alone: the newest systemd boots with nothing else.
+	// Only version 2: the newest systemd boots with nothing else.
 	if err := unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, ""); err != nil {
 		return nil, fmt.Errorf("mount cgroup2: %w", err)
 	}
 	return os.OpenRoot(rootDir)
 }
 
-// searchPath is that of a Debian system.
+// searchPath is the search path of a Debian system.
 const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // enable enables units in the root that the calling thread sees.
@@ -119,7 +119,7 @@ func enable(ctx context.Context, units []string) error {
 	return nil
 }
 
-// How nspawn ends when its container has ended itself.
+// Exit codes of nspawn when its container has ended itself.
 const (
 	exitPowerOff = 0
 	exitReboot   = 133
@@ -146,8 +146,8 @@ func spawn(cgroups *os.Root, group, name string, c Config) (*running, error) {
 	}
 	defer dir.Close()
 	args := []string{
-		// nspawn does not take its container along when it is killed. The kernel does,
-		// where nspawn is the first of a process namespace of its own.
+		// nspawn does not kill its container when it is killed. The kernel does, if nspawn is the
+		// first process of a process namespace.
 		"--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--", "systemd-nspawn",
 		"--quiet", "--boot", "--directory=" + rootDir, "--machine=" + name, "--hostname=" + hostname,
 		"--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
@@ -166,21 +166,21 @@ func spawn(cgroups *os.Root, group, name string, c Config) (*running, error) {
 
 	r := &running{cmd: exec.Command("unshare", args...), cgroups: cgroups, group: group, done: make(chan struct{})}
 	r.cmd.Env = []string{searchPath, "LANG=C",
-		// Or no sysctl of the network could be set inside.
+		// Otherwise no sysctl of the network could be set inside.
 		"SYSTEMD_NSPAWN_API_VFS_WRITABLE=network"}
 	r.cmd.Dir = "/"
 	r.cmd.Stdout, r.cmd.Stderr = &r.console, &r.console
 	r.cmd.WaitDelay = time.Second
 	r.cmd.SysProcAttr = &unix.SysProcAttr{
 		UseCgroupFD: true, CgroupFD: int(dir.Fd()),
-		// The thread ends when this process does, however that comes about.
+		// The thread ends when this process does, in whatever way.
 		Pdeathsig: unix.SIGKILL,
 	}
 	if err := r.cmd.Start(); err != nil {
 		return nil, err
 	}
 	go func() {
-		// How it ended is in ProcessState.
+		// ProcessState says how it ended.
 		_ = r.cmd.Wait()
 		close(r.done)
 	}()
@@ -223,8 +223,8 @@ func (r *running) failure(what string) error {
 	return fmt.Errorf("%s; its console:\n%s", what, r.console.String())
 }
 
-// isInit says whether a process is the first one of a container of ours, whose
-// namespace is below nspawn's, which is below our own.
+// isInit says whether a process is the first one in a container of ours, whose namespace is below
+// nspawn's, which is below this one.
 func isInit(pid int) bool {
 	inside, err := pidsInside(strconv.Itoa(pid))
 	if err != nil {
@@ -234,7 +234,7 @@ func isInit(pid int) bool {
 	return err == nil && len(inside) == len(ours)+2 && inside[len(inside)-1] == "1"
 }
 
-// pidsInside returns a process's number in each of the namespaces that it is in.
+// pidsInside returns a process's number in each of its namespaces.
 func pidsInside(pid string) ([]string, error) {
 	data, err := os.ReadFile(filepath.Join("/proc", pid, "status"))
 	if err != nil {

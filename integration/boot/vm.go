@@ -21,7 +21,7 @@ import (
 
 const qemu = "qemu-system-x86_64"
 
-// VMConfig says what a virtual machine is. Disk and Lab are needed.
+// VMConfig describes a virtual machine. Disk and Lab are needed.
 type VMConfig struct {
 	Disk *Disk
 
@@ -29,7 +29,7 @@ type VMConfig struct {
 	// host, which has no addresses then.
 	Lab *lab.Lab
 
-	// Cards are those of the lab's host that the machine has from the start, in order.
+	// Cards are the cards of the lab's host that the machine has from the start, in order.
 	Cards []string
 
 	// CommandLine is added to the kernel's.
@@ -38,13 +38,13 @@ type VMConfig struct {
 	// Credentials are passed by the firmware, by name.
 	Credentials map[string]string
 
-	// Writable has a tmpfs laid over the disk. Without it, nothing can be written to but
-	// /run and an empty /var.
+	// Writable adds a tmpfs over the disk. Without it, only /run and an empty /var can be
+	// written.
 	Writable bool
 }
 
-// VM is a virtual machine, with a kernel, a firmware and devices of its own. It is slow:
-// its processor is emulated, so that it can be had everywhere.
+// VM is a virtual machine with its own kernel, firmware and devices. It is slow, because its
+// processor is emulated, so that it runs everywhere.
 type VM struct {
 	config  VMConfig
 	dir     string
@@ -74,7 +74,7 @@ func (v *VM) start(ctx context.Context) (err error) {
 	if err := v.wire(ctx); err != nil {
 		return err
 	}
-	// QEMU connects to us: so there is nothing to wait for.
+	// QEMU connects to us, so there is nothing to wait for.
 	var listeners []*net.UnixListener
 	for _, name := range []string{"agent", "monitor"} {
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: v.socket(name), Net: "unix"})
@@ -88,7 +88,7 @@ func (v *VM) start(ctx context.Context) (err error) {
 	err = v.thread.do(func() error {
 		v.cmd = exec.Command(qemu, v.arguments()...)
 		v.cmd.Stdout, v.cmd.Stderr = &v.output, &v.output
-		// The thread ends when this process does, however that comes about.
+		// The thread ends when this process does, in whatever way.
 		v.cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 		return v.cmd.Start()
 	})
@@ -97,7 +97,7 @@ func (v *VM) start(ctx context.Context) (err error) {
 		return err
 	}
 	go func() {
-		_ = v.cmd.Wait() // how it ended does not say how the machine did
+		_ = v.cmd.Wait() // how QEMU ended does not say how the machine did
 		close(v.done)
 	}()
 	for _, l := range listeners {
@@ -138,7 +138,7 @@ func (v *VM) cards() ([]string, error) {
 // wire lays a wire from each of the host's cards to a tap device.
 func (v *VM) wire(ctx context.Context) error {
 	host := v.config.Lab.Host
-	// The wires are not to speak themselves.
+	// The wires must not send packets of their own.
 	for _, key := range []string{"net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6"} {
 		if err := host.Sysctl(key, "1"); err != nil {
 			return err
@@ -178,7 +178,7 @@ func device(card string) map[string]string {
 }
 
 func (v *VM) arguments() []string {
-	// Where the timer is late, as on a busy computer, the kernel would panic.
+	// If the timer is late, as on a busy computer, the kernel would panic.
 	line := []string{"no_timer_check", "console=ttyS0", "panic=-1", "quiet", "systemd.show_status=0", "systemd.log_target=journal"}
 	if v.config.Writable {
 		line = append(line, overlayWord)
@@ -187,8 +187,8 @@ func (v *VM) arguments() []string {
 	}
 	line = append(line, v.config.CommandLine...)
 	args := []string{
-		// One processor: a kernel that changes its own code under another one's feet is not
-		// emulated well (an oops by int3 in one boot of ten, QEMU 7.2).
+		// One processor: QEMU does not emulate well a kernel that changes its own code while
+		// another processor runs it (an oops by int3 in one boot of ten, QEMU 7.2).
 		"-machine", "pc", "-accel", "tcg", "-cpu", "max", "-m", "512", "-smp", "1",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", v.config.Disk.kernel(), "-initrd", v.config.Disk.initrd(), "-append", strings.Join(line, " "),
@@ -202,7 +202,7 @@ func (v *VM) arguments() []string {
 		text := base64.StdEncoding.EncodeToString([]byte(v.config.Credentials[id]))
 		args = append(args, "-smbios", "type=11,value=io.systemd.credential.binary:"+id+"="+text)
 	}
-	cards, _ := v.cards() // wire has asked before
+	cards, _ := v.cards() // wire has called it before
 	for _, card := range cards {
 		args = append(args, "-netdev", "tap,id=wire-"+card+",ifname=tap-"+card+",script=no,downscript=no")
 	}
@@ -222,7 +222,7 @@ func (v *VM) arguments() []string {
 // Plug plugs in the machine's card on the wire of a card of the lab's host.
 func (v *VM) Plug(card string) error { return v.monitor.execute("device_add", device(card)) }
 
-// Unplug asks the machine for a card and waits until it has let go of it.
+// Unplug asks the machine to release a card, and waits until it has.
 func (v *VM) Unplug(ctx context.Context, card string) error {
 	if err := v.monitor.execute("device_del", map[string]string{"id": card}); err != nil {
 		return err
@@ -257,10 +257,10 @@ func (v *VM) Run(ctx context.Context, name string, args ...string) (string, erro
 	return out, nil
 }
 
-// WaitBooted waits and returns as [Machine.WaitBooted] does, but is later to see a change, and
-// does not list the jobs that a boot hangs in.
+// WaitBooted waits and returns as [Machine.WaitBooted] does, but notices a change later, and does
+// not list the jobs that a boot hangs in.
 func (v *VM) WaitBooted(ctx context.Context) (state string, err error) {
-	const poll = time.Second // asking costs the machine much
+	const poll = time.Second // asking costs the machine a lot of time
 	for {
 		out, err := v.Run(ctx, "systemctl", "is-system-running")
 		switch state := strings.TrimSpace(out); state {
@@ -271,7 +271,7 @@ func (v *VM) WaitBooted(ctx context.Context) (state string, err error) {
 		}
 		switch {
 		case errors.Is(err, errEnded):
-			return "", err // which has the console
+			return "", err // the error has the console
 		case ctx.Err() != nil:
 			return "", fmt.Errorf("wait for the boot: %w; its console:\n%s", ctx.Err(), v.Console())
 		}
@@ -279,8 +279,8 @@ func (v *VM) WaitBooted(ctx context.Context) (state string, err error) {
 	}
 }
 
-// PowerOff has the machine shut itself down. That QEMU ends does not say that it did:
-// so it does after a panic.
+// PowerOff makes the machine shut itself down. That QEMU ends does not prove it did, because QEMU
+// ends after a panic too.
 func (v *VM) PowerOff(ctx context.Context) error {
 	if _, err := v.Run(ctx, "systemctl", "--no-block", "poweroff"); err != nil {
 		return fmt.Errorf("power off: %w", err)
@@ -303,8 +303,8 @@ func (v *VM) Console() string {
 	return string(text) + v.output.String()
 }
 
-// Close ends the machine at once, as if the plug were pulled, and removes all of it but
-// the wires in the lab. It may be called more than once.
+// Close ends the machine at once, as if the plug were pulled, and removes everything but the
+// wires in the lab. It may be called more than once.
 func (v *VM) Close() error {
 	var err error
 	if v.cmd != nil {
