@@ -1,9 +1,9 @@
-// Command demo shows in a few seconds what the product does: the recipe example, from
-// its spec over the rendered files and a real systemd-networkd to packets that are
-// answered, and beside it the same host without. Everything happens in networks that
-// are thrown away; the machine's own is not touched.
+// Command demo shows in a few seconds what the product does. It takes the recipe example from its
+// spec through the rendered files and a real systemd-networkd to packets that are answered, and
+// for comparison shows the same host without the product. Everything happens in networks that are
+// thrown away; the machine's own is not touched.
 //
-// It ends with 0 only if all was as it should be.
+// It exits with 0 only if everything was as it should be.
 package main
 
 import (
@@ -33,7 +33,7 @@ import (
 const answerTime = 400 * time.Millisecond
 
 func main() {
-	// Whoever stops it, or reads only its beginning, must not be left with what it made.
+	// A user who stops it, or reads only its beginning, must not be left with what it made.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := demo(ctx, &screen{out: os.Stdout, color: isTerminal(os.Stdout)})
@@ -80,7 +80,7 @@ func demo(ctx context.Context, s *screen) error {
 		return err
 	}
 	options := lab.TwoUplinks()
-	// It saves the two seconds in which a host makes sure that its addresses are free.
+	// This saves the two seconds in which a host checks that its addresses are free.
 	options.HostSysctls = map[string]string{"net.ipv6.conf.default.accept_dad": "0"}
 	with, err := lab.New(options)
 	if err != nil {
@@ -116,7 +116,7 @@ func demo(ctx context.Context, s *screen) error {
 	return errors.Join(verdict(good, bad), with.Close(), without.Close())
 }
 
-// findExample returns the recipe example's root directory, from anywhere in the sources.
+// findExample returns the recipe example's root directory, from anywhere below the sources.
 func findExample() (string, error) {
 	const example = "integration/examples/recipe/root"
 	dir, err := os.Getwd()
@@ -134,8 +134,8 @@ func findExample() (string, error) {
 	}
 }
 
-// findControl returns the uplinkctl beside this program, where make puts both, or builds
-// one: root often has no Go.
+// findControl returns the uplinkctl beside this program, where make puts both, or builds one:
+// often root has no Go.
 func findControl(ctx context.Context, dir string) (string, error) {
 	if self, err := os.Executable(); err == nil {
 		beside := filepath.Join(filepath.Dir(self), programs.Control)
@@ -165,7 +165,7 @@ func showSpec(s *screen, root string) error {
 	return nil
 }
 
-// render writes the files and shows those that are for the second card.
+// render writes the files and shows those for the second card.
 func render(ctx context.Context, s *screen, control, root, tree string) error {
 	args := []string{"render", "--root", root, "--output", tree}
 	if v, ok := units.DetectVersion(rootfs.At("/")); ok {
@@ -188,8 +188,8 @@ func render(ctx context.Context, s *screen, control, root, tree string) error {
 	return nil
 }
 
-// startNetworkd starts networkd on the rendered files, and shows what the recipe's
-// reader looks at to see whether it worked.
+// startNetworkd starts networkd on the rendered files, and shows what a reader of the recipe
+// would look at to see whether it worked.
 func startNetworkd(ctx context.Context, s *screen, host *lab.Namespace, tree string) error {
 	// As a package installs it.
 	names := filepath.Join(tree, "etc/iproute2/rt_tables.d")
@@ -213,7 +213,7 @@ func startNetworkd(ctx context.Context, s *screen, host *lab.Namespace, tree str
 	} {
 		words := strings.Fields(c.command)
 		var out string
-		// The last of it can come after networkd has said that the links are configured.
+		// The last rule can come after networkd has reported the links as configured.
 		err := lab.Poll(ctx, func() (bool, string) {
 			var err error
 			if out, err = d.Run(ctx, words[0], words[1:]...); err != nil {
@@ -233,7 +233,7 @@ func startNetworkd(ctx context.Context, s *screen, host *lab.Namespace, tree str
 	return nil
 }
 
-// applyByHand brings the host to the state with ip(8), where there is no networkd.
+// applyByHand brings the host to the state with ip(8), on a host without networkd.
 func applyByHand(ctx context.Context, s *screen, host *lab.Namespace, state fib.State) error {
 	if err := cardsUp(ctx, host); err != nil {
 		return err
@@ -253,7 +253,7 @@ func applyByHand(ctx context.Context, s *screen, host *lab.Namespace, state fib.
 	return nil
 }
 
-// withoutPolicy gives the host what it has without the product: addresses and the default
+// withoutPolicy sets the host up as it would be without the product: addresses and the default
 // route by the first card.
 func withoutPolicy(ctx context.Context, host *lab.Namespace, state fib.State) error {
 	if err := cardsUp(ctx, host); err != nil {
@@ -313,7 +313,7 @@ func ask(ctx context.Context, s *screen, l *lab.Lab, state fib.State, title stri
 	return answers, nil
 }
 
-// verdict says what of the answers is not as it should be.
+// verdict says which of the answers are not as they should be.
 func verdict(with, without []lab.Answer) error {
 	var errs []error
 	for i, card := range []string{"eth0", "eth1"} {

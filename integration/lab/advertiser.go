@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Advertisement is what an [Advertiser] says in its router advertisements.
+// Advertisement is the content of an [Advertiser]'s router advertisements.
 type Advertisement struct {
-	// Lifetime is how long this router may be used as a default router. 0 is
-	// that it may not; otherwise it is 4 s or more.
+	// Lifetime is how long this router may be used as a default router. 0 means not at all;
+	// otherwise it is 4 s or more.
 	Lifetime time.Duration
 
 	// Preference is "low", "medium" or "high"; medium if empty.
@@ -55,11 +55,10 @@ type Advertiser struct {
 // radvdConf is where each radvd has its configuration, in its own file system.
 const radvdConf = "run/lab/radvd.conf"
 
-// StartAdvertiser starts to advertise at the Nth provider, counted from 1.
-// Several may advertise on one link, each as a router of its own: source is
-// the link-local address that it has there, which is added. Without one it is
-// the address that the link has. Advertisements are sent every three to four
-// seconds and to everyone who asks.
+// StartAdvertiser starts to advertise at the Nth provider, counted from 1. Several advertisers on
+// one link are separate routers: source is the link-local address of this one, which is added.
+// Without a source it uses the address that the link has. Advertisements are sent every three to
+// four seconds, and to everyone who asks.
 func (l *Lab) StartAdvertiser(ctx context.Context, provider int, source netip.Addr, what Advertisement) (*Advertiser, error) {
 	a := &Advertiser{ns: l.Router, link: fmt.Sprintf("p%d", provider), source: source}
 	if err := a.start(ctx, what); err != nil {
@@ -91,7 +90,7 @@ func (a *Advertiser) start(ctx context.Context, what Advertisement) error {
 	return a.daemon.waitLog(ctx, "polling for")
 }
 
-// Advertise changes what is said, and says it at once.
+// Advertise changes the advertisements, and sends one at once.
 func (a *Advertiser) Advertise(what Advertisement) error {
 	conf := filepath.Join(fmt.Sprintf("/proc/%d/root", a.daemon.cmd.Process.Pid), radvdConf)
 	if err := os.WriteFile(conf, []byte(a.conf(what)), 0o644); err != nil {
@@ -127,11 +126,11 @@ func (a *Advertiser) conf(what Advertisement) string {
 	return b.String()
 }
 
-// Stop ends the advertiser as an orderly router does: its last words are that
-// it is no default router any more.
+// Stop ends the advertiser as an orderly router does: the last thing it sends is that it is no
+// default router any more.
 func (a *Advertiser) Stop() error { return a.daemon.stop() }
 
-// Kill ends it without a word, as a power cut does.
+// Kill ends it without notice, as a power cut does.
 func (a *Advertiser) Kill() { a.daemon.kill() }
 
 // Log returns all that radvd has logged so far.

@@ -11,8 +11,8 @@ import (
 // busSocket is where programs look for the system bus.
 const busSocket = "run/dbus/system_bus_socket"
 
-// startBus starts a message bus on a thread that has its own /run, and waits
-// until it answers. There can be a process beside an error.
+// startBus starts a message bus on a thread that has its own /run, and waits until it answers. It
+// may return a process along with an error.
 func startBus(ctx context.Context, root string) (*process, error) {
 	if err := mkdirAll(filepath.Join(root, filepath.Dir(busSocket))); err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func startBus(ctx context.Context, root string) (*process, error) {
 		if !bus.running() {
 			return false, "dbus-daemon ended: " + bus.log.String()
 		}
-		// Connecting and not only looking: the socket is there before it listens.
+		// Connecting, not only looking: the socket exists before the bus listens on it.
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return false, err.Error()

@@ -55,7 +55,7 @@ type ClientOptions struct {
 // Kill, or until the lab is closed.
 type Client struct {
 	ns        *Namespace
-	processes []*process // in the order of their start
+	processes []*process // in the order of starting
 }
 
 // StartClient starts a client in the namespace, as the service or `ifup` that
@@ -90,7 +90,7 @@ func (c *Client) start(ctx context.Context, opts ClientOptions) error {
 				return err
 			}
 		}
-		// What asks by DHCPv6 needs a link-local address that can be used.
+		// DHCPv6 needs a link-local address that can be used.
 		if err := c.ns.WaitSettled(ctx); err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func launchDhclient(opts ClientOptions) (launch, error) {
 }
 
 func launchDhcpcd(opts ClientOptions) (launch, error) {
-	// There is no udev in a namespace that would tell of links.
+	// A namespace has no udev that would report links.
 	argv := []string{"dhcpcd", "--nobackground", "--nodev"}
 	if families := opts.families(); len(families) == 1 {
 		argv = append(argv, "-"+families[0])
@@ -262,7 +262,7 @@ func launchNetworkManager(opts ClientOptions) (launch, error) {
 	l := launch{commands: [][]string{{"NetworkManager", "--no-daemon"}}, manages: true, bus: true}
 	method := map[bool]string{true: "auto", false: "disabled"}
 	unmanaged := "*"
-	// Profiles that others can read are refused.
+	// NetworkManager refuses profiles that others can read.
 	for i, link := range opts.Links {
 		unmanaged += ",except:interface-name:" + link
 		l.files = append(l.files, file{path: "etc/NetworkManager/system-connections/" + link + ".nmconnection", mode: 0o600,

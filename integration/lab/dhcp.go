@@ -11,21 +11,19 @@ import (
 
 // Offer is what a [DHCPServer] gives to those who ask.
 type Offer struct {
-	// First and Last bound the addresses, both included, and say the family.
-	// Where they are the same address, that is what the only card gets. Without
-	// Last there is one.
+	// First and Last bound the addresses, both included, and determine the family. If they are
+	// equal, the only card gets that address. Without Last there is only First.
 	First, Last netip.Addr
 
-	// Subnet is the prefix that First and Last are in: that of the provider's
-	// gateway where it is not given.
+	// Subnet is the prefix that First and Last are in; by default that of the provider's gateway.
 	Subnet netip.Prefix
 
-	// Router is the gateway that goes with an IPv4 address, the provider's if
-	// none is given. With IPv6 it is router advertisements that tell.
+	// Router is the gateway that goes with an IPv4 address; by default the provider's. For IPv6,
+	// router advertisements announce it.
 	Router netip.Addr
 
-	// Lease is how long an address may be used. Clients ask again after half
-	// of it. Without it, an hour.
+	// Lease is how long an address may be used; by default an hour. Clients ask again after half
+	// of it.
 	Lease time.Duration
 
 	// Statements are more lines of dhcpd.conf(5) for the subnet, such as
@@ -33,16 +31,16 @@ type Offer struct {
 	Statements []string
 }
 
-// DHCPServer is a dhcpd that answers the cards of one provider, for one
-// family. It runs until Stop, or until the lab is closed.
+// DHCPServer is a dhcpd that answers the cards of one provider, for one family. It runs until
+// Stop, or until the lab is closed.
 //
-// It is ISC's and not dnsmasq, whose leases never are shorter than two minutes.
+// It is ISC's rather than dnsmasq, whose leases are never shorter than two minutes.
 type DHCPServer struct {
 	lab      *Lab
 	provider int
 	daemon   *process
 	offered  []Offer         // all that it ever offered
-	log      strings.Builder // of those that ran before
+	log      strings.Builder // of the processes that ran before
 }
 
 // StartDHCPServer starts a server for the Nth provider, counted from 1. It
@@ -56,10 +54,9 @@ func (l *Lab) StartDHCPServer(ctx context.Context, provider int, offer Offer) (*
 	return s, nil
 }
 
-// Change makes the server offer something else: other addresses, other
-// lifetimes. Who asks for an address that he was given before and that is not
-// offered any more is answered NAK (IPv4), or is given another one beside it
-// (IPv6).
+// Change makes the server offer something else: other addresses, other lifetimes. A client that
+// asks for an address it had, and that is not offered any more, is answered NAK (IPv4), or is
+// given another one beside it (IPv6).
 func (s *DHCPServer) Change(ctx context.Context, offer Offer) error {
 	if err := s.Stop(); err != nil {
 		return err
@@ -103,8 +100,7 @@ func (s *DHCPServer) start(ctx context.Context, offer Offer) error {
 	return s.daemon.waitLog(ctx, "Server starting service")
 }
 
-// dhcpdConf writes the configuration of a dhcpd that has made other offers
-// before.
+// dhcpdConf writes the configuration of a dhcpd that has made other offers before.
 func (l *Lab) dhcpdConf(provider int, o Offer, before []Offer) (string, error) {
 	if !o.First.IsValid() {
 		return "", errors.New("an offer without an address")
@@ -127,9 +123,9 @@ func (l *Lab) dhcpdConf(provider int, o Offer, before []Offer) (string, error) {
 
 	var b strings.Builder
 	fmt.Fprintf(&b, "authoritative;\nping-check false;\nddns-update-style none;\n")
-	// A server with another identity would not be asked to renew.
+	// Clients would not ask a server with another identity to renew.
 	fmt.Fprintf(&b, "server-duid LL ethernet 02:00:00:00:00:01;\n")
-	// Or a lease that is asked for early goes on as it is, and not anew.
+	// Otherwise a lease that is renewed early would not start again.
 	fmt.Fprintf(&b, "dhcp-cache-threshold 0;\n")
 	fmt.Fprintf(&b, "default-lease-time %d;\nmin-lease-time %[1]d;\nmax-lease-time %[1]d;\n", seconds)
 	fmt.Fprintf(&b, "option rfc3442 code 121 = array of unsigned integer 8;\n")
@@ -139,7 +135,7 @@ func (l *Lab) dhcpdConf(provider int, o Offer, before []Offer) (string, error) {
 	} else {
 		mask := ipNet(o.Subnet).Mask
 		fmt.Fprintf(&b, "subnet %s netmask %d.%d.%d.%d {\n  pool { range %s %s; }\n", o.Subnet.Addr(), mask[0], mask[1], mask[2], mask[3], o.First, o.last())
-		// About addresses that it does not know the server would say nothing.
+		// The server would not answer about addresses that it does not know.
 		for a := range gone(o, before) {
 			fmt.Fprintf(&b, "  pool { deny all clients; range %s; }\n", a)
 		}
@@ -186,8 +182,7 @@ func (l *Lab) gateway(provider int, v6 bool) (netip.Prefix, error) {
 	return netip.Prefix{}, fmt.Errorf("provider %d has no gateway of this family", provider)
 }
 
-// Stop makes the server fall silent. Leases that it gave run out. It may be
-// started again by [DHCPServer.Change].
+// Stop makes the server fall silent. Its leases run out. [DHCPServer.Change] starts it again.
 func (s *DHCPServer) Stop() error {
 	if s.daemon == nil {
 		return nil

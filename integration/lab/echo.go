@@ -64,8 +64,8 @@ func (s *echoServer) serveTCP() {
 		if err != nil {
 			return
 		}
-		// Not waited for on close: it ends with the client's connection, and
-		// the client closes that before the server is closed.
+		// close does not wait for it: it ends with the client's connection, which the client
+		// closes before the server is closed.
 		go func() {
 			defer conn.Close()
 			_, _ = io.Copy(conn, conn)
@@ -81,16 +81,15 @@ func (s *echoServer) serveUDP() {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			continue // an ICMP error for an earlier answer
+			continue // an ICMP error about an earlier answer
 		}
-		// An answer that cannot be sent is one that the client misses.
+		// If an answer cannot be sent, the client misses it.
 		_, _, _ = s.udp.WriteMsgUDPAddrPort(data[:n], answerFrom(control[:nc]), from)
 	}
 }
 
-// askDestination makes the kernel say to which address a packet came. Without
-// it a UDP server on a wildcard address answers from whichever address the
-// route back prefers.
+// askDestination makes the kernel report the address that a packet came to. Without it a UDP
+// server on a wildcard address answers from whichever address the route back prefers.
 func askDestination(c *net.UDPConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -105,8 +104,8 @@ func askDestination(c *net.UDPConn) error {
 	return errors.Join(err, sockErr)
 }
 
-// answerFrom turns the control message that says where a packet came to into
-// the one that sends from there. The link is left out: that is for the routes.
+// answerFrom turns the control message with a packet's destination into the one that makes an
+// answer leave from there. It omits the link, which the routes must choose.
 func answerFrom(control []byte) []byte {
 	messages, err := syscall.ParseSocketControlMessage(control)
 	if err != nil {
@@ -119,7 +118,7 @@ func answerFrom(control []byte) []byte {
 			info := &unix.Inet4Pktinfo{Spec_dst: [4]byte(m.Data[8:12])}
 			out = append(out, unix.PktInfo4(info)...)
 		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
-			// IPv4 in the socket for both families has the other message too.
+			// For IPv4, a socket for both families receives the other message too.
 			if to := netip.AddrFrom16([16]byte(m.Data[:16])); !to.Is4In6() {
 				out = append(out, unix.PktInfo6(&unix.Inet6Pktinfo{Addr: to.As16()})...)
 			}

@@ -22,8 +22,8 @@ type file struct {
 	link string // target, for a symbolic link
 }
 
-// collect reads a tree and then the single files that go over it. It reads all
-// of it at once, for the tree may lie where the private mounts will be.
+// collect reads a tree and then the single files that go over it. It reads everything at once,
+// because the tree may lie where the private mounts will be.
 func collect(tree fs.FS, single map[string]string) ([]file, error) {
 	var files []file
 	if tree != nil {
@@ -42,7 +42,7 @@ func collect(tree fs.FS, single map[string]string) ([]file, error) {
 	for _, name := range slices.Sorted(maps.Keys(single)) {
 		clean := strings.TrimPrefix(path.Clean("/"+name), "/")
 		mode := fs.FileMode(0o644)
-		if strings.HasSuffix(clean, ".nmconnection") { // which NetworkManager refuses where others can read it
+		if strings.HasSuffix(clean, ".nmconnection") { // NetworkManager refuses it if others can read it
 			mode = 0o600
 		}
 		files = append(files, file{path: clean, mode: mode, data: []byte(single[name])})
@@ -70,7 +70,7 @@ func readFile(tree fs.FS, name string, d fs.DirEntry) (file, error) {
 	data, err := fs.ReadFile(tree, name)
 	mode := info.Mode().Perm()
 	if mode == 0 {
-		// Trees in memory seldom bother to say.
+		// Trees in memory seldom set a mode.
 		mode = 0o644
 	}
 	return file{path: name, mode: mode, data: data}, err
@@ -91,7 +91,7 @@ func (f file) write(root string) error {
 	if err := os.WriteFile(name, f.data, f.mode); err != nil {
 		return err
 	}
-	// networkd reads as a user of its own: the umask must not be in the way.
+	// networkd reads as another user, so the umask must not matter.
 	return os.Chmod(name, f.mode)
 }
 

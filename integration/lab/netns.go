@@ -61,7 +61,7 @@ func newNamespace(name string) (*Namespace, error) {
 		return err
 	})
 	if err != nil {
-		// What is there of the name is ours only if it did not exist before.
+		// What has the name is ours only if it did not exist before.
 		if !errors.Is(err, os.ErrExist) {
 			_ = removeName(name)
 		}
@@ -85,7 +85,7 @@ var mountNames = sync.OnceValue(func() error {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil { // the lock of ip(8), too
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil { // ip(8) takes this lock as well
 		return fmt.Errorf("lock %s: %w", netnsDir, err)
 	}
 	if unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "") == nil {

@@ -103,7 +103,7 @@ func (l *Lab) echo(ctx context.Context, proto int, timeout time.Duration, addrs 
 		match := func(s sighting) bool { return s.proto == proto && s.src == from }
 		s, ok := capture.find(match)
 		if !ok && answers[i].Answered {
-			// The client was quicker than the reader of the capture.
+			// The client was faster than the reader of the capture.
 			short, cancel := context.WithTimeout(ctx, time.Second)
 			s, _ = capture.wait(short, match)
 			cancel()

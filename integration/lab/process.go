@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stopLimit is how long a process may take over SIGTERM.
+// stopLimit is how long a process may take to end after SIGTERM.
 const stopLimit = 20 * time.Second
 
 // process is a program in the background.
@@ -52,8 +52,7 @@ func startProcess(root string, env []string, name string, args ...string) (*proc
 	return p, nil
 }
 
-// waitLog waits until the process has logged a text. It does not wait for one
-// that has ended.
+// waitLog waits until the process has logged a text. It gives up when the process has ended.
 func (p *process) waitLog(ctx context.Context, text string) error {
 	err := Poll(ctx, func() (bool, string) {
 		return strings.Contains(p.log.String(), text) || !p.running(), "it has not logged " + strconv.Quote(text)
@@ -76,14 +75,14 @@ func (p *process) running() bool {
 	}
 }
 
-// kill ends the process, and all that it has started, without warning. A nil
-// process is none to kill.
+// kill ends the process, and all that it has started, without warning. For a nil process it does
+// nothing.
 func (p *process) kill() {
 	if p == nil || !p.running() {
 		return
 	}
-	// One that has stopped starts no other, so that all of them are known in the end; one
-	// that has only been told to may be within a fork. Errors are that one has just ended.
+	// A stopped process starts no other, so in the end all of them are known. One that was only
+	// told to stop may be within a fork. Errors mean that a process has just ended.
 	all := map[int]bool{}
 	for found := []int{p.cmd.Process.Pid}; len(found) > 0; {
 		for _, pid := range found {
@@ -101,8 +100,8 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// awaitStopped waits until no thread of a process runs, which one in an
-// uninterruptible call does not get to: not for long.
+// awaitStopped waits until no thread of a process runs. A thread in an uninterruptible call does
+// not stop, so it does not wait for long.
 func awaitStopped(pid int) {
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
@@ -120,8 +119,8 @@ func runs(stat string) bool {
 	return err == nil && len(fields) > 0 && !strings.Contains("TtZX", fields[0])
 }
 
-// descendants returns the numbers of the processes that one has started, and
-// that these have started.
+// descendants returns the numbers of the processes that one has started, and of those that these
+// have started.
 func descendants(pid int) []int {
 	var all []int
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
@@ -136,12 +135,12 @@ func descendants(pid int) []int {
 	return all
 }
 
-// stop ends the process, gently at first. A nil process is none to stop.
+// stop ends the process, gently at first. For a nil process it does nothing.
 func (p *process) stop() error {
 	if p == nil || !p.running() {
 		return nil
 	}
-	// An error is that it has just ended.
+	// An error means that it has just ended.
 	_ = p.cmd.Process.Signal(unix.SIGTERM)
 	select {
 	case <-p.done:

@@ -83,5 +83,5 @@ func Require(needs ...Need) error {
 	return nil
 }
 
-// translation is what a kernel without the parts for it refuses.
+// translation is refused by a kernel that lacks the parts for it.
 const translation = "table ip t { chain c { type nat hook postrouting priority srcnat; ct mark 1 masquerade; }; }"

@@ -158,7 +158,7 @@ func parseRoute(f Family, o *object) Route {
 	}
 	r.NextHops = strings.Join(hops, ", ")
 
-	// It says of a nexthop object what Gateway and Dev have already.
+	// For a nexthop object, ip repeats what Gateway and Dev say.
 	o.take("nh_info")
 	r.Other = o.rest()
 	return r

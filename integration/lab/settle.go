@@ -15,9 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settleLinks waits until the kernel has acted on the carrier of every link
-// that is up. It does so a moment later than the link shows it, and until then
-// drops what is sent.
+// settleLinks waits until the kernel has acted on the carrier of every link that is up. It does
+// so a moment after the link shows the carrier, and drops until then what is sent.
 func (n *Namespace) settleLinks(ctx context.Context) error {
 	err := Poll(ctx, func() (bool, string) {
 		links, err := n.nl.LinkList()
@@ -124,7 +123,7 @@ func (n *Namespace) linkLocalLinks() (map[string]bool, error) {
 			if err != nil {
 				return err
 			}
-			// 1 is none; an empty one is that the link has just gone.
+			// 1 means none; an empty one, that the link has just gone
 			if mode != "" && mode != "1" && disabled == "0" {
 				links[link.Name] = true
 			}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Shell is a host's network and a file system of its own, as [Namespace.StartNetworkd]
-// makes it, with no daemon in it: where an administrator would sit.
+// Shell is a host's network with a file system of its own, as [Namespace.StartNetworkd] makes it,
+// but without a daemon: what an administrator at the console would have.
 type Shell struct{ holder *process }
 
 // StartShell makes one with the given files, a tree as in [NetworkdOptions] and single

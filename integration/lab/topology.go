@@ -190,8 +190,8 @@ func (l *Lab) build(opts Options) error {
 }
 
 var (
-	// neutral undoes what a new namespace takes over from the machine, whose
-	// settings for IPv4 are its own distribution's.
+	// neutral undoes what a new namespace takes over from the machine, whose IPv4 settings come
+	// from its own distribution.
 	neutral = map[string]string{
 		"net.ipv4.ip_forward":                 "0",
 		"net.ipv4.conf.all.rp_filter":         "0",
@@ -208,7 +208,7 @@ var (
 		"net.ipv6.conf.default.addr_gen_mode": "0",
 	}
 
-	// noDAD saves the second and more that an address would be tentative for.
+	// noDAD saves the second or more for which an address would be tentative.
 	noDAD = map[string]string{
 		"net.ipv6.conf.default.accept_dad": "0",
 		"net.ipv6.conf.default.accept_ra":  "0",
@@ -308,9 +308,9 @@ func (l *Lab) addProvider(number int, p Provider) error {
 func (l *Lab) cable(end string, to *Namespace, card Card) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = end
-	// The kernel takes a veth whose number is its peer's for a link without
-	// one, and then lets up to a second pass before it acts on the carrier. The
-	// other ends are numbered from 2.
+	// The kernel takes a veth that has the same number as its peer for a link without a peer, and
+	// then waits up to a second before it acts on the carrier. The other ends are numbered from
+	// 2.
 	attrs.Index = firstPort + l.cables
 	l.cables++
 	veth := &netlink.Veth{
@@ -328,11 +328,11 @@ func (l *Lab) cable(end string, to *Namespace, card Card) error {
 	return to.up(card.Name)
 }
 
-// filter makes the router drop what comes in on a link from any source outside
-// the given prefixes. Rules do it, so that no packet filter is needed; what is
-// for the router itself is found in table local before them.
+// filter makes the router drop what comes in on a link from any source outside the given
+// prefixes. It uses rules, so that no packet filter is needed; table local comes before them, and
+// has what is for the router itself.
 func (l *Lab) filter(name string, sources []netip.Prefix) error {
-	// Neighbour discovery speaks from these two.
+	// Neighbour discovery uses these two as sources.
 	sources = append(sources, netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::/128"))
 	for _, source := range sources {
 		rule := netlink.NewRule()

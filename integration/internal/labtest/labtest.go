@@ -1,4 +1,4 @@
-// Package labtest is what the tests that run in a lab have in common.
+// Package labtest is what the tests that run in a lab share.
 package labtest
 
 import (
@@ -17,20 +17,19 @@ import (
 
 // Suite is the tests of a package.
 type Suite struct {
-	// Parallel is how many run at once, unless the command line says so.
+	// Parallel is how many tests run at once, unless the command line says otherwise.
 	Parallel string
 	// Require says whether this machine can run them.
 	Require func() error
-	// RemoveStale removes what processes have left that were killed.
+	// RemoveStale removes what killed processes have left behind.
 	RemoveStale func(context.Context) error
-	// Close removes what the tests had in common.
+	// Close removes what the tests shared.
 	Close func()
-	// Left are patterns of files that must be gone in the end.
+	// Left are patterns of files that must be gone at the end.
 	Left []string
 }
 
-// Main runs the tests and ends the process: the tests have failed where they leave
-// something behind.
+// Main runs the tests and ends the process. The tests fail if they leave something behind.
 func (s Suite) Main(m *testing.M) {
 	flag.Parse()
 	chosen := false
@@ -73,7 +72,7 @@ func Open(t *testing.T, limit time.Duration, opts lab.Options) (context.Context,
 	return ctx, l
 }
 
-// Close closes c when the test has ended, which must work.
+// Close closes c when the test has ended; an error fails the test.
 func Close(t *testing.T, c io.Closer) {
 	t.Cleanup(func() {
 		t.Helper()

@@ -1,5 +1,5 @@
-// Package programs builds the project's own programs for those who run them as
-// they are: the integration tests, the demo, the benchmarks.
+// Package programs builds the project's own programs as they are released, for the integration
+// tests, the demo and the benchmarks.
 package programs
 
 import (
@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// module is what finds the sources wherever in the module the caller stands.
+// module finds the sources wherever in the module the caller is.
 const module = "github.com/uplink-generator/uplink-generator"
 
 // The programs.
