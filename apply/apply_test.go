@@ -15,14 +15,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// noHardware is a host of which nothing but rtnetlink's answers is known.
+// noHardware is a host of which only rtnetlink's answers are known.
 type noHardware struct{}
 
 func (noHardware) Driver(apply.Link) string     { return "" }
 func (noHardware) Path(apply.Link) string       { return "" }
 func (noHardware) Sysctl(_, _, _ string) string { return "" }
 
-// state compiles a spec. Uplinks of card0 and so on are what kerneltest.Links are for.
+// state compiles a spec. For links named card0 and so on, see kerneltest.Links.
 func state(t testing.TB, text string) fib.State {
 	t.Helper()
 	if strings.TrimSpace(text) == "" {

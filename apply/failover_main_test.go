@@ -21,8 +21,8 @@ func card(t *testing.T, n *kerneltest.Namespace, to string) string {
 	return name
 }
 
-// TestFailOverByWhatMainTakes has others' default routes in the kernel's table main, and the
-// uplinks a and b of twoInMain, of which a is dead: what main sends by somebody else's link
+// TestFailOverByWhatMainTakes puts default routes of others into the kernel's table main, beside
+// the uplinks a and b of twoInMain, of which a is dead: what main sends by somebody else's link
 // stays there, and what it sends by a goes by b.
 func TestFailOverByWhatMainTakes(t *testing.T) {
 	t.Parallel()
@@ -78,8 +78,8 @@ func TestFailOverByWhatMainTakes(t *testing.T) {
 	}
 }
 
-// TestFailOverByTheClientsMetrics has a DHCP client whose metrics in main turn the order of
-// the spec's around.
+// TestFailOverByTheClientsMetrics has a DHCP client whose metrics in main reverse the order of
+// the spec.
 func TestFailOverByTheClientsMetrics(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)
@@ -104,8 +104,8 @@ func TestFailOverByTheClientsMetrics(t *testing.T) {
 	}
 }
 
-// TestFailOverKeepsSourceAndMetrics wants the default route that is led to as it stands in the
-// uplink's own table, and of several what holds for all.
+// TestFailOverKeepsSourceAndMetrics checks that the default route around dead uplinks is as in
+// the uplink's own table; of several, it has what holds for all.
 func TestFailOverKeepsSourceAndMetrics(t *testing.T) {
 	t.Parallel()
 	const (

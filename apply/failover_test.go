@@ -105,7 +105,7 @@ func TestFailOver(t *testing.T) {
 	}
 	measured := strings.NewReplacer("[uplink.b]\n", "[uplink.b]\nmetric = 200\nmanage = \"policy\"\n",
 		"[uplink.a]\n", "[uplink.a]\nmetric = 100\nmanage = \"policy\"\n").Replace(learning)
-	// Both by one card, and told apart by their gateways.
+	// Both by one card: only their gateways tell them apart.
 	oneCard := strings.ReplaceAll(twoInMain, "card1", "card0")
 	three := measured + "[uplink.c]\ninterface = \"card2\"\ndhcp = \"ipv4\"\ndefault-route = true\nmetric = 300\nmanage = \"policy\"\n"
 	expired := leased(1024, 1025)
@@ -203,8 +203,8 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
-// TestFailOverInOrder wants the order in which a packet for one of main's other routes
-// never takes the way around.
+// TestFailOverInOrder checks that the order is one in which a packet for another of main's routes
+// never goes by the route around dead uplinks.
 func TestFailOverInOrder(t *testing.T) {
 	t.Parallel()
 	k := kerneltest.NewFake(kerneltest.Links...)

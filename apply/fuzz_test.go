@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzJournal has any bytes for a journal: what it has is what it has when it is written and
-// read again.
+// FuzzJournal reads a journal of arbitrary bytes: what it reads is the same after writing and
+// reading it again.
 func FuzzJournal(f *testing.F) {
 	for _, s := range []string{"", "eth0 192.0.2.10/24\n", "eth0 192.0.2.10/24\neth1 2001:db8::1/64", "\n\n", "\x00\xff\r\n", " "} {
 		f.Add([]byte(s))

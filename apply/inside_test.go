@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestInside wants what is asked for to be in the prefix, and one that another host may have.
+// TestInside checks that the address to ask for is in the prefix, and may belong to another host.
 func TestInside(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ dst, held, want string }{

@@ -67,14 +67,14 @@ func TestJournal(t *testing.T) {
 	bring(t, process(), recipe[:strings.Index(recipe, "[uplink.rt2]")])
 	has("one uplink", "192.0.2.99/24", "192.0.2.10/24")
 
-	// What was removed and is added by somebody else is somebody else's.
+	// An address that was removed and is added again by somebody else is somebody else's.
 	fake.Addresses = append(fake.Addresses, apply.Address{Address: fib.Address{Link: "card1", Prefix: netip.MustParsePrefix("198.51.100.10/24")}})
 	if _, err := process().Down(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	has("down", "192.0.2.99/24", "198.51.100.10/24")
 
-	// So is one that was added, and taken back because something was refused.
+	// So is one that was added, and removed again because something was refused.
 	faulty.Seen, faulty.At, faulty.Fault = nil, 4, kerneltest.Refuse
 	if _, err := process().Apply(context.Background(), state(t, dualStack)); err == nil {
 		t.Fatal("nothing was refused")
@@ -96,8 +96,8 @@ func TestJournal(t *testing.T) {
 		t.Errorf("%v, the journal is\n%s", err, data)
 	}
 
-	// What goes by itself, and is added by somebody else, is somebody else's, to those who
-	// have the journal open as well.
+	// An address that goes away by itself, and is added by somebody else, is somebody else's,
+	// also for those who still have the journal open.
 	watch := process()
 	bring(t, watch, sourced)
 	fake.Addresses = slices.DeleteFunc(fake.Addresses, func(a apply.Address) bool { return a.Prefix.String() == "198.51.100.10/24" && a.Ours })
@@ -107,7 +107,7 @@ func TestJournal(t *testing.T) {
 	has("down by the watch", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24", "198.51.100.10/24")
 	fake.Addresses = fake.Addresses[:3]
 
-	// So is what somebody else has taken over.
+	// So is an address that somebody else has taken over.
 	heir := process()
 	bring(t, heir, sourced)
 	if err := heir.Journal.Forget([]fib.Address{{Link: "card1", Prefix: netip.MustParsePrefix("2001:db8:2::10/64")}}); err != nil {
@@ -129,7 +129,7 @@ func TestJournal(t *testing.T) {
 		t.Errorf("%v, the mode of the journal is %v", err, info.Mode())
 	}
 
-	// Where it cannot be written in the end, all is as it was.
+	// If it cannot be written at the end, everything is as it was.
 	faulty.Before = func(_ int, o apply.Op) {
 		if o.Verb == apply.AddressDel {
 			_ = os.Mkdir(file+".tmp", 0o700)
@@ -146,7 +146,7 @@ func TestJournal(t *testing.T) {
 		t.Errorf("not as before:\n%s", lines(r.Done))
 	}
 
-	// Where it cannot be written at first, nothing is done.
+	// If it cannot be written at the start, nothing is done.
 	bring(t, process(), "")
 	if err := os.Mkdir(file+".tmp", 0o700); err != nil {
 		t.Fatal(err)
@@ -176,8 +176,8 @@ func TestJournal(t *testing.T) {
 	has("down after a kill", "192.0.2.99/24", "198.51.100.10/24", "192.0.2.10/24")
 }
 
-// TestJournalOfARenamedLink renames a link that bears an address of ours, and gives its name to
-// another, in a journal of this version and in one of those that had no index.
+// TestJournalOfARenamedLink renames a link that bears an address of ours, and gives its old name
+// to another, with a journal of this version and with one of the versions that had no index.
 func TestJournalOfARenamedLink(t *testing.T) {
 	for name, old := range map[string]bool{"by index": false, "from an old journal": true} {
 		t.Run(name, func(t *testing.T) {
@@ -218,8 +218,8 @@ func TestJournalOfARenamedLink(t *testing.T) {
 	}
 }
 
-// TestLock wants one holder at a time, the lock to be free after the first, and nobody to
-// wait for it longer than its context says.
+// TestLock checks that there is one holder at a time, that the lock is free after the first, and
+// that nobody waits for it longer than its context says.
 func TestLock(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "run", "uplink", "lock")
 	unlock, err := apply.Lock(t.Context(), file)
@@ -248,7 +248,7 @@ func TestLock(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	// Nor has it who was interrupted.
+	// Nor has a run that was interrupted.
 	if unlock, err = apply.Lock(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}

@@ -46,8 +46,8 @@ func threeLinks(t *testing.T) (*kerneltest.Fake, string) {
 	return f, b.String()
 }
 
-// TestKeepGoesOnWithoutOneLink refuses an operation of one link or of two: the
-// others are done, and they in their turn when they are refused no more.
+// TestKeepGoesOnWithoutOneLink refuses an operation of one link or of two: the others are done,
+// and these too once they are not refused any more.
 func TestKeepGoesOnWithoutOneLink(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -120,9 +120,9 @@ func TestKeepGoesOnWithoutOneLink(t *testing.T) {
 	}
 }
 
-// TestKeepWithTwoLinksForOne plugs in a second link that fits an uplink's glob, while
-// another uplink lacks something: that is done, and of the first nothing is added or taken
-// away until there is one link again.
+// TestKeepWithTwoLinksForOne plugs in a second link that fits an uplink's glob, while another
+// uplink lacks something: that is added, and nothing of the first uplink is added or removed
+// until there is one link again.
 func TestKeepWithTwoLinksForOne(t *testing.T) {
 	for name, uplink := range map[string]string{
 		"static":  "[uplink.u0]\ninterface = \"card0*\"\naddresses = [\"198.51.100.10/24\"]\ngateways = [\"198.51.100.1\"]\n",
@@ -160,7 +160,7 @@ func TestKeepWithTwoLinksForOne(t *testing.T) {
 	}
 }
 
-// TestKeepCannotTellWhose refuses a rule that is no link's: that is an error.
+// TestKeepCannotTellWhose refuses a rule that belongs to no link: that is an error.
 func TestKeepCannotTellWhose(t *testing.T) {
 	f, spec := threeLinks(t)
 	a := on(&refusing{f, func(o apply.Op) bool { return o.Verb == apply.RuleAdd && o.Rule.Link == "" }})
@@ -195,8 +195,8 @@ func watcher(t *testing.T, look func(n int) (apply.Result, error)) (kernel chan<
 		}
 }
 
-// TestWatcherRetries has a look fail, and a link refused: it is tried again by itself, and
-// said once.
+// TestWatcherRetries fails a look, and refuses a link: the watcher tries again by itself, and
+// reports it once.
 func TestWatcherRetries(t *testing.T) {
 	for name, answer := range map[string]func() (apply.Result, error){
 		"error":   func() (apply.Result, error) { return apply.Result{}, syscall.EPERM },
@@ -225,8 +225,8 @@ func TestWatcherRetries(t *testing.T) {
 	}
 }
 
-// TestWatcherCoalesces has the kernel tell of a thousand changes: a few looks serve them,
-// and the last comes after the last change.
+// TestWatcherCoalesces makes the kernel report a thousand changes: a few looks cover them, and
+// the last look comes after the last change.
 func TestWatcherCoalesces(t *testing.T) {
 	var last time.Time
 	looks := 0

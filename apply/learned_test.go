@@ -34,8 +34,8 @@ func gateway(f *kerneltest.Fake, card, via string, r apply.Route) {
 	f.Routes = append(f.Routes, r)
 }
 
-// TestResolveLearned wants the exact rules and routes of a spec whose card1 learns, for
-// what a kernel holds.
+// TestResolveLearned checks the exact rules and routes of a spec whose card1 learns, for what a
+// kernel holds.
 func TestResolveLearned(t *testing.T) {
 	const both = "[uplink.rt2]\ninterface = \"card1\"\ntable = 1\ndhcp = \"yes\"\naccept-ra = \"yes\"\n"
 	const dhcp4 = "[uplink.rt2]\ninterface = \"card1\"\ntable = 1\ndhcp = \"ipv4\"\n"

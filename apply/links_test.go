@@ -12,10 +12,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 )
 
-// TestLinkChangesBetweenPlanAndExecute takes card1 away in four ways before each
-// operation of a plan. The run may fail, or find it in place; nothing of ours is ever
-// on another link, and nothing of others' is lost. Once card1 is back the next run
-// converges.
+// TestLinkChangesBetweenPlanAndExecute removes card1 in four ways before each operation of a
+// plan. The run may fail, or not notice; nothing of ours ever ends up on another link, and
+// nothing of others' is lost. Once card1 is back the next run converges.
 func TestLinkChangesBetweenPlanAndExecute(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -92,9 +91,9 @@ func TestLinkChangesBetweenPlanAndExecute(t *testing.T) {
 	}
 }
 
-// TestDownAndUnplugged sets up links that are down. One of them has no cable: the other
-// is done all the same, in IPv6 as well, where an address without a carrier would stay
-// tentative for ever.
+// TestDownAndUnplugged sets up links that are down. One of them has no cable: the other is
+// completed all the same, also in IPv6, where an address without a carrier would stay tentative
+// for ever.
 func TestDownAndUnplugged(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)
@@ -148,7 +147,7 @@ func TestAdoptDoesNotMissWhatNetworkdWaitsWith(t *testing.T) {
 	n := kerneltest.NewNamespace(t)
 	n.Card("card0", "card1")
 	spec := state(t, recipe+"[[uplink.rt2.rule]]\npriority = 500\niif = \"wg0\"\n")
-	// How many rules the one who looks misses, and the one who applies would add.
+	// The number of rules that a look reports as missing, and that an apply would add.
 	expect := func(what string, looker, applier int) {
 		t.Helper()
 		for _, adopt := range []bool{true, false} {
@@ -237,8 +236,8 @@ func TestAddressConflict(t *testing.T) {
 	}
 }
 
-// TestUndoWaitsForAddresses refuses the last operation of a change that takes IPv6
-// addresses away: they come back, and the routes that have them as source with them.
+// TestUndoWaitsForAddresses refuses the last operation of a change that removes IPv6 addresses:
+// they come back, and with them the routes that have them as source.
 func TestUndoWaitsForAddresses(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)
@@ -294,9 +293,8 @@ func TestInet6Off(t *testing.T) {
 	}
 }
 
-// TestPrimaryAddressGoes takes the first address of a subnet away, with which the kernel
-// by default deletes all others of it: another's stays, and so does the one that
-// is still wanted.
+// TestPrimaryAddressGoes removes the first address of a subnet, with which the kernel by default
+// deletes all others of it: somebody else's stays, and so does the one that is still wanted.
 func TestPrimaryAddressGoes(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)

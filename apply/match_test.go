@@ -13,8 +13,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// TestPortWithTheCardsAddress has the fast path of a card bear its hardware address, as below
-// hv_netvsc: it is not the link that is meant. Without a master either may be.
+// TestPortWithTheCardsAddress has a card whose fast path bears its hardware address, as below
+// hv_netvsc: that is not the link that is meant. Without a master either may be.
 func TestPortWithTheCardsAddress(t *testing.T) {
 	s := state(t, "[uplink.a]\nmac = \"02:00:00:00:00:10\"\naddresses = [\"192.0.2.10/24\"]\n")
 	for name, tt := range map[string]struct {
@@ -53,8 +53,8 @@ func TestAmbiguousMatch(t *testing.T) {
 	}
 }
 
-// TestWatchedMatchOfTwoLinks wants a watch to know which of two links a match means: the one
-// that holds what the spec asks for, so far as it is ours.
+// TestWatchedMatchOfTwoLinks checks that a watch knows which of two links a match means: the one
+// that holds what is ours of what the spec asks for.
 func TestWatchedMatchOfTwoLinks(t *testing.T) {
 	const unknown, known = "uplink a: there is more than one link with name card?", "uplink a: card1 is not the only link with name card?"
 	for name, c := range map[string]struct {

@@ -67,8 +67,8 @@ var foreign = func() (ip []string) {
 	return ip
 }()
 
-// ip feeds lines to ip(8) as the dry run says: those that begin with "-6 " without it
-// to ip -6, in their order.
+// ip feeds lines to ip(8) as the dry run says: lines that begin with "-6 " go without that to ip
+// -6, all in their order.
 func ip(t *testing.T, n *kerneltest.Namespace, lines []string) {
 	t.Helper()
 	for len(lines) > 0 {
@@ -92,7 +92,7 @@ func ip(t *testing.T, n *kerneltest.Namespace, lines []string) {
 	}
 }
 
-// lasting takes from a dump what runs by itself: the seconds that are left of a lifetime.
+// lasting removes from a dump what changes by itself: the seconds that are left of a lifetime.
 func lasting(dump string) string {
 	var b strings.Builder
 	for line := range strings.Lines(dump) {
@@ -118,9 +118,9 @@ func missing(before, after string) string {
 	return b.String()
 }
 
-// TestNothingOfOthersIsTouched has others' routes, rules and addresses of all kinds on
-// the host: all of them are there, byte for byte, after apply, re-apply, changes, a
-// refused change, and down, which leaves nothing else.
+// TestNothingOfOthersIsTouched puts routes, rules and addresses of all kinds of others on the
+// host: all of them are there, byte for byte, after apply, re-apply, changes, a refused change,
+// and down, which leaves nothing else.
 func TestNothingOfOthersIsTouched(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)
@@ -157,8 +157,8 @@ func TestNothingOfOthersIsTouched(t *testing.T) {
 	}
 }
 
-// TestForeignRouteInTheWayOfTheKernel is TestForeignRouteInTheWay on the real one, for
-// every owner in both families.
+// TestForeignRouteInTheWayOfTheKernel is TestForeignRouteInTheWay on the real kernel, for every
+// owner and both families.
 func TestForeignRouteInTheWayOfTheKernel(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)
@@ -190,8 +190,8 @@ func TestForeignRouteInTheWayOfTheKernel(t *testing.T) {
 	bring(t, a, dualStack)
 }
 
-// TestBatchReachesTheSame feeds the dry run to the real ip(8), from nothing and for a
-// change: afterwards nothing differs, but that iproute2 cannot mark addresses as ours.
+// TestBatchReachesTheSame feeds the dry run to the real ip(8), from nothing and for a change:
+// afterwards nothing differs, except that iproute2 cannot mark addresses as ours.
 func TestBatchReachesTheSame(t *testing.T) {
 	t.Parallel()
 	specs := []string{full, changed, sourced, resized(sourced), dualStack, recipe, full}
@@ -279,9 +279,9 @@ func unset(dump string) string {
 	return strings.NewReplacer("mtu 1400 qdisc", "mtu 1500 qdisc", "mtu 1400 state", "mtu 1500 state").Replace(dump)
 }
 
-// TestRuleThatLeavesOpen takes rules away that leave open what others of their priority
-// select: the request to delete one fits those as well, and the kernel takes the first.
-// The others stay, and are not found missing only when all is read back; so does another's.
+// TestRuleThatLeavesOpen removes rules that leave open what others of their priority select: the
+// request to delete one matches those too, and the kernel takes the first. The others stay, without
+// a second plan that adds them again; so does somebody else's.
 func TestRuleThatLeavesOpen(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)
@@ -371,9 +371,8 @@ func TestRuleThatLeavesOpen(t *testing.T) {
 	}
 }
 
-// randomState returns a State of routes and rules at random. Its rules are for marked
-// packets, so that the kernel does not look gateways up through them, and many have
-// the same priority.
+// randomState returns a State of random routes and rules. Its rules are for marked packets, so
+// that the kernel does not look gateways up through them, and many have the same priority.
 func randomState(r kerneltest.Random) fib.State {
 	s := fib.State{}
 	for i, name := range kerneltest.Links {
@@ -421,8 +420,8 @@ func randomState(r kerneltest.Random) fib.State {
 	return s
 }
 
-// TestRandomStates brings states at random about in turn. Before each change one is
-// refused at a random point; then each is as on a fresh kernel.
+// TestRandomStates brings about one random State after the other. Before each change it refuses
+// one at a random point; afterwards each is as on a fresh kernel.
 func TestRandomStates(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -482,7 +481,7 @@ func TestRandomStates(t *testing.T) {
 	}
 }
 
-// primary leaves out of a dump which address of a subnet is its first.
+// primary removes from a dump which address of a subnet is the first.
 func primary(dump string) string {
 	var b strings.Builder
 	for line := range strings.Lines(dump) {

@@ -61,9 +61,8 @@ func blocksOf(t *testing.T, head string, list []source, flat bool) fib.State {
 	return laid
 }
 
-// behind moves flat rules to where other uplinks would have pushed them: of more than
-// 800 some stand among the blocks of the sources, of more than 3556 among those of the
-// destinations.
+// behind moves flat rules to where other uplinks would have pushed them: with more than 800 some
+// are among the blocks of the sources, with more than 3556 among those of the destinations.
 func behind(s fib.State, by uint32) fib.State {
 	for i := range s.Rules {
 		if s.Rules[i].Order != fib.Given {
@@ -73,9 +72,8 @@ func behind(s fib.State, by uint32) fib.State {
 	return s
 }
 
-// TestBlocksAtNoInstantLoseAFlow goes from one layout to another, operation by
-// operation as the kernel carries them out, and asks after each for the way of every
-// uplink that is in both.
+// TestBlocksAtNoInstantLoseAFlow goes from one layout to another, operation by operation as the
+// kernel executes them, and after each asks for the way of every uplink that is in both.
 func TestBlocksAtNoInstantLoseAFlow(t *testing.T) {
 	t.Parallel()
 	all := sources(150)

@@ -321,7 +321,8 @@ rule add priority 10000 from 192.0.2.10 lookup 10000 protocol 118
 	}
 }
 
-// TestForeignRouteInTheWay wants nothing to be changed, and to be told whose it is.
+// TestForeignRouteInTheWay checks that nothing is changed, and that the error says whose route it
+// is.
 func TestForeignRouteInTheWay(t *testing.T) {
 	const spec = "[uplink.isp1]\ninterface = \"card0\"\naddresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.1\"]\n"
 	foreign := func(protocol uint8, gateway string) apply.Route {
@@ -357,9 +358,9 @@ func TestForeignRouteInTheWay(t *testing.T) {
 	}
 }
 
-// TestForeignRouteIsHandedOver wants the remedy that leaves no moment without the route: where
-// it is the same but for its owner the command that hands it over, and no such command where
-// its owner would only add it again.
+// TestForeignRouteIsHandedOver checks for the remedy that leaves no moment without the route: if
+// only the owner differs, the command that hands the route over, but no such command if its owner
+// would just add it again.
 func TestForeignRouteIsHandedOver(t *testing.T) {
 	const spec = "[uplink.isp1]\ninterface = \"card0\"\naddresses = [\"192.0.2.10/24\", \"2001:db8:1::10/64\"]\ngateways = [\"192.0.2.1\", \"2001:db8:1::1\"]\ndefault-route = true\n"
 	const elsewhere = "): remove it, or give one of them another metric"
@@ -396,7 +397,7 @@ func TestForeignRouteIsHandedOver(t *testing.T) {
 	}
 }
 
-// TestForeignRouteBesideOurs wants a change of ours not to replace a route of another's
+// TestForeignRouteBesideOurs checks that a change of ours does not replace somebody else's route
 // with the same key, as the kernel would: it takes the first.
 func TestForeignRouteBesideOurs(t *testing.T) {
 	k := kerneltest.NewFake(kerneltest.Links...)

@@ -12,7 +12,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 )
 
-// quarrel keeps a spec in a namespace of its own, with what the watch has said.
+// quarrel is a spec that a watch keeps in a namespace, with what the watch has said.
 type quarrel struct {
 	*kerneltest.Namespace
 	mu   sync.Mutex
@@ -93,8 +93,8 @@ func (q *quarrel) comesBack(command, what string, limit time.Duration) bool {
 	return false
 }
 
-// TestOneQuarrelHoldsUpNothingElse has somebody take a rule away whenever it comes back: it
-// is said, and then it comes back seldom; a rule of another uplink comes back at once.
+// TestOneQuarrelHoldsUpNothingElse removes a rule whenever it comes back: this is reported, and
+// then the rule comes back seldom; a rule of another uplink comes back at once.
 func TestOneQuarrelHoldsUpNothingElse(t *testing.T) {
 	t.Parallel()
 	q := startQuarrel(t)
@@ -126,8 +126,8 @@ func TestOneQuarrelHoldsUpNothingElse(t *testing.T) {
 	}
 }
 
-// TestALinkThatFlapsHoldsUpNothingElse sets a link down and up again and again: its routes
-// come back seldom then, and it is the link that is named.
+// TestALinkThatFlapsHoldsUpNothingElse sets a link down and up again and again: its routes then
+// come back seldom, and the report names the link.
 func TestALinkThatFlapsHoldsUpNothingElse(t *testing.T) {
 	t.Parallel()
 	q := startQuarrel(t)

@@ -142,8 +142,8 @@ gateways  = ["100.100.0.1"]
 `
 )
 
-// TestRefusedAtAnyPoint refuses, and loses the answer to, every operation of a plan in
-// turn: each time the kernel is as before, byte for byte of all that ip(8) shows.
+// TestRefusedAtAnyPoint refuses, and loses the answer to, every operation of a plan in turn: each
+// time the kernel is as before, byte for byte in everything that ip(8) shows.
 func TestRefusedAtAnyPoint(t *testing.T) {
 	type fault struct {
 		name  string
@@ -212,8 +212,8 @@ func TestRefusedAtAnyPoint(t *testing.T) {
 	}
 }
 
-// TestTheNextRunConverges leaves the kernel at any point of a plan, as a kill does, and
-// wants the next run to reach the same as one that was not killed.
+// TestTheNextRunConverges leaves the kernel at any point of a plan, as a kill does, and checks
+// that the next run reaches the same state as one that was not killed.
 func TestTheNextRunConverges(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// TestVerify gives wrong answers of each kind to a question, and wants only that one to
-// be wrong.
+// TestVerify gives wrong answers of each kind to one question, and checks that only that one is
+// wrong.
 func TestVerify(t *testing.T) {
 	k := kerneltest.NewFake(kerneltest.Links...)
 	a := on(k)
@@ -68,8 +68,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestVerifyOfWhatAnotherLinkHasLearned has networkd put the default route of another link into
-// the table of an uplink, in front of the uplink's own, or where that has none.
+// TestVerifyOfWhatAnotherLinkHasLearned makes networkd put the default route of another link into
+// the table of an uplink, before the uplink's own, or where it has none.
 func TestVerifyOfWhatAnotherLinkHasLearned(t *testing.T) {
 	const rt2 = "[uplink.rt2]\ninterface = \"card1\"\ntable = 1\ndhcp = \"ipv4\"\n"
 	in := func(metric uint32) apply.Route {
@@ -109,8 +109,8 @@ func TestVerifyOfWhatAnotherLinkHasLearned(t *testing.T) {
 	}
 }
 
-// TestQuestionsOfARule wants those to be asked of a rule that the route lookup can be asked, and
-// none of one that selects by more.
+// TestQuestionsOfARule checks that a rule leads to the questions that the route lookup can
+// answer, and that one with further selectors leads to none.
 func TestQuestionsOfARule(t *testing.T) {
 	const own, in = "from = \"192.0.2.10\"\n", "iif = \"card0\"\n"
 	for _, c := range []struct{ keys, forwarding, want string }{
@@ -174,8 +174,8 @@ func TestQuestionsOfARule(t *testing.T) {
 	}
 }
 
-// TestMissingAddresses takes one away, of which the kernel can be asked nothing, and has
-// another host have one.
+// TestMissingAddresses removes an address, about which the kernel cannot be asked anything, and
+// has another host with the address.
 func TestMissingAddresses(t *testing.T) {
 	k := kerneltest.NewFake(kerneltest.Links...)
 	a := on(k)
@@ -220,8 +220,8 @@ func TestMissingAddresses(t *testing.T) {
 	}
 }
 
-// TestAddressThatOthersHaveToBring takes it away from a link that is theirs: apply waits, and
-// verify counts it, but not while the link itself is not ready.
+// TestAddressThatOthersHaveToBring removes an address from a link that belongs to others: apply
+// waits, and verify counts it, but not while the link itself is not ready.
 func TestAddressThatOthersHaveToBring(t *testing.T) {
 	policy := strings.ReplaceAll(recipe, "table ", "manage = \"policy\"\ntable ")
 	further := strings.ReplaceAll(policy, "\"198.51.100.10/24\"", "\"198.51.100.10/24\", \"198.51.100.11/24\", \"203.0.113.5/32\"")
@@ -281,8 +281,8 @@ func TestAddressThatOthersHaveToBring(t *testing.T) {
 	}
 }
 
-// TestMembersOfOtherLinks wants a card of a bond to be named, and one of a VRF to be a card like
-// any other, but that nobody answers in it for an address of another VRF's.
+// TestMembersOfOtherLinks checks that a port of a bond is reported, and that one in a VRF is like
+// any other, except that no link in it answers for an address of another VRF.
 func TestMembersOfOtherLinks(t *testing.T) {
 	extra := apply.Address{Address: fib.Address{Link: "card2", Prefix: netip.MustParsePrefix("192.0.2.10/24")}}
 	const both = "192.0.2.0/24 is on card0 and card2: both answer ARP"
@@ -382,7 +382,7 @@ func (strict) Sysctl(family, link, name string) string {
 	return map[string]string{"ipv4 all rp_filter": "1", "ipv4 card1.100 arp_ignore": "0", "ipv4 card0 arp_ignore": "1", "ipv6 card1.100 disable_ipv6": "1", "ipv6 card0 accept_ra": "0"}[family+" "+link+" "+name]
 }
 
-// TestHazardousSettings wants them in words that sysctl(8) takes.
+// TestHazardousSettings checks that the settings are named as sysctl(8) takes them.
 func TestHazardousSettings(t *testing.T) {
 	k := kerneltest.NewFake("card0", "card1.100")
 	a := &apply.Applier{Kernel: k, Hardware: strict{}}
@@ -420,8 +420,8 @@ addresses = ["192.0.2.11/24", "2001:db8:1::10/64"]
 	}
 }
 
-// TestWayOfALeaseBeforeTheLastResort wants what networkd has learned to be the way of an uplink
-// that fails closed, and the refusal where there is nothing.
+// TestWayOfALeaseBeforeTheLastResort checks that what networkd has learned is the way of an
+// uplink that fails closed, and the refusal where nothing was learned.
 func TestWayOfALeaseBeforeTheLastResort(t *testing.T) {
 	const closed = "[uplink.rt2]\ninterface = \"card1\"\ntable = 1\ndhcp = \"ipv4\"\nfallthrough = \"unreachable\"\n"
 	for leased, want := range map[bool]string{true: "via 198.51.100.1 dev card1 table 1", false: "unreachable"} {

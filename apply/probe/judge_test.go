@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestJudge feeds rounds, a letter each: g for a good one, b for a bad one, l for a lost
-// path. What comes out has a letter for the verdict after each: a for alive, d for dead, in
-// upper case where it changed.
+// TestJudge feeds rounds, a letter each: g for a good one, b for a bad one, l for a lost path.
+// The result has a letter for the verdict after each: a for alive, d for dead, in upper case
+// where it changed.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -55,7 +55,7 @@ func newBench() *bench {
 	return b
 }
 
-// wait lets time pass, and everything happen that is due then.
+// wait lets time pass until everything that is due has happened.
 func wait(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -99,7 +99,7 @@ func TestRunner(t *testing.T) {
 		}
 		b.said(t, "isp1: dead (IPv4): 198.51.100.1 and 203.0.113.1 have not answered 3 times (no route to host)")
 
-		// Whether it asks in the same way or in another, the verdict stays.
+		// The verdict stays, whether it asks in the same way or in another.
 		for range 2 {
 			b.Set([]Task{{one, eth0}})
 			if !b.Judgements()[one.Verdict].Dead {
@@ -136,8 +136,8 @@ func TestRunner(t *testing.T) {
 	})
 }
 
-// TestRunnerKnows begins with what an earlier run has found. When that was is for people: it is
-// by the time of the day, which may have been set since, and counts for nothing.
+// TestRunnerKnows starts from what an earlier run has found. When that was is only for people: it
+// is by the time of day, which may have been set since, so it does not count.
 func TestRunnerKnows(t *testing.T) {
 	t.Parallel()
 	for _, ago := range []time.Duration{time.Hour, 0, -365 * 24 * time.Hour} {
@@ -186,8 +186,8 @@ func TestAPathThatIsGoneSaysNothing(t *testing.T) {
 	})
 }
 
-// TestAPathThatComesBack has none for a moment, as while a DHCP client replaces an address: it
-// counts when the moment is over, and not before, and no two moments are taken for one.
+// TestAPathThatComesBack loses the path for a moment, as while a DHCP client replaces an address:
+// it counts when the moment is over, and not before, and two moments are not added up.
 func TestAPathThatComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// TestBlocksInTheKernel brings the uplinks of a spec about flat, then in blocks, and asks
-// the kernel each time for the way of every source, and of one that is none. Then another
-// run finds nothing to do, and a change of one uplink touches its block alone.
+// TestBlocksInTheKernel brings the uplinks of a spec about flat, then in blocks, and asks the
+// kernel each time for the way of every source, and of one that no uplink has. Then another run
+// finds nothing to do, and a change of one uplink touches only its block.
 func TestBlocksInTheKernel(t *testing.T) {
 	t.Parallel()
 	const n = 300
@@ -87,7 +87,7 @@ func TestBlocksInTheKernel(t *testing.T) {
 	r := bringAbout(spec2, true)
 	block := netip.MustParsePrefix("10.0.0.0/20")
 	for _, o := range r.Done {
-		// The block that it comes into is full, and is divided.
+		// The block that it belongs into is full, and is divided.
 		if r := o.Rule; r != nil && r.Action == fib.Lookup && r.Table != 1150 && !block.Overlaps(r.From) && !block.Overlaps(r.To) {
 			t.Errorf("another uplink's rule is touched: %s", o)
 		}
@@ -97,13 +97,13 @@ func TestBlocksInTheKernel(t *testing.T) {
 		t.Errorf("%d operations for one address", len(r.Done))
 	}
 	ways()
-	// A rule of somebody else's that all packets are led past is named.
+	// A rule of somebody else's that all packets are led past is reported.
 	ns.IP("rule add priority 12000 from 192.0.2.0/24 lookup 7", "rule add priority 20000 from 192.0.2.0/24 lookup 7")
 	jumped := hazards(t, &a, state, "is never asked")
 	if len(jumped) != 1 || !strings.Contains(jumped[0], "(10803 to 13556): priority 12000 from 192.0.2.0/24 lookup 7") {
 		t.Errorf("hazards: %q", jumped)
 	}
-	// So is one that leads others past some of ours, and one that leads nowhere is not.
+	// So is one that leads others past some of ours, but not one that leads nowhere.
 	ns.IP("rule add priority 10802 fwmark 7 goto 12000", "rule add priority 10802 fwmark 8 goto 12001")
 	past := hazards(t, &a, state, "leads packets past")
 	if len(past) != 1 || !strings.HasSuffix(past[0], "past rules of the uplinks (priority 10803 and on): priority 10802 from all fwmark 0x7/0xffffffff goto 12000") {
@@ -115,8 +115,8 @@ func TestBlocksInTheKernel(t *testing.T) {
 	}
 }
 
-// TestAGotoThatSelectsJumpsOverNobody has a rule of somebody else's behind a goto that only
-// marked packets follow: all others come to it, and nothing has to be said.
+// TestAGotoThatSelectsJumpsOverNobody has somebody else's rule behind a goto that only marked
+// packets follow: all other packets reach it, and nothing is reported.
 func TestAGotoThatSelectsJumpsOverNobody(t *testing.T) {
 	t.Parallel()
 	ns := kerneltest.NewNamespace(t)

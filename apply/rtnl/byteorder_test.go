@@ -12,9 +12,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// onTheWire has what is sent, an attribute a line, as a machine of each byte order has it:
-// what is a number to the kernel is turned round, what is not (addresses, names, single
-// bytes) is the same. That the little-endian half is right the kernel says in TestKernel.
+// onTheWire is what is sent, one attribute a line, on a machine of each byte order: what the
+// kernel takes as a number is reversed, everything else (addresses, names, single bytes) is the
+// same. TestKernel proves against the kernel that the little-endian half is right.
 var onTheWire = []struct {
 	name        string
 	encode      func() []byte
@@ -126,8 +126,8 @@ var (
 	everyAddress = fib.Address{Link: nameOf(0x010203), Prefix: netip.MustParsePrefix("192.0.2.10/24")}
 )
 
-// TestByteOrder wants each number to be sent and read in the machine's own byte order, which
-// a round trip alone would not tell.
+// TestByteOrder checks that each number is sent and read in the machine's own byte order, which a
+// round trip alone would not show.
 func TestByteOrder(t *testing.T) {
 	big := binary.NativeEndian.Uint16([]byte{1, 2}) == 0x102
 	for _, c := range onTheWire {

@@ -14,9 +14,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// The seeds below testdata/fuzz are the answers of Linux 6.18 to dumps of a host with
-// routes, rules and addresses of all kinds, ours and others'. What is decoded is in
-// the machine's byte order: they only say something on a little-endian one.
+// The seeds below testdata/fuzz are the answers of Linux 6.18 to dumps of a host with routes,
+// rules and addresses of all kinds, ours and others'. They are decoded in the machine's byte
+// order, so they mean something only on a little-endian one.
 
 func nameOf(index uint32) string { return fmt.Sprintf("if%d", index) }
 
@@ -25,8 +25,8 @@ func indexOf(name string) (i uint32) {
 	return i
 }
 
-// FuzzDecodeRule wants any bytes to be taken or refused, and what is taken to survive
-// being written and read again.
+// FuzzDecodeRule checks that arbitrary bytes are accepted or refused, and that what is accepted
+// survives being written and read again.
 func FuzzDecodeRule(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := rtnl.DecodeRule(b)
@@ -43,7 +43,7 @@ func FuzzDecodeRule(f *testing.F) {
 	})
 }
 
-// expressible leaves out of a rule what no State has, and a request cannot say.
+// expressible removes from a rule what no State has, and a request cannot express.
 func expressible(r fib.Rule) fib.Rule {
 	if r.SPort.Hi == 0 {
 		r.SPort = fib.Range[uint16]{}
@@ -103,8 +103,8 @@ func FuzzDecodeLink(f *testing.F) {
 	})
 }
 
-// FuzzEachMessage wants what is received to be split without reading beyond its end,
-// whatever lengths it claims, and every byte to be looked at once.
+// FuzzEachMessage checks that what is received is split without reading beyond its end, whatever
+// lengths it claims, and that every byte is looked at once.
 func FuzzEachMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		read := 0
@@ -120,7 +120,7 @@ func FuzzEachMessage(f *testing.F) {
 	})
 }
 
-// FuzzParseAnswer wants any answer to be an acknowledgement or an error with words.
+// FuzzParseAnswer checks that any answer is an acknowledgement or an error with a text.
 func FuzzParseAnswer(f *testing.F) {
 	header := make([]byte, rtnl.HeaderLen)
 	f.Add(uint16(0), append(make([]byte, 4), header...))

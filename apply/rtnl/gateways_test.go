@@ -7,8 +7,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 )
 
-// TestAnOldAddressHoldsUpNoGateway goes from one address and gateway to others that the
-// kernel refuses as long as the old address is there; and back.
+// TestAnOldAddressHoldsUpNoGateway changes from one address and gateway to others that the kernel
+// refuses as long as the old address is there; and back.
 func TestAnOldAddressHoldsUpNoGateway(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string][2]struct{ addresses, gateway string }{

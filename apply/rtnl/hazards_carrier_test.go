@@ -10,8 +10,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 )
 
-// TestRoutesOfDeadLinks takes the carrier away. What the kernel does without the setting, with
-// that of IPv4, and with both, is the kernel's to say.
+// TestRoutesOfDeadLinks removes the carrier. The kernel itself shows what it does without the
+// setting, with that of IPv4, and with both.
 func TestRoutesOfDeadLinks(t *testing.T) {
 	t.Parallel()
 	const four, six = "net.ipv4.conf.LINK.ignore_routes_with_linkdown=1", "net.ipv6.conf.LINK.ignore_routes_with_linkdown=1"
@@ -23,7 +23,7 @@ func TestRoutesOfDeadLinks(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		spec, card   string
-		before, then bool // whether it is said
+		before, then bool // whether it is reported
 		src          string
 		over         string // the link that is used with the settings
 	}{

@@ -23,16 +23,16 @@ addresses = ["198.51.100.1/24", "2001:db8:2::1/64"]
 gateways  = ["198.51.100.254", "2001:db8:2::ff"]
 `
 
-// leased is a host that learns what leases are.
+// leased is a host that learns the leases.
 const leased = "[uplink.a]\ninterface = \"e0\"\nmanage = \"policy\"\ndhcp = \"ipv4\"\ndefault-route = true\n[uplink.b]\ninterface = \"e1\"\ntable = 1\nmanage = \"policy\"\ndhcp = \"ipv4\"\n"
 
 var leases = []string{"address add 192.0.2.1/24 dev e0", "address add 198.51.100.1/24 dev e1", "route add default via 192.0.2.254 dev e0 metric 100 proto dhcp"}
 
-// hazardCase is what others do on a host, and all that verify has to say of it: nothing
-// where it does no harm.
+// hazardCase is what others do on a host, and everything that verify must say about it: nothing
+// if it does no harm.
 type hazardCase struct {
 	spec   string   // twoCards where it is ""
-	before []string // ours
+	before []string // lines that run first; with them there may be hazards from the start
 	lines  []string
 	sysctl []string // that are set to 1
 	want   []string
@@ -214,7 +214,7 @@ func TestTwoLinksOnOneSubnet(t *testing.T) {
 	})
 }
 
-// TestLinksThatGetNothing sets one down, and makes one a bridge's.
+// TestLinksThatGetNothing sets one link down, and makes another a port of a bridge.
 func TestLinksThatGetNothing(t *testing.T) {
 	testHazards(t, map[string]hazardCase{
 		"set down":                {lines: []string{"link set e1 down"}, want: []string{"e1 is down: set it up (`ip link set e1 up`), or `uplinkctl reload`"}},

@@ -7,14 +7,13 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 )
 
-// TestAddressesThatNoRuleSelects gives an uplink a delegated prefix in the place of its own
-// addresses.
+// TestAddressesThatNoRuleSelects gives an uplink a delegated prefix instead of its own addresses.
 func TestAddressesThatNoRuleSelects(t *testing.T) {
 	main := strings.Replace(twoCards, "[uplink.b]", "from = [\"192.0.2.1\", \"2001:db8:1::1\"]\n[uplink.b]", 1)
 	is := func(src, leaves string) string {
 		return "packets from " + src + " " + leaves + ", not by uplink b: its `from` replaces its own addresses: add it there"
 	}
-	// What is said stands there from the beginning.
+	// The hazard is there from the start, so before must not be nil.
 	began := []string{"link set e2 up"}
 	by := func(leaves string) []string { return []string{is("198.51.100.1", leaves), is("2001:db8:2::1", leaves)} }
 	testHazards(t, map[string]hazardCase{
@@ -29,8 +28,8 @@ func TestAddressesThatNoRuleSelects(t *testing.T) {
 	})
 }
 
-// TestOneOfSeveralWays has the kernel choose among an uplink's gateways, and then sends it
-// elsewhere. IPv6 has the packet's own source, whatever the kernel would have chosen.
+// TestOneOfSeveralWays lets the kernel choose among an uplink's gateways, and then sends packets
+// elsewhere. IPv6 reports the packet's own source, whatever the kernel would have chosen.
 func TestOneOfSeveralWays(t *testing.T) {
 	t.Parallel()
 	ns := kerneltest.NewNamespace(t)
@@ -125,8 +124,8 @@ func TestRulesWithoutAPriority(t *testing.T) {
 	})
 }
 
-// TestRoutesInsideSubnets puts a bridge with a part of an uplink's subnet beside it, and then
-// does what the note says.
+// TestRoutesInsideSubnets adds a bridge with a part of an uplink's subnet, and then does what the
+// note says.
 func TestRoutesInsideSubnets(t *testing.T) {
 	first := "main-routes-first = true\n" + twoCards
 	bridge := []string{"link add br0 type bridge", "link set br0 up", "address add 198.51.100.209/28 dev br0", "-6 address add 2001:db8:2:0:1::1/80 dev br0 nodad"}

@@ -24,7 +24,7 @@ func TestKernel(t *testing.T) {
 	})
 }
 
-// TestRulesKeepTheirBits removes rules of others as they are read: the kernel keeps the bits
+// TestRulesKeepTheirBits removes rules of others as they were read: the kernel keeps the bits
 // beyond a prefix's length, and finds a rule by them.
 func TestRulesKeepTheirBits(t *testing.T) {
 	t.Parallel()
@@ -53,8 +53,8 @@ func TestRulesKeepTheirBits(t *testing.T) {
 	}
 }
 
-// TestOthersRoutesOfEveryType adds a route of each type as networkd does, and wants to see
-// all of them but those in table local: what the kernel itself has for each address.
+// TestOthersRoutesOfEveryType adds a route of each type as networkd does. All of them are
+// observed, except those in table local, which the kernel itself has for each address.
 func TestOthersRoutesOfEveryType(t *testing.T) {
 	t.Parallel()
 	n := kerneltest.NewNamespace(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// monitor hears of a namespace's changes but for those of k.
+// monitor listens to a namespace's changes, except those of k.
 func monitor(t *testing.T, n *kerneltest.Namespace, k *rtnl.Kernel) *rtnl.Monitor {
 	t.Helper()
 	var m *rtnl.Monitor
@@ -29,7 +29,7 @@ func monitor(t *testing.T, n *kerneltest.Namespace, k *rtnl.Kernel) *rtnl.Monito
 	return m
 }
 
-// told says whether a change is told within a moment.
+// told says whether a change is reported within a moment.
 func told(m *rtnl.Monitor) bool {
 	select {
 	case _, open := <-m.Changed: // it is closed where the monitor has given up
@@ -45,7 +45,7 @@ func drain(m *rtnl.Monitor) {
 	}
 }
 
-// TestMonitor makes one change after the other, and wants to hear of those that matter.
+// TestMonitor makes one change after the other, and checks that those that matter are reported.
 func TestMonitor(t *testing.T) {
 	n := kerneltest.NewNamespace(t)
 	n.Card("card0")
@@ -103,8 +103,8 @@ func TestMonitor(t *testing.T) {
 	}
 }
 
-// TestMonitorOverrun makes more changes at once than fit into the socket's buffer. Each of
-// them is indifferent; that some are lost is told.
+// TestMonitorOverrun makes more changes at once than fit into the socket's buffer. None of them
+// matters, but that some are lost is reported.
 func TestMonitorOverrun(t *testing.T) {
 	n := kerneltest.NewNamespace(t)
 	n.Card("card0")
@@ -138,7 +138,8 @@ func TestMonitorOverrun(t *testing.T) {
 	}
 }
 
-// TestObserveLearned wants of the routes of others those that may have been learned.
+// TestObserveLearned checks that of the routes of others those that may have been learned are
+// observed.
 func TestObserveLearned(t *testing.T) {
 	n := kerneltest.NewNamespace(t)
 	n.Card("card0")

@@ -7,8 +7,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/apply/kerneltest"
 )
 
-// TestVerifyOfWhatIsRight applies specs of which somebody who asks each route, and each uplink
-// for itself, thinks that they have gone wrong; then it damages one, which is wrong.
+// TestVerifyOfWhatIsRight applies specs that look wrong to a check of each route, and each
+// uplink, by itself; then it damages one, which is wrong.
 func TestVerifyOfWhatIsRight(t *testing.T) {
 	t.Parallel()
 	const head = `
@@ -70,8 +70,8 @@ gateways  = ["198.51.100.254"]
 	}
 }
 
-// TestTableLocalHasToComeFirst moves the rule for it, and takes it away: the host's own
-// addresses are then any other's.
+// TestTableLocalHasToComeFirst moves the rule for table local, and removes it: the host's own
+// addresses are then like any other.
 func TestTableLocalHasToComeFirst(t *testing.T) {
 	t.Parallel()
 	ns := kerneltest.NewNamespace(t)

@@ -13,9 +13,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
-// TestKernelWithoutPolicyRouting has the errnos of a kernel without rules: with other users of the
-// code for them (EAFNOSUPPORT, fib_nl_dumprule in net/core/fib_rules.c), and without any
-// (EOPNOTSUPP, rtnetlink_rcv_msg).
+// TestKernelWithoutPolicyRouting has the errnos of a kernel without rules: one where other
+// protocols use the code for them (EAFNOSUPPORT, fib_nl_dumprule in net/core/fib_rules.c), and
+// one without that code (EOPNOTSUPP, rtnetlink_rcv_msg).
 func TestKernelWithoutPolicyRouting(t *testing.T) {
 	k := kerneltest.NewNamespace(t).Kernel()
 	for _, errno := range []error{unix.EAFNOSUPPORT, unix.EOPNOTSUPP} {
