@@ -26,8 +26,8 @@ func build(t *testing.T, dir string) string {
 	return program
 }
 
-// sandbox runs a command where every mount is read-only but the directory $1. It
-// says so where it has not come about, so that the test cannot pass without it.
+// sandbox runs a command where every mount is read-only except the directory $1. It says so if
+// that did not work, so that the test cannot pass without it.
 const sandbox = `
 set -e
 writable=$1; shift
@@ -127,7 +127,7 @@ func TestTheGeneratorWritesNowhereButIntoItsFirstDirectory(t *testing.T) {
 	}
 }
 
-// TestTheGeneratorEndsItself gives it a standard error that nobody reads and that is full.
+// TestTheGeneratorEndsItself gives it a standard error that is full and that nobody reads.
 func TestTheGeneratorEndsItself(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

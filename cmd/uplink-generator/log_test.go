@@ -8,7 +8,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen"
 )
 
-// TestTheKernelTakesEachRecord has lines that are long in bytes, and not in characters.
+// TestTheKernelTakesEachRecord has lines that are long in bytes, but not in characters.
 func TestTheKernelTakesEachRecord(t *testing.T) {
 	t.Parallel()
 	const most = 976

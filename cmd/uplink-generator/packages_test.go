@@ -10,8 +10,8 @@ import (
 
 const module = "github.com/uplink-generator/uplink-generator"
 
-// goList returns what each package is built of, by its import path; nil where there
-// is no such package yet.
+// goList returns what each package is built from, by its import path; nil if there is no such
+// package yet.
 func goList(t *testing.T, pattern string) map[string][]string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", pattern)
@@ -60,7 +60,7 @@ func TestNoPackageKnowsWhatItMustNot(t *testing.T) {
 	rules := []struct {
 		packages string
 		not      []string
-		but      []string // what of these is allowed
+		but      []string // exceptions
 	}{
 		{"./gen/...", []string{module + "/units", module + "/apply", module + "/cmd", module + "/integration", netlink, dbus, sdDBus}, nil},
 		{"./gen/fib/...", []string{module + "/gen", toml, systemd}, []string{module + "/gen/fib"}},

@@ -33,9 +33,9 @@ func sources(t *testing.T) map[string]string {
 	return files
 }
 
-// TestWhatCannotRunIsLoud wants tests to skip by package need, which fails them in CI. What is
-// allowed to skip by itself is not for want of anything: go test -short, and what a
-// systemd of a matrix does not have.
+// TestWhatCannotRunIsLoud checks that tests skip by package need, which fails them in CI. The
+// exceptions do not skip because something is missing: go test -short, and what a systemd of a
+// matrix does not have.
 func TestWhatCannotRunIsLoud(t *testing.T) {
 	allowed := []string{
 		"gen/need/need.go", "gen/need/need_test.go", "gen/compile_test.go", "integration/faults_test.go",

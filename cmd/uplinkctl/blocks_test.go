@@ -35,12 +35,12 @@ func priorities(found *regexp.Regexp, text string) (list []string) {
 	return slices.Compact(list)
 }
 
-// TestManyRulesAreShownAsTheKernelHoldsThem compares what check and graph say of 60 uplinks
-// with what export does: the same rules, in the same blocks.
+// TestManyRulesAreShownAsTheKernelHoldsThem compares what check and graph print for 60 uplinks
+// with what export prints: the same rules, in the same blocks.
 func TestManyRulesAreShownAsTheKernelHoldsThem(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "many.toml")
-	// Of an old systemd here, and of no default route, check would warn.
+	// check would warn about an old systemd here, and about a missing default route.
 	quiet := strings.Replace(manyUplinks(60), "auto", "netlink", 1) + "default-route = true\n"
 	if err := os.WriteFile(file, []byte(quiet), 0o644); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestManyRulesAreShownAsTheKernelHoldsThem(t *testing.T) {
 	}
 }
 
-// TestManyRulesOfAnImage: its systemd brings them about, whatever runs here.
+// TestManyRulesOfAnImage: the image's systemd adds them, whatever runs here.
 func TestManyRulesOfAnImage(t *testing.T) {
 	t.Parallel()
 	for version, blocks := range map[string]bool{"252": false, "257": true} {
@@ -86,7 +86,7 @@ func TestManyRulesOfAnImage(t *testing.T) {
 			}
 		}
 		for _, args := range [][]string{{"check", "--state"}, {"graph"}} {
-			var text, said strings.Builder // check warns of many rules
+			var text, said strings.Builder // check warns about many rules
 			if status := uplinkctl(append(args, "--root", root), &text, &said); status != 0 {
 				t.Fatal(&said)
 			}

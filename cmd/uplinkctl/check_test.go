@@ -117,7 +117,7 @@ func TestSARIFShape(t *testing.T) {
 	}
 }
 
-// TestCheckOfNoSpec wants those who read the output to find the error there.
+// TestCheckOfNoSpec checks that a reader of the output finds the error there.
 func TestCheckOfNoSpec(t *testing.T) {
 	for format, want := range map[string]string{
 		"json":  `^\{\s+"version": 1,\s+"ok": false,\s+"files": \[\],\s+"errors": \[\s+\{\s+"id": "spec-error",\s+"file": "/etc/uplink/uplink.toml",\s+"message": "no spec: [^"]+"\s+\}\s+\],\s+"warnings": \[\]\s+\}\s+$`,
@@ -130,8 +130,8 @@ func TestCheckOfNoSpec(t *testing.T) {
 	}
 }
 
-// TestCheckOfManyUplinks wants who has an old systemd to know that its rules are tried one after
-// the other, and nobody else to hear of it.
+// TestCheckOfManyUplinks checks that a user of an old systemd learns that its rules are tried one
+// after the other, and that nobody else does.
 func TestCheckOfManyUplinks(t *testing.T) {
 	const netlink = "backend = \"netlink\"\n"
 	for _, c := range []struct {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestTheComparisonNamesItsSources holds the table to the page's own rule: what it says of another
-// program has a number, which is that of a source, or was not looked at.
+// TestTheComparisonNamesItsSources holds the table to the page's own rule: each statement about
+// another program has the number of a source, or says that it was not looked at.
 func TestTheComparisonNamesItsSources(t *testing.T) {
 	data, err := os.ReadFile("doc/comparison.md")
 	if err != nil {
@@ -26,7 +26,7 @@ func TestTheComparisonNamesItsSources(t *testing.T) {
 		if len(row) < 9 || strings.HasPrefix(row[1], "---") || strings.TrimSpace(row[1]) == "" {
 			continue
 		}
-		for i, cell := range row[3 : len(row)-1] { // behind what is compared, and ours
+		for i, cell := range row[3 : len(row)-1] { // without what is compared, and our column
 			cells++
 			if strings.TrimSpace(cell) == "not looked at" {
 				continue

@@ -63,8 +63,8 @@ func each(ask func(t *testing.T, dir, line string) []string) func(*testing.T, st
 	}
 }
 
-// zshCapture has an interactive zsh complete lines, and prints what it offers, behind the
-// number of the line.
+// zshCapture makes an interactive zsh complete lines, and prints what it offers after the number
+// of the line.
 const zshCapture = `zmodload zsh/zpty
 zpty z zsh -f -i
 line() { zpty -w z "$1" }

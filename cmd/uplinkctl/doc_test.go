@@ -90,8 +90,8 @@ func commandLines(text string) (list []string) {
 	return list
 }
 
-// TestTheCommandsOfTheDocsExist wants every command of the docs to be one, every option
-// to be its, and a value in small letters to be in its usage.
+// TestTheCommandsOfTheDocsExist checks that every command of the docs exists and has the options
+// used, and that a value in small letters is in its usage.
 func TestTheCommandsOfTheDocsExist(t *testing.T) {
 	found := 0
 	for file, text := range docs(t) {
@@ -139,7 +139,7 @@ func TestTheCommandsOfTheDocsExist(t *testing.T) {
 	}
 }
 
-// TestTheLinksOfTheDocsLead wants each link to lead to a file, and to a heading in it. The
+// TestTheLinksOfTheDocsLead checks that each link leads to a file, and to a heading in it. The
 // pages are installed beside each other, so they link only to each other.
 func TestTheLinksOfTheDocsLead(t *testing.T) {
 	texts := docs(t)
@@ -179,8 +179,8 @@ func TestTheLinksOfTheDocsLead(t *testing.T) {
 	}
 }
 
-// TestTheLinksOfTheInstalledReadmeLead makes README.md as packages do, and wants each link to
-// lead to what they have beside it: the pages, and the examples by their names.
+// TestTheLinksOfTheInstalledReadmeLead makes README.md as packages do, and checks that each link
+// leads to what they have beside it: the pages, and the examples by their names.
 func TestTheLinksOfTheInstalledReadmeLead(t *testing.T) {
 	const change = "sed -E -f units/packaging/readme.sed README.md"
 	if out, err := exec.Command(need.Program(t, "make"), "-n", "-C", "../..", "stage").CombinedOutput(); err != nil || !strings.Contains(string(out), change+" > ") {
@@ -211,8 +211,7 @@ func TestTheLinksOfTheInstalledReadmeLead(t *testing.T) {
 	}
 }
 
-// TestTheTestsOfTheDocsExist wants each test that the docs name for what they say to be
-// there.
+// TestTheTestsOfTheDocsExist checks that each test that the docs name as evidence exists.
 func TestTheTestsOfTheDocsExist(t *testing.T) {
 	declared := map[string]bool{}
 	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {

@@ -135,8 +135,8 @@ func TestExplainUsage(t *testing.T) {
 	}
 }
 
-// TestExplainAsksTheKernel explains in a namespace that holds an example, with something
-// of somebody else's in it.
+// TestExplainAsksTheKernel explains in a namespace that holds an example and something of
+// somebody else's.
 func TestExplainAsksTheKernel(t *testing.T) {
 	n := kerneltest.NewNamespace(t)
 	n.Card("eth0", "eth1")
@@ -216,7 +216,7 @@ func TestExplainAsksTheKernel(t *testing.T) {
 	}
 }
 
-// TestExplainSaysWhichUplinksWait wants those that have to do with the packet, behind its
+// TestExplainSaysWhichUplinksWait checks that those that concern the packet are named after its
 // way, and no others.
 func TestExplainSaysWhichUplinksWait(t *testing.T) {
 	n := kerneltest.NewNamespace(t)

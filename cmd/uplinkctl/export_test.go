@@ -44,7 +44,7 @@ func output(t *testing.T, args ...string) string {
 	return stdout.String()
 }
 
-// hairy has what is special to a shell where a spec may have it.
+// hairy has everything that is special to a shell and that a spec may contain.
 const hairy = "[uplink.a-b]\nmac = \"02:00:00:00:00:01\"\naddresses = [\"192.0.2.10/24\"]\nonlink = true\n" +
 	"route = [{ to = \"203.0.113.0/24\", via = \"100.64.0.1\" }]\n" +
 	"rule = [{ priority = 5, iif = \"`false`\", table = \"a.b\" }]\n" +
@@ -144,8 +144,8 @@ func settled(n *kerneltest.Namespace) string {
 	return strings.Join(lines, "")
 }
 
-// sameAsTheKernel compares the routes, rules and addresses of an export with what
-// ip -json says of a kernel that has them: what both name is the same.
+// sameAsTheKernel compares the routes, rules and addresses of an export with what ip -json says
+// of a kernel that has them: what both name must be the same.
 func sameAsTheKernel(t *testing.T, n *kerneltest.Namespace, export string) {
 	var state exportedState
 	var raw map[string]json.RawMessage

@@ -34,7 +34,7 @@ func TestGraphvizTakesTheGraph(t *testing.T) {
 	}
 }
 
-// TestGraphOfManyUplinks wants the time to grow with the spec, and not with its square.
+// TestGraphOfManyUplinks checks that the time grows with the spec, not with its square.
 func TestGraphOfManyUplinks(t *testing.T) {
 	many := func(n int) *fib.State {
 		s := &fib.State{}

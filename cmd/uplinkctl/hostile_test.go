@@ -12,7 +12,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 )
 
-// hostileNames are file names, as far as file systems take them, that mean something elsewhere.
+// hostileNames are file names, if file systems accept them, that mean something elsewhere.
 var hostileNames = []string{
 	"..", "-", "--root", "a b", "a;b", "%n", "$HOME", "`id`", "#a", "a\\", "\"a", "[Match]", "a\nb", "a\x1b[31mb", "a\x7fb", "a\u0085b", "a\u202eb", "a\xffb", "a\x9b2Jb", "..a", strings.Repeat("x", 240), strings.Repeat("x", 1<<20),
 	"../../../etc", "a/../../b", "x\x00y",
@@ -38,7 +38,7 @@ func everything(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// saysPlainly runs uplinkctl, and wants what it says to be short and without anything that a
+// saysPlainly runs uplinkctl, and checks that its output is short and without anything that a
 // terminal would obey.
 func saysPlainly(t *testing.T, args ...string) int {
 	t.Helper()
@@ -58,8 +58,8 @@ func saysPlainly(t *testing.T, args ...string) int {
 	return status
 }
 
-// TestHostileNamesOfDropIns gives a drop-in each name. It is read, or it is said why not, and
-// nothing is written but below the output.
+// TestHostileNamesOfDropIns gives a drop-in each name. It is read, or the output says why not,
+// and nothing is written outside the output directory.
 func TestHostileNamesOfDropIns(t *testing.T) {
 	for _, name := range hostileNames {
 		dir := t.TempDir()

@@ -11,8 +11,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// TestHandOverIsTakenAsItStands runs what a spec says to run: the shell leaves the lines
-// for ip(8) alone, whatever links are called.
+// TestHandOverIsTakenAsItStands runs what a spec says to run: the shell does not touch the lines
+// for ip(8), whatever the links are called.
 func TestHandOverIsTakenAsItStands(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

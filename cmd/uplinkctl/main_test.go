@@ -27,8 +27,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits runs a program that has to end with an exit status, and to say nothing on
-// standard output: "exits 2 PROGRAM ARGUMENT…".
+// exits runs a program that must end with an exit status, and print nothing on standard output:
+// "exits 2 PROGRAM ARGUMENT…".
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits STATUS PROGRAM [ARGUMENT…]")

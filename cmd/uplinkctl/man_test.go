@@ -183,8 +183,8 @@ func jsonMembers(v reflect.Type) (names []string) {
 	return names
 }
 
-// TestThePageHasWhatProgramsRead wants every member of what is printed as JSON, every kind
-// of warning, and the exit status of every command.
+// TestThePageHasWhatProgramsRead checks that the page has every member of what is printed as
+// JSON, every kind of warning, and the exit status of every command.
 func TestThePageHasWhatProgramsRead(t *testing.T) {
 	page := readPage(t, controlPage)
 	word := regexp.MustCompile(`[a-z0-9_]+(-[a-z0-9_]+)*`)
@@ -248,8 +248,8 @@ func TestThePageHasEveryKeyOfTheSpec(t *testing.T) {
 	}
 }
 
-// keysOfTheSchema returns the keys that a spec may have, by the table in which they stand:
-// those of the schema, which is made of what the decoder takes.
+// keysOfTheSchema returns the keys that a spec may have, by their table: those of the schema,
+// which is made from what the decoder accepts.
 func keysOfTheSchema(t *testing.T) map[string][]string {
 	t.Helper()
 	type table struct {

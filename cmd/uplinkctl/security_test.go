@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestSecurityNamesTheFuzzTargets: what is parsed, and what of it is fuzzed, is a list that
-// nobody would think of when a parser is added.
+// TestSecurityNamesTheFuzzTargets checks a list, of what is parsed and which parts of it are
+// fuzzed, that nobody would remember when adding a parser.
 func TestSecurityNamesTheFuzzTargets(t *testing.T) {
 	text, err := os.ReadFile("../../SECURITY.md")
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/need"
 )
 
-// aStatus has one of all that status shows.
+// aStatus has one of everything that status shows.
 func aStatus() *host.Status {
 	rule := func(priority uint32, from string, table uint32) fib.Rule {
 		p := netip.MustParsePrefix(from)
@@ -175,7 +175,8 @@ func TestStatusFitsTheScreen(t *testing.T) {
 	}
 }
 
-// TestStatusOfAnAddressThatIsLost has a link that is ready but for an address of others'.
+// TestStatusOfAnAddressThatIsLost has a link that is ready except for an address that others have
+// to bring.
 func TestStatusOfAnAddressThatIsLost(t *testing.T) {
 	s := aStatus()
 	u := &s.Uplinks[1]
@@ -187,8 +188,8 @@ func TestStatusOfAnAddressThatIsLost(t *testing.T) {
 	}
 }
 
-// terminal opens a new one, whose other end is read to the end by the function that is
-// returned (pts(4)).
+// terminal opens a new one. The function that is returned reads its other end until that ends
+// (pts(4)).
 func terminal(t *testing.T, columns uint16) (tty *os.File, shown func() string) {
 	t.Helper()
 	master, tty := openTerminal(t, columns)
@@ -301,7 +302,7 @@ func TestStatusFoldsManyUplinks(t *testing.T) {
 	}
 }
 
-// TestStatusFoldsNoDeadUplink wants one that is dead to be seen among many that are not.
+// TestStatusFoldsNoDeadUplink checks that a dead uplink is visible among many that are not.
 func TestStatusFoldsNoDeadUplink(t *testing.T) {
 	t.Setenv("COLUMNS", "80")
 	s := &host.Status{}

@@ -17,8 +17,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/cmd/internal/run"
 )
 
-// shown is a command that shows something, with its exit status where the kernel holds
-// the spec, and where it does not.
+// shown is a command that shows something, with its exit status if the kernel holds the spec, and
+// if it does not.
 type shown struct {
 	args           string
 	fine, defeated int
@@ -168,8 +168,8 @@ func withoutColours(s string) string {
 	}
 }
 
-// TestEveryCommandOnEveryScreen runs all that show something, where the kernel holds the
-// spec and where it does not.
+// TestEveryCommandOnEveryScreen runs all that show something, with a kernel that holds the spec
+// and with one that does not.
 func TestEveryCommandOnEveryScreen(t *testing.T) {
 	s := newShower(t, "dual-stack")
 	all := func(t *testing.T, defeated bool) {
@@ -218,7 +218,7 @@ func TestEveryCommandOnEveryScreen(t *testing.T) {
 	})
 }
 
-// TestStatusOfALinkWithoutIPv6 wants what IPv6 there is to be left out, and not to wait.
+// TestStatusOfALinkWithoutIPv6 checks that the IPv6 part is left out, and does not wait.
 func TestStatusOfALinkWithoutIPv6(t *testing.T) {
 	s := newShower(t, "dual-stack")
 	s.n.Sysctl("net/ipv6/conf/eth1/disable_ipv6", "1")
@@ -267,7 +267,7 @@ func TestDownIfNeeded(t *testing.T) {
 	}
 }
 
-// TestApplyForceIsKept wants the watch to keep what is applied where networkd has the links.
+// TestApplyForceIsKept checks that the watch keeps what is applied to networkd's links.
 func TestApplyForceIsKept(t *testing.T) {
 	s := newShower(t, "dual-stack")
 	for args, want := range map[string]string{"apply": `{"Backend":"auto",`, "apply --force": `{"Backend":"netlink",`} {
@@ -279,8 +279,8 @@ func TestApplyForceIsKept(t *testing.T) {
 	}
 }
 
-// TestWithoutAnUplink takes away what is in effect, by a spec that has been cut off and then by
-// none at all, and says so.
+// TestWithoutAnUplink removes what is in effect, first by a spec that has been cut short and then
+// by none at all, and says so.
 func TestWithoutAnUplink(t *testing.T) {
 	s := newShower(t, "dual-stack")
 	for _, c := range []struct{ what, spec, want string }{
@@ -309,8 +309,8 @@ func TestWithoutAnUplink(t *testing.T) {
 	}
 }
 
-// TestRenderWhereOneMayNotWrite wants the real path, and not to be sent to sudo for a
-// directory of one's own.
+// TestRenderWhereOneMayNotWrite checks that the error names the real path, and does not suggest
+// sudo for the user's own directory.
 func TestRenderWhereOneMayNotWrite(t *testing.T) {
 	s := newShower(t, "dual-stack")
 	code, text := s.show(t, 0, nil, true, "render --systemd-version 257 --output "+s.root)

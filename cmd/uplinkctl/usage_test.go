@@ -58,8 +58,8 @@ func TestTheReadmeHasTheCommandsOfTheUsage(t *testing.T) {
 	sameSet(t, "command", "uplinkctl help", "commands()", slices.DeleteFunc(helped, func(s string) bool { return s == "help" }), known)
 }
 
-// TestARootThatIsNone gives each command that takes --root what is no directory: nothing is
-// read, taken away or made.
+// TestARootThatIsNone gives each command that takes --root something that is no directory:
+// nothing is read, removed or made.
 func TestARootThatIsNone(t *testing.T) {
 	t.Chdir(t.TempDir())
 	writeFile(t, "file", fine)

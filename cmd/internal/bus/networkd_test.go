@@ -20,8 +20,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// serve is a message bus for one connection. It answers nothing but the login where it is
-// to take part, and not even that otherwise, and calls by errors of these names, or well by "".
+// serve is a message bus for one connection. It answers only the login, and nothing at all unless
+// it is to take part. It answers calls with errors of these names, or with success for "".
 func serve(conn net.Conn, takesPart bool, answers ...string) {
 	in := bufio.NewReader(conn)
 	for takesPart {
@@ -112,7 +112,8 @@ func TestNobodyIsWaitedForWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestNetworkdIsLookedFor has it come to the bus later than it is asked, or refuse.
+// TestNetworkdIsLookedFor has a networkd that comes to the bus later than it is asked for, or
+// refuses.
 func TestNetworkdIsLookedFor(t *testing.T) {
 	callTime = CallTime
 	for _, c := range []struct {
@@ -133,7 +134,7 @@ func TestNetworkdIsLookedFor(t *testing.T) {
 		}
 		stop()
 	}
-	// Nor is a bus there yet, and nobody waits for it who is told to end.
+	// Nor is a bus there yet, and a caller whose context ends does not wait for it.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := ReloadNetworkd(ctx, rootfs.At(t.TempDir())); !errors.Is(err, fs.ErrNotExist) {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestNobodyIsKeptOutForGood has a record that nobody can go back by: the first who tries
-// leaves it, the dead-man tries again when the time is over and not before, and who tries
-// once more gives it up.
+// TestNobodyIsKeptOutForGood has a record by which nobody can go back: the first attempt leaves
+// it, the dead-man tries again when the time is over and not before, and the next attempt gives
+// it up.
 func TestNobodyIsKeptOutForGood(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, tryDir)
@@ -59,7 +59,7 @@ func TestNobodyIsKeptOutForGood(t *testing.T) {
 	}
 }
 
-// TestNoLockIsNoHost wants who cannot keep others out to change nothing.
+// TestNoLockIsNoHost checks that a run that cannot keep others out changes nothing.
 func TestNoLockIsNoHost(t *testing.T) {
 	root := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(root, "run"), 0o755), os.WriteFile(filepath.Join(root, ownDir), nil, 0o644)); err != nil {

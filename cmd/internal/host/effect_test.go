@@ -18,7 +18,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// sourceless is a kernel that refuses routes so many times.
+// sourceless is a kernel that refuses routes a number of times.
 type sourceless struct {
 	*kerneltest.Fake
 	times int
@@ -39,8 +39,8 @@ func (k *sourceless) Execute(ops []apply.Op) []error {
 	return answers
 }
 
-// TestSettleTriesAgain refuses a route of a learned address, as the kernel does at the moment
-// in which networkd puts the address of a DHCP server in the place of its own.
+// TestSettleTriesAgain refuses a route of a learned address, as the kernel does while networkd
+// replaces an address of its own with that of a DHCP server.
 func TestSettleTriesAgain(t *testing.T) {
 	const ever = 1 << 20
 	for _, c := range []struct {
@@ -75,8 +75,8 @@ func TestSettleTriesAgain(t *testing.T) {
 	}
 }
 
-// TestARouteInTheWayIsLeftBehind has networkd leave the IPv6 route of an address that is gone,
-// as 257 does with one that was bequeathed to it.
+// TestARouteInTheWayIsLeftBehind has a networkd that leaves the IPv6 route of an address that is
+// gone, as 257 does with one that was bequeathed to it.
 func TestARouteInTheWayIsLeftBehind(t *testing.T) {
 	link := func(name string, via ...string) fib.Route {
 		r := fib.Route{Family: fib.Inet6, Table: 7, Dst: netip.MustParsePrefix("2001:db8::/64"), Type: fib.Unicast, Metric: 1024, Link: name, Nexthops: []fib.Nexthop{{Link: name}}}
@@ -136,8 +136,8 @@ func TestARouteInTheWayIsLeftBehind(t *testing.T) {
 	}
 }
 
-// TestWhatOthersHaveIsNotLeftBehind has what the old rendering asked for in the kernel, once as
-// networkd's and once as somebody else's, whose it stays.
+// TestWhatOthersHaveIsNotLeftBehind puts what the old rendering asked for into the kernel, once
+// as networkd's and once as somebody else's, where it stays theirs.
 func TestWhatOthersHaveIsNotLeftBehind(t *testing.T) {
 	route := fib.Route{Family: fib.Inet, Table: 7, Dst: fib.Inet.Any(), Type: fib.Unicast, Link: "a", Nexthops: []fib.Nexthop{{Link: "a", Via: netip.MustParseAddr("192.0.2.1")}}}
 	rule := fib.Rule{Family: fib.Inet, Priority: 10000, From: netip.MustParsePrefix("192.0.2.10/32"), Action: fib.Lookup, Table: 7, Link: "a"}
@@ -167,7 +167,7 @@ func TestWhatOthersHaveIsNotLeftBehind(t *testing.T) {
 }
 
 // TestSettleIsInterrupted has as much missing as there is left behind, which is not in effect,
-// and is told to end.
+// and interrupts the run.
 func TestSettleIsInterrupted(t *testing.T) {
 	links := []fib.Link{{Name: "a", Uplinks: []fib.Named{{Name: "a"}}, Match: fib.Match{Name: "eth0"}}}
 	rule := func(from string) fib.Rule {

@@ -12,8 +12,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// FuzzRecords has any bytes in the files by which one run tells the next: each is read, or it
-// is said which file is no good, and what was read is written the same again.
+// FuzzRecords puts arbitrary bytes into the files that one run leaves for the next: each is read,
+// or the error names the file, and what was read is written the same again.
 func FuzzRecords(f *testing.F) {
 	state := fib.State{Links: []fib.Link{{Name: "eth0", Match: fib.Match{Name: "eth0"}}}, Tables: []fib.Table{{ID: 1, Name: "rt2"}}}
 	for _, v := range []any{

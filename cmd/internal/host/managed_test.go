@@ -13,7 +13,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// startNetworkd starts a process of networkd's name, and nothing else of it.
+// startNetworkd starts a process with networkd's name, and nothing else of it.
 func startNetworkd(t *testing.T) {
 	t.Helper()
 	sleep, err := exec.LookPath("sleep")
@@ -38,8 +38,8 @@ func startNetworkd(t *testing.T) {
 	})
 }
 
-// TestThePolicyIsNetworkdsWhereItUsesOurDropIn has networkd decide on a link of which only the
-// policy is ours: until it does the link is its own, and who applies waits for that.
+// TestThePolicyIsNetworkdsWhereItUsesOurDropIn lets networkd decide about a link of which only
+// the policy is ours: until then the link counts as networkd's, and apply waits for the decision.
 func TestThePolicyIsNetworkdsWhereItUsesOurDropIn(t *testing.T) {
 	startNetworkd(t)
 	state := fib.State{Links: []fib.Link{

@@ -153,7 +153,7 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-// TestTakeDown wants the note of what is in effect to go with it, and no sooner.
+// TestTakeDown checks that the note of what is in effect goes with it, and no sooner.
 func TestTakeDown(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "run/uplink/in-effect.json", "{}")

@@ -14,8 +14,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/spec"
 )
 
-// TestWhatIsInEffectTellsItsUplinks wants the names and addresses of the examples back from
-// what is noted of them.
+// TestWhatIsInEffectTellsItsUplinks checks that the names and addresses of the examples come back
+// from the note of what is in effect.
 func TestWhatIsInEffectTellsItsUplinks(t *testing.T) {
 	roots, err := filepath.Glob("../../../integration/examples/*/root")
 	if err != nil || len(roots) < 8 {
@@ -41,7 +41,7 @@ func TestWhatIsInEffectTellsItsUplinks(t *testing.T) {
 				t.Errorf("%s: %s: %+v", root, u.Name, g)
 				continue
 			}
-			// The first is a source that a command is asked for by the uplink's name.
+			// The first one is the source when a command gives the uplink's name.
 			if !slices.Equal(g.Addresses, u.Addresses) {
 				t.Errorf("%s: %s has %v, want %v", root, u.Name, g.Addresses, u.Addresses)
 			}
@@ -52,8 +52,8 @@ func TestWhatIsInEffectTellsItsUplinks(t *testing.T) {
 	}
 }
 
-// TestStanding wants the errors of a spec said with what is shown instead, and no other
-// error taken for one of them.
+// TestStanding checks that the errors of a spec are reported with what is shown instead, and that
+// no other error is taken for one of them.
 func TestStanding(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{"etc/uplink/uplink.toml": "[uplink.a]\ninterface =\n", "run/uplink/none": ""} {

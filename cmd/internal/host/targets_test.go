@@ -13,7 +13,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/rootfs"
 )
 
-// TestTargetsThatFailAreNotDone wants what systemd has refused to be asked for again.
+// TestTargetsThatFailAreNotDone checks that what systemd has refused is requested again.
 func TestTargetsThatFailAreNotDone(t *testing.T) {
 	have := map[string]string{}
 	var asked []string

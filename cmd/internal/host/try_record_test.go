@@ -58,7 +58,8 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// TestOwnIsWhatOurFilesAskFor tells what a record is about from what others have made.
+// TestOwnIsWhatOurFilesAskFor checks that a record distinguishes its own part from what others
+// made.
 func TestOwnIsWhatOurFilesAskFor(t *testing.T) {
 	rule := func(from string, table uint32, protocol uint8) apply.Rule {
 		return apply.Rule{Rule: fib.Rule{Family: fib.Inet, Priority: 10000, From: netip.MustParsePrefix(from + "/32"), Action: fib.Lookup, Table: table}, Protocol: protocol}
@@ -117,8 +118,8 @@ func TestOwnIsWhatOurFilesAskFor(t *testing.T) {
 	}
 }
 
-// TestLinksThatComeAndGoDuringATry goes back where networkd has configured a link meanwhile,
-// or cannot any more.
+// TestLinksThatComeAndGoDuringATry goes back after networkd has configured a link meanwhile, or
+// when it no longer can.
 func TestLinksThatComeAndGoDuringATry(t *testing.T) {
 	address := func(link, a string) apply.Address {
 		return apply.Address{Address: fib.Address{Link: link, Prefix: netip.MustParsePrefix(a + "/24")}}
@@ -197,8 +198,8 @@ func TestStartTime(t *testing.T) {
 	}
 }
 
-// TestTheDeadlineIsByTheMonotonicClock reads the clock itself: by that of the day it would be
-// the same for both ends of a try, until somebody sets it.
+// TestTheDeadlineIsByTheMonotonicClock reads the clock itself: by the time of day, both ends of a
+// try would agree too, until somebody sets it.
 func TestTheDeadlineIsByTheMonotonicClock(t *testing.T) {
 	dir := t.TempDir()
 	before := uptime(t)
@@ -228,8 +229,8 @@ func uptime(t *testing.T) time.Duration {
 	return time.Duration(now.Nano())
 }
 
-// TestLeasesAreDatedByTheClockOfTheKernel: an address says how long after the boot it came, and
-// only what is shown is by the time of the day.
+// TestLeasesAreDatedByTheClockOfTheKernel: an address says how long after the boot it was added,
+// and only the output is by the time of day.
 func TestLeasesAreDatedByTheClockOfTheKernel(t *testing.T) {
 	before := uptime(t)
 	now := clock()
