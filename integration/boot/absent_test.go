@@ -19,8 +19,8 @@ Type=oneshot
 ExecStart=/bin/sh -c 'i=0; while [ $i -lt 600 ] && ! ip -4 -o address show dev eth0 | grep -q 192.0.2.10; do i=$((i+1)); sleep 0.1; done; echo $i > /run/waited'
 `
 
-// TestAbsentCard boots a host without networkd that lacks one of its cards: the others are
-// there at once, and the boot is held up no longer than the service waits for a card.
+// TestAbsentCard boots a host without networkd that lacks one of its cards: the others are there
+// at once, and the boot is delayed no longer than the service waits for a card.
 func TestAbsentCard(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -53,10 +53,10 @@ func TestAbsentCard(t *testing.T) {
 	}
 }
 
-// awaitsWG0 is a rule for what comes in by a link that is made later, by a VPN perhaps.
+// awaitsWG0 is a rule for what comes in by a link that is made later, for example by a VPN.
 const awaitsWG0 = "[[uplink.rt2.rule]]\npriority = 500\niif = \"wg0\"\n"
 
-// reloadsSoon wants a reload not to wait for what is not there.
+// reloadsSoon checks that a reload does not wait for what is absent.
 func (h *host) reloadsSoon() {
 	h.t.Helper()
 	start := time.Now()
@@ -69,9 +69,9 @@ func (h *host) reloadsSoon() {
 	}
 }
 
-// TestAbsentSelector boots a host of networkd's with such a rule: no uplink waits for it, nor
-// does the host, and no command calls it missing. From 257 on networkd adds such a rule only
-// then; before, at once.
+// TestAbsentSelector boots a host of networkd's with such a rule: no uplink and no host waits for
+// it, and no command calls it missing. Since 257 networkd adds such a rule only when the link is
+// there; before, at once.
 func TestAbsentSelector(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
@@ -109,7 +109,7 @@ func TestAbsentSelector(t *testing.T) {
 	})
 }
 
-// TestHandOverOfAbsentSelector has networkd take over from the oneshot, which made such a rule
+// TestHandOverOfAbsentSelector has networkd take over from the oneshot, which added such a rule
 // at once: the reload does not wait for wg0, and nothing of the oneshot's stays.
 func TestHandOverOfAbsentSelector(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {

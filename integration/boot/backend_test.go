@@ -7,14 +7,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// byHand is what a host has whose administrator knows of no policy routing.
+// byHand is the configuration of an administrator who does not know about policy routing.
 var byHand = map[string]boot.File{
 	"/etc/systemd/network/20-eth0.network": boot.Text("[Match]\nName=eth0\n[Network]\nAddress=192.0.2.10/24\nGateway=192.0.2.1\n"),
 	"/etc/systemd/network/20-eth1.network": boot.Text("[Match]\nName=eth1\n[Network]\nAddress=198.51.100.10/24\n"),
 }
 
-// TestWithoutTheProductOneCardAnswers is the control for what the others test: the same
-// machine without the product answers by the wrong card.
+// TestWithoutTheProductOneCardAnswers is the control for the other tests: the same machine
+// without the product answers by the wrong card.
 func TestWithoutTheProductOneCardAnswers(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{Root: boot.Root{Suite: suite}, Files: byHand, Enable: []string{networkd}}, "running")
@@ -33,7 +33,7 @@ func TestWithoutTheProductOneCardAnswers(t *testing.T) {
 	})
 }
 
-// TestBrokenSpecAtBoot wants a host whose spec has errors to boot, and to show it.
+// TestBrokenSpecAtBoot checks that a host whose spec has errors boots, and shows them.
 func TestBrokenSpecAtBoot(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
@@ -94,8 +94,8 @@ func TestSwitchedOff(t *testing.T) {
 	})
 }
 
-// TestBackendOnTheCommandLine has the kernel command line choose the back end that the
-// host would not have taken.
+// TestBackendOnTheCommandLine makes the kernel command line choose the back end that the host
+// would not have taken.
 func TestBackendOnTheCommandLine(t *testing.T) {
 	t.Parallel()
 	t.Run("netlink", func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestBackendOnTheCommandLine(t *testing.T) {
 			if !strings.Contains(before, "proto 118") {
 				t.Errorf("not ours:\n%s", before)
 			}
-			// networkd has no business with what it did not make.
+			// networkd must not touch what it did not make.
 			h.must("systemctl", "restart", networkd)
 			h.must("networkctl", "list")
 			if after := h.network(); after != before {
@@ -124,7 +124,7 @@ func TestBackendOnTheCommandLine(t *testing.T) {
 	})
 	t.Run("networkd", func(t *testing.T) {
 		eachSuite(t, func(t *testing.T, suite boot.Suite) {
-			// Nobody runs networkd here, which may well be complained of.
+			// Nobody runs networkd here, and a complaint about that is right.
 			h := booted(t, boot.Config{
 				Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe,
 				CommandLine: []string{"uplink.backend=networkd"},
@@ -139,8 +139,8 @@ func TestBackendOnTheCommandLine(t *testing.T) {
 	})
 }
 
-// TestWithoutNetworkd wants the oneshot to do it where networkd is masked. Where it is only
-// not enabled is TestNobodyElse.
+// TestWithoutNetworkd checks that the oneshot does the work where networkd is masked.
+// TestNobodyElse has a networkd that is only not enabled.
 func TestWithoutNetworkd(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{

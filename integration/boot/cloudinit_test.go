@@ -19,7 +19,7 @@ type seed struct{ userData, vendorData, networkConfig string }
 const (
 	nothing = "#cloud-config\n{}\n"
 
-	// cards has cloud-init configure the cards, and nothing that depends on a source.
+	// cards makes cloud-init configure the cards, and nothing that depends on a source.
 	cards = `version: 2
 ethernets:
   eth0:
@@ -47,17 +47,17 @@ func writesPolicy(t *testing.T) string {
 	return "#cloud-config\nwrite_files:\n- path: " + specFile + "\n  content: |\n    " + strings.ReplaceAll(spec, "\n", "\n    ") + "\n"
 }
 
-// cloud returns a machine with cloud-init, in which only networkd configures the
-// network, if anybody does, and what cloud-init needs to be content in a container.
+// cloud returns a machine with cloud-init, in which only networkd configures the network, if
+// anybody does, and with what cloud-init needs in a container.
 func cloud(suite boot.Suite, s seed, renderer string) boot.Config {
 	const (
 		seedDir = "/var/lib/cloud/seed/nocloud/"
 		units   = "/etc/systemd/system/"
 	)
-	// The modules that are switched off want programs that are not installed.
+	// The modules that are switched off need programs that are not installed.
 	config := "datasource_list: [NoCloud]\nusers: []\nlocale: false\nssh_genkeytypes: []\n"
 	if renderer != "" {
-		// It would take ifupdown, which is installed.
+		// It would use ifupdown, which is installed.
 		config += "system_info: {network: {renderers: [" + renderer + "]}}\n"
 	}
 	files := map[string]boot.File{
@@ -82,7 +82,7 @@ func cloud(suite boot.Suite, s seed, renderer string) boot.Config {
 	// netplan would wait for systemd-resolved, which is not installed.
 	files[units+waitOnline+".d/lab.conf"] = boot.Text("[Service]\nExecStart=\nExecStart=/lib/systemd/systemd-networkd-wait-online\n")
 	for _, card := range recipeCards {
-		// No provider here advertises itself, which networkd 252 waits 12 seconds for.
+		// No provider here advertises itself, and networkd 252 waits 12 seconds for that.
 		files["/etc/systemd/network/10-"+renderedName[renderer]+"-"+card+".network.d/lab.conf"] = boot.Text("[Network]\nIPv6AcceptRA=no\n")
 	}
 	return boot.Config{Root: fat(suite), Files: files, Enable: []string{networkd}}
@@ -90,14 +90,13 @@ func cloud(suite boot.Suite, s seed, renderer string) boot.Config {
 
 const waitOnline = "systemd-networkd-wait-online.service"
 
-// renderedName has what the names of the files for networkd have after "10-", by who
-// cloud-init has render them.
+// renderedName is the part after "10-" of the names of the files for networkd, by the program
+// that cloud-init uses to render them.
 var renderedName = map[string]string{"networkd": "cloud-init", "netplan": "netplan"}
 
 // TestCloudInit boots machines whose spec is not in the image, twice: at the first boot
-// all has to be right at the end, and before the modules that come with the network on.
-// Where the user-data calls for a reload, as is said in many an instruction, there is
-// nothing left for it to do.
+// everything must be right at the end, and before the modules that come with the network on. If
+// the user-data calls for a reload, as many instructions say, that finds nothing left to do.
 func TestCloudInit(t *testing.T) {
 	t.Parallel()
 	user, leftAlone := exampleOf(t, "user-data"), exampleOf(t, "network-config")
@@ -192,7 +191,7 @@ func (h *host) extends(prefix string) {
 	}
 }
 
-// cloudInitRan wants cloud-init to have taken the seed, and to be done without an error.
+// cloudInitRan checks that cloud-init has taken the seed, and has finished without an error.
 func (h *host) cloudInitRan() {
 	h.t.Helper()
 	result := h.must("cat", "/run/cloud-init/result.json")
@@ -201,8 +200,8 @@ func (h *host) cloudInitRan() {
 	}
 }
 
-// cloudTimes wants the spec to be in effect after cloud-init has written it, and before
-// the modules that come with the network on; and says when that was.
+// cloudTimes checks that the spec is in effect after cloud-init has written it, and before the
+// modules that come with the network on; and reports when that was.
 func (h *host) cloudTimes(boot string, late bool) {
 	h.t.Helper()
 	at := func(property string, unit ...string) time.Duration {
@@ -230,7 +229,7 @@ func (h *host) cloudTimes(boot string, late bool) {
 		round(at("ExecMainStart", network)), round(written), round(begun), round(done), late, round(online), round(modules), round(at("Finish")))
 }
 
-// TestCloudInitWithoutTheProduct is the control: the same seeds do not make both cards
+// TestCloudInitWithoutTheProduct is the control: with the same seeds alone, not both cards
 // answer.
 func TestCloudInitWithoutTheProduct(t *testing.T) {
 	t.Parallel()
@@ -268,9 +267,9 @@ func TestCloudInitWithoutTheProduct(t *testing.T) {
 	}
 }
 
-// TestCloudInitWaitsForTheNetwork shows why the image of a machine with networkd, whose
-// links only the user-data's spec configures, should not wait for them: cloud-init writes
-// the spec after systemd-networkd-wait-online.service has given up. All is right even so.
+// TestCloudInitWaitsForTheNetwork shows why the image of a machine with networkd, whose links
+// only the user-data's spec configures, should not wait for them: cloud-init writes the spec only
+// after systemd-networkd-wait-online.service has given up. Even then everything is right.
 func TestCloudInitWaitsForTheNetwork(t *testing.T) {
 	oneFat(t, func(t *testing.T, suite boot.Suite) {
 		const timeout = "3" // by default 120

@@ -9,8 +9,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestColdBoot has the first boot of a host where the product was installed and a spec
-// written, and what comes after: a reload, a broken spec, a second boot.
+// TestColdBoot covers the first boot of a host on which the product was installed and a spec
+// written, and what follows: a reload, a broken spec, a second boot.
 func TestColdBoot(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
@@ -40,8 +40,8 @@ func TestColdBoot(t *testing.T) {
 	})
 }
 
-// hookedIn wants the generator's links, and nothing of ours in other places that
-// systemd reads units from and that are not the administrator's.
+// hookedIn checks for the generator's links, and that nothing of ours is in other places from
+// which systemd reads units and that are not the administrator's.
 func (h *host) hookedIn() {
 	h.t.Helper()
 	const dir = "/run/systemd/generator/"
@@ -59,7 +59,7 @@ func (h *host) hookedIn() {
 			h.t.Errorf("no %s among\n%s", want, found)
 		}
 	}
-	// The links are no use where systemd would not take them.
+	// The links are useless if systemd does not use them.
 	if deps := h.must("systemctl", "show", "--property=Wants", networkd); !strings.Contains(deps, "uplink-networkd.service") {
 		h.t.Errorf("%s: %s", networkd, deps)
 	}
@@ -68,7 +68,7 @@ func (h *host) hookedIn() {
 	}
 }
 
-// rendered wants networkd to have taken the files that were rendered for it.
+// rendered checks that networkd uses the files that were rendered for it.
 func (h *host) rendered() {
 	h.t.Helper()
 	for card, name := range map[string]string{"eth0": "isp1", "eth1": "rt2"} {
@@ -84,7 +84,7 @@ func (h *host) rendered() {
 	}
 }
 
-// daemonReload wants a reload to run the generator anew, and to change nothing.
+// daemonReload checks that a reload runs the generator again, and changes nothing.
 func (h *host) daemonReload() {
 	h.t.Helper()
 	// With times and sizes, for networkd looks at nothing else.
@@ -97,7 +97,7 @@ func (h *host) daemonReload() {
 	if h.must("stat", "--format=%i", "/run/systemd/generator/multi-user.target.wants/uplink-apply.service") == inode {
 		h.t.Error("the generator was not run again")
 	}
-	// networkd answers after it has done what it was asked before.
+	// networkd answers only after it has done what it was asked before.
 	h.must("networkctl", "list")
 	if after := h.network(); after != before {
 		h.t.Errorf("before\n%s\nafter\n%s", before, after)
@@ -129,8 +129,8 @@ done
 exec env -i PATH="$PATH" SYSTEMD_SCOPE=system "$generator" "$dirs/normal" "$dirs/early" "$dirs/late" </dev/null
 `
 
-// generateConfined runs the installed generator by hand where it can write nothing but
-// what a generator may, and wants what it has written at boot.
+// generateConfined runs the installed generator by hand where it can write only what a generator
+// may, and compares the result with that of the boot.
 func (h *host) generateConfined() {
 	h.t.Helper()
 	const dirs = "/run/confined"
@@ -149,8 +149,8 @@ func (h *host) generateConfined() {
 	}
 }
 
-// breakSpec breaks the spec of a host that runs, where the last good rendering has to
-// stay, and puts it back.
+// breakSpec breaks the spec of a running host, where the last good rendering must stay, and
+// restores it.
 func (h *host) breakSpec() {
 	h.t.Helper()
 	files := func() string { return h.must("sh", "-c", "cd /run/systemd/network && ls -l --full-time && cat *") }

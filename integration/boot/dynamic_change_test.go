@@ -10,8 +10,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// TestDynamicFromStatic has a host learn the addresses that its spec had, half the time
-// of which networkd 252 does not get right.
+// TestDynamicFromStatic makes a host learn the addresses that were in its spec, which networkd
+// 252 gets wrong half the time.
 func TestDynamicFromStatic(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		if suite == boot.Bullseye {
@@ -27,9 +27,9 @@ func TestDynamicFromStatic(t *testing.T) {
 	})
 }
 
-// becomesStatic changes the spec to one that learns nothing, by way of one in which one
-// uplink does. The addresses are others than those learned: networkd 252 does not get
-// right one that it has learned and then finds in its file, or the other way round.
+// becomesStatic changes the spec to one that learns nothing, by way of one in which one uplink
+// does. The addresses differ from those learned: networkd 252 fails with one that it has learned
+// and then finds in its file, or the other way round.
 func (h *host) becomesStatic(suite boot.Suite) {
 	h.t.Helper()
 	data, err := fs.ReadFile(recipe, specFile[1:])
@@ -39,7 +39,7 @@ func (h *host) becomesStatic(suite boot.Suite) {
 	one, two := netip.MustParseAddr("192.0.2.30"), netip.MustParseAddr("198.51.100.30")
 	spec := strings.NewReplacer(recipeAddrs[0].String(), one.String(), recipeAddrs[1].String(), two.String()).Replace(string(data))
 	h.changeTo(strings.Replace(spec, "addresses = [\"198.51.100.30/24\"]\ngateways  = [\"198.51.100.1\"]\n", "dhcp = \"ipv4\"\nfwmark = 7\npriority = 500\n", 1))
-	// It does not know the rules for its own that it finds.
+	// It does not recognize the rules that it finds as its own.
 	h.must("systemctl", "restart", networkd)
 	h.learned(map[netip.Addr]string{one: "eth0", recipeAddrs[1]: "eth1"})
 	h.leavesOthersAlone(suite)
@@ -58,7 +58,7 @@ func (h *host) becomesStatic(suite boot.Suite) {
 	h.becomes(static)
 }
 
-// static wants all to be networkd's, and nobody to watch.
+// static checks that everything is networkd's, and that no watch runs.
 func (h *host) static(cards map[netip.Addr]string) {
 	h.t.Helper()
 	h.waitRules(cards)
@@ -71,8 +71,8 @@ func (h *host) static(cards map[netip.Addr]string) {
 	}
 }
 
-// becomesDynamic changes the spec to one that learns while networkd runs that has not been
-// told to leave others' rules alone.
+// becomesDynamic changes the spec to one that learns, while a networkd runs that was not told to
+// leave the rules of others alone.
 func (h *host) becomesDynamic(suite boot.Suite) {
 	h.t.Helper()
 	h.changeTo(learnSpec)

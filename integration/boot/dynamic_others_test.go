@@ -16,8 +16,8 @@ func automatic(card, metric string) boot.File {
 		"\n[ipv4]\nmethod=auto\nroute-metric=" + metric + "\n[ipv6]\nmethod=link-local\naddr-gen-mode=eui64\n"}
 }
 
-// TestDynamicOthers boots hosts whose cards get their addresses by somebody else's DHCP
-// client, and has that take them down and up.
+// TestDynamicOthers boots hosts whose cards get their addresses by somebody else's DHCP client,
+// and makes that take them down and up.
 func TestDynamicOthers(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -66,8 +66,8 @@ func TestDynamicOthers(t *testing.T) {
 	}
 }
 
-// TestDynamicCloudInit has user-data bring a spec that learns, which nobody has known of
-// when the generator ran.
+// TestDynamicCloudInit has user-data with a spec that learns, which did not exist when the
+// generator ran.
 func TestDynamicCloudInit(t *testing.T) {
 	require(t)
 	t.Parallel()

@@ -24,10 +24,10 @@ to  = "2001:db8:98::/48"
 via = "fe80::1"
 `
 
-// TestDynamicRoutes has routes by gateways that are only reached once an address is
-// learned. networkd waits for it, but for 247, which gives the link up ("Could not set route:
-// No route to host"), and for 252 with IPv6, which does so every other time that it
-// configures the link anew: there it takes onlink.
+// TestDynamicRoutes has routes by gateways that can be reached only once an address is learned.
+// networkd waits for it, except 247, which gives the link up ("Could not set route: No route to
+// host"), and 252 with IPv6, which does so every other time that it configures the link again:
+// there it accepts onlink.
 func TestDynamicRoutes(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		spec, refused := learnBothSpec+viaLearned, []string{}

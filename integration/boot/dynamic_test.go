@@ -56,8 +56,7 @@ var recipeProvider = map[string]int{"eth0": 1, "eth1": 2}
 // servers are the providers' DHCP servers for IPv4.
 type servers []*lab.DHCPServer
 
-// leaseTime is long enough for a test not to see its end; a client asks again after half
-// of it.
+// leaseTime is so long that no test sees its end; a client asks again after half of it.
 const leaseTime = 10 * time.Minute
 
 // serve has each provider give one address by DHCP, that of the recipe.
@@ -90,8 +89,8 @@ func (s *servers) serve6(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// online notes the rules that there are when network-online.target is reached, and for how
-// many more milliseconds one of an address is missing.
+// online notes the rules that are there when network-online.target is reached, and for how many
+// more milliseconds the rule of an address is missing.
 const online = `[Unit]
 Wants=network-online.target
 After=network-online.target
@@ -125,8 +124,8 @@ func onlineFiles(spec string) map[string]boot.File {
 	}
 }
 
-// TestDynamicNetworkd boots hosts whose cards get their addresses by DHCP, and has done to
-// networkd what is done to it.
+// TestDynamicNetworkd boots hosts whose cards get their addresses by DHCP, and does to networkd
+// what administrators do to it.
 func TestDynamicNetworkd(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		var s servers
@@ -161,8 +160,8 @@ func TestDynamicNetworkd(t *testing.T) {
 	})
 }
 
-// refusesRules gives an uplink that learns a rule, by which networkd 247 would fail its
-// link, and wants that to be said and nothing to be changed.
+// refusesRules gives an uplink that learns a rule, because of which networkd 247 would fail its
+// link, and checks that this is reported and nothing is changed.
 func (h *host) refusesRules() {
 	h.t.Helper()
 	before := h.state()
@@ -204,7 +203,7 @@ func learnsBoth(t *testing.T, suite boot.Suite, spec string) (h *host, cards map
 	return h, cards
 }
 
-// learned waits for the addresses to be learned, and wants all to be as the spec says.
+// learned waits for the addresses to be learned, and checks that everything is as the spec says.
 func (h *host) learned(cards map[netip.Addr]string) {
 	h.t.Helper()
 	h.waitRules(cards)
@@ -230,10 +229,10 @@ func (h *host) show(unit string, properties ...string) string {
 	return strings.Join(values, " ")
 }
 
-// begun is when networkd has begun with what it was told, which newer ones do later.
+// begun is when networkd has started on what it was told, which newer ones do later.
 const begun = time.Second
 
-// soon is longer than anything takes that is waited for.
+// soon is longer than anything that is waited for takes.
 const soon = 15 * time.Second
 
 // waitRules waits until there is a rule for each of the addresses, and none for others.
@@ -261,7 +260,8 @@ func (h *host) waitRules(cards map[netip.Addr]string) {
 	}
 }
 
-// onlineWithRules wants rules of the learned addresses as soon as the network is online.
+// onlineWithRules checks that the rules of learned addresses are there as soon as the network is
+// online.
 func (h *host) onlineWithRules() {
 	h.t.Helper()
 	rules := h.must("cat", "/run/online")
@@ -300,7 +300,7 @@ func (h *host) becomes(want string) {
 	}
 }
 
-// survives wants all to be as before after a command, and says what flows have lost.
+// survives checks that everything is as before after a command, and reports what flows have lost.
 func (h *host) survives(command string) {
 	h.t.Helper()
 	before := h.state()
@@ -313,10 +313,10 @@ func (h *host) survives(command string) {
 	h.becomes(before)
 }
 
-// setsAddress starts networkd again where it has a lease for the second card and will never
-// set its address: 252 removes an address that it has lost to a NAK twice where it gets the
-// next lease before the kernel has told of the removal. The second removal is never told
-// of, the address is "removing" to networkd for good, and later leases of it wait for that.
+// setsAddress restarts networkd if it has a lease for the second card and will never set its
+// address. If 252 loses an address to a NAK and gets the next lease before the kernel has
+// reported the removal, it removes the address twice. The second removal is never reported, so
+// networkd considers the address as "removing" for good, and later leases of it wait for that.
 func (h *host) setsAddress(a netip.Addr) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.ctx, 5*time.Second)
@@ -333,8 +333,8 @@ func (h *host) setsAddress(a netip.Addr) {
 	h.must("systemctl", "restart", networkd)
 }
 
-// newLease has the second provider give another address when the lease runs out, and wants
-// the rules of that.
+// newLease makes the second provider give another address when the lease runs out, and checks the
+// rules for that.
 func (h *host) newLease(suite boot.Suite, server *lab.DHCPServer) {
 	h.t.Helper()
 	before := h.state()
@@ -351,7 +351,7 @@ func (h *host) newLease(suite boot.Suite, server *lab.DHCPServer) {
 		h.must("networkctl", "reconfigure", "eth1")
 		h.waitRules(recipeCards)
 	}
-	// The server does not answer who wants to keep the first.
+	// The server does not answer a client that wants to keep the first.
 	offer(second, leaseTime)
 	if suite == boot.Sid {
 		// It takes no lease for less than 30 seconds.
@@ -376,7 +376,7 @@ func (h *host) newLease(suite boot.Suite, server *lab.DHCPServer) {
 	h.becomes(before)
 }
 
-// watchEnds wants what is in effect to stay when nobody watches over it.
+// watchEnds checks that what is in effect stays when no watch runs.
 func (h *host) watchEnds() {
 	h.t.Helper()
 	before := h.state()
@@ -410,8 +410,8 @@ func (h *host) waitActive(unit string) {
 	}
 }
 
-// bothStopped wants nothing of the oneshot's to be left, or to come back, until it is
-// started again.
+// bothStopped checks that nothing of the oneshot's is left, or comes back, until it is started
+// again.
 func (h *host) bothStopped() {
 	h.t.Helper()
 	before := h.state()
@@ -419,7 +419,7 @@ func (h *host) bothStopped() {
 		for _, unit := range units {
 			h.must("systemctl", "stop", unit)
 		}
-		// Something that whoever watches would look at.
+		// A running watch would look at this.
 		h.must("networkctl", "renew", "eth1")
 		h.must("ip", "address", "add", "198.51.100.99/24", "dev", "eth1")
 		h.must("ip", "address", "del", "198.51.100.99/24", "dev", "eth1")

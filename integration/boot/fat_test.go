@@ -9,7 +9,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// fat is a root with all that configures the network of a Debian, and rpm on one.
+// fat is a root with all programs that configure the network of a Debian, and rpm on one.
 func fat(suite boot.Suite) boot.Root {
 	dhcp := "dhcpcd-base"
 	if suite == boot.Bookworm {
@@ -37,8 +37,8 @@ func eachFat(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
 	}
 }
 
-// oneFat runs a test on one systemd, where what differs from a test with [eachFat] does
-// not depend on systemd.
+// oneFat runs a test on one systemd, if its difference from a test with [eachFat] does not depend
+// on systemd.
 func oneFat(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
 	require(t)
 	t.Parallel()
@@ -52,8 +52,8 @@ const (
 	netplan        = "netplan-configure.service"
 )
 
-// only has the files of a fat root in which nothing configures the network but the
-// given units, and what else is given.
+// only has the files of a fat root in which only the given units configure the network, and the
+// other files that are given.
 func only(files map[string]boot.File, units ...string) map[string]boot.File {
 	all := map[string]boot.File{"/etc/cloud/cloud-init.disabled": boot.Text("")}
 	mask := []string{networkManager, ifupdown, netplan}
@@ -66,7 +66,7 @@ func only(files map[string]boot.File, units ...string) map[string]boot.File {
 	return all
 }
 
-// ours says whether a line of network is what the oneshot has brought about.
+// ours says whether the oneshot has added what a line of network says.
 func ours(line string) bool { return strings.Contains(line, "proto 118") }
 
 // without returns the lines of a text that are not of a kind.

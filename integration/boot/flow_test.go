@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flow is a stream of numbered packets from one of the host's addresses to the client,
-// by a socket that has a source and nothing else, like a server's.
+// flow is a stream of numbered packets from one of the host's addresses to the client, by a
+// socket that has a source and nothing else, as a server's.
 type flow struct {
 	sender   net.PacketConn
 	receiver *net.UDPConn
@@ -55,7 +55,7 @@ func (h *host) newFlow(from netip.Addr) (*flow, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.receiver.Close())
 	}
-	// What the receiver is late to read is not lost.
+	// A receiver that is late to read loses nothing.
 	const room = 64 << 20
 	err = errors.Join(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) }), err)
 	if err == nil {
@@ -70,8 +70,8 @@ func (h *host) newFlow(from netip.Addr) (*flow, error) {
 	return f, nil
 }
 
-// flowInterval is the time between two packets: as much as is lost in the time between
-// two changes of the kernel's state is seen, and the machine has a core for itself.
+// flowInterval is the time between two packets: short enough to see a loss between two changes of
+// the kernel's state, and the machine has a core for itself.
 const flowInterval = 500 * time.Microsecond
 
 // send sends until it is told to stop.
@@ -105,8 +105,7 @@ func (f *flow) receive() {
 	}
 }
 
-// end ends the flow and returns how many packets were sent, and how many of them did
-// not come.
+// end ends the flow and returns how many packets were sent, and how many of them did not arrive.
 func (f *flow) end() (sent, lost int) {
 	close(f.stop)
 	<-f.stopped
@@ -120,7 +119,7 @@ func (f *flow) end() (sent, lost int) {
 	return f.sent, f.sent - int(f.received.Load())
 }
 
-// unbroken ends flows, each of which must not have lost anything.
+// unbroken ends flows, none of which may have lost anything.
 func (h *host) unbroken(what string, flows []*flow) {
 	h.t.Helper()
 	const fewest = 50
@@ -134,7 +133,7 @@ func (h *host) unbroken(what string, flows []*flow) {
 	}
 }
 
-// measured ends flows and says what they have lost.
+// measured ends flows and reports what they have lost.
 func (h *host) measured(what string, flows []*flow) {
 	h.t.Helper()
 	for _, f := range flows {

@@ -8,8 +8,8 @@ import (
 )
 
 // TestHandOverThenChange has networkd take over from the oneshot, and then changes an IPv6
-// address, and the back end. Since 257 networkd does not take for its own the IPv6 routes
-// that it was left: they stay when their address goes, without a source.
+// address, and the back end. Since 257 networkd does not consider the IPv6 routes that were left
+// to it as its own: they stay when their address goes, without a source.
 func TestHandOverThenChange(t *testing.T) {
 	changed := strings.Replace(dualRecipe, "2001:db8:2::10", "2001:db8:2::20", 1)
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {

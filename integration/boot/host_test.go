@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// limit is for all that one machine does, once there is its root.
+	// limit is for everything that one machine does, once its root exists.
 	limit = 3 * time.Minute
 
 	networkd = "systemd-networkd.service"
@@ -69,16 +69,16 @@ func booted(t *testing.T, c boot.Config, state string) *host {
 	return bootedWith(t, c, state, func(context.Context, *lab.Lab) error { return nil })
 }
 
-// bootedWith is booted with what the providers have ready before the machine starts.
+// bootedWith is booted, with what the providers must have ready before the machine starts.
 func bootedWith(t *testing.T, c boot.Config, state string, provide func(context.Context, *lab.Lab) error) *host {
 	t.Helper()
-	// The root may have to be made first, which is nothing that a limit is for.
+	// The root may have to be made first, and that must not count against the limit.
 	if _, err := boot.Prepare(t.Context(), c.Root); err != nil {
 		t.Fatal(err)
 	}
 	opts := lab.TwoUplinks()
-	// What the tests look at is IPv4: a second and more that link-local addresses are
-	// tentative for would be waited for at each boot.
+	// The tests look at IPv4: without this, each boot would wait for the second or more for which
+	// link-local addresses are tentative.
 	opts.HostSysctls = map[string]string{"net.ipv6.conf.default.accept_dad": "0"}
 	ctx, l := labtest.Open(t, limit, opts)
 	if err := provide(ctx, l); err != nil {
@@ -137,8 +137,8 @@ func (h *host) find(dirs ...string) string {
 	return h.must("sh", append([]string{"-c", script, "sh"}, dirs...)...)
 }
 
-// settled waits until nothing differs between the spec and the kernel, and then has
-// it verified: networkd goes on with the links after it has been started.
+// settled waits until nothing differs between the spec and the kernel, and then has it verified,
+// because networkd goes on with the links after it has been started.
 func (h *host) settled() {
 	h.t.Helper()
 	err := lab.Poll(h.ctx, func() (bool, string) {
@@ -166,8 +166,8 @@ func (h *host) answers() []lab.Answer {
 	return answers
 }
 
-// works wants each address to answer by its own card, and what is sent from it, or
-// from none, to leave by the right one.
+// works checks that each address answers by its own card, and that what is sent from it, or from
+// none, leaves by the right one.
 func (h *host) works() {
 	h.t.Helper()
 	h.worksAt(recipeCards)
@@ -201,7 +201,7 @@ func (h *host) worksAt(cards map[netip.Addr]string) {
 	}
 }
 
-// network returns all of the kernel's state that is of interest, a line for each.
+// network returns all of the kernel's state that matters here, a line for each thing.
 func (h *host) network() string {
 	h.t.Helper()
 	var b strings.Builder
@@ -229,15 +229,15 @@ func (h *host) network() string {
 	return b.String()
 }
 
-// clean wants no unit to have failed, no cycle among units, and nothing to be amiss
-// with ours: what is wrong about the units of a Debian in a container is not ours.
+// clean checks that no unit has failed, that there is no cycle among units, and that nothing is
+// wrong with ours: what is wrong with the units of a Debian in a container does not concern us.
 func (h *host) clean() {
 	h.t.Helper()
 	failed, err := h.FailedUnits(h.ctx)
 	if err != nil || len(failed) > 0 {
 		h.t.Errorf("failed units: %v %v", failed, err)
 	}
-	// PID 1 looks at the order of units before there is a journal.
+	// PID 1 checks the order of units before there is a journal.
 	for what, text := range map[string]string{"journal": h.journal(), "console": h.Console()} {
 		if strings.Contains(strings.ToLower(text), "ordering cycle") {
 			h.t.Errorf("there is an ordering cycle; %s:\n%s", what, text)

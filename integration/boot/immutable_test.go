@@ -12,8 +12,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// An image has its spec below /usr, which is the same wherever it boots. What is laid
-// over it corrects it, so that a layer that is left out shows.
+// An image has its spec below /usr, the same wherever it boots. Each layer over it corrects it,
+// so that a missing layer shows.
 const (
 	imageSpec = `[uplink.isp1]
 interface     = "eth0"
@@ -28,7 +28,7 @@ table     = 77
 addresses = ["198.51.100.97/24"]
 gateways  = ["198.51.100.1"]
 `
-	// The number of the table is right, the address is again another machine's.
+	// The number of the table is right; the address is once more that of another machine.
 	imageOverride = "[uplink.rt2]\ntable = 1\naddresses = [\"198.51.100.98/24\"]\n"
 
 	// machineSpec is what only the machine itself can know.
@@ -52,8 +52,8 @@ func image(t *testing.T, suite boot.Suite, files map[string]boot.File) boot.Conf
 	}
 }
 
-// TestReadOnlyImage boots an image whose spec is baked in, and wants the files for
-// networkd to be those that a build of the image would have rendered.
+// TestReadOnlyImage boots an image whose spec is baked in, and checks that the files for networkd
+// are those that a build of the image would have rendered.
 func TestReadOnlyImage(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		c := image(t, suite, imageFiles(imageOverride, machineSpec))
@@ -82,7 +82,7 @@ func TestReadOnlyImage(t *testing.T) {
 	})
 }
 
-// TestReadOnlyImageWithCredential passes an image what differs from machine to machine.
+// TestReadOnlyImageWithCredential passes an image what differs between machines.
 func TestReadOnlyImageWithCredential(t *testing.T) {
 	t.Parallel()
 	for name, units := range map[string][]string{"networkd": {networkd}, "netlink": nil} {
@@ -101,8 +101,8 @@ func TestReadOnlyImageWithCredential(t *testing.T) {
 	}
 }
 
-// generateInInitrd runs the generator as in an initial RAM disk that has it and a spec: the
-// network there is not what the spec is about, and all is run again on the host.
+// generateInInitrd runs the generator as in an initial RAM disk that has it and a spec: the spec
+// is not about the network there, and everything runs again on the host.
 func (h *host) generateInInitrd() {
 	h.t.Helper()
 	const dir = "/run/in-initrd"
@@ -112,7 +112,7 @@ func (h *host) generateInInitrd() {
 	}
 }
 
-// rightImage wants an image that cannot be written to to have booted right.
+// rightImage checks that an image that cannot be written to has booted correctly.
 func (h *host) rightImage() {
 	h.t.Helper()
 	if out, err := h.Run(h.ctx, "touch", "/etc/probe"); err == nil {

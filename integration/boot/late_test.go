@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// policySpec is the recipe for a host whose links are somebody else's.
+	// policySpec is the recipe for a host whose links are configured by somebody else.
 	policySpec = `
 [uplink.isp1]
 interface = "eth0"
@@ -32,11 +32,11 @@ gateways  = ["198.51.100.1"]
 	// networkdConf has our settings of networkd itself.
 	networkdConf = "/run/systemd/networkd.conf.d/10-uplink.conf"
 
-	// appliedFile is there while something of the oneshot's is.
+	// appliedFile exists while something of the oneshot's is there.
 	appliedFile = "/run/uplink/applied"
 )
 
-// servedByNetworkd wants all to be networkd's, and nothing the oneshot's.
+// servedByNetworkd checks that everything is networkd's, and nothing the oneshot's.
 func (h *host) servedByNetworkd() {
 	h.t.Helper()
 	h.settled()
@@ -45,7 +45,7 @@ func (h *host) servedByNetworkd() {
 	h.allNetworkds()
 }
 
-// allNetworkds wants nothing to be the oneshot's.
+// allNetworkds checks that nothing is the oneshot's.
 func (h *host) allNetworkds() {
 	h.t.Helper()
 	if out := h.network(); strings.Contains(out, "proto 118") {
@@ -62,7 +62,7 @@ func (h *host) allNetworkds() {
 	}
 }
 
-// leavesOthersAlone wants networkd to be told to leave alone what is not its own.
+// leavesOthersAlone checks that networkd is told to leave alone what is not its own.
 func (h *host) leavesOthersAlone(suite boot.Suite) {
 	h.t.Helper()
 	want := []string{"\nManageForeignRoutes=no\n"}
@@ -84,8 +84,8 @@ func (h *host) linkState(card string) string {
 	return h.must("cat", "/run/systemd/netif/links/"+index)
 }
 
-// TestNetplanEnablesNetworkd has a host on which only another generator says, beside
-// ours, that networkd is to be started.
+// TestNetplanEnablesNetworkd has a host on which only another generator, running beside ours,
+// enables networkd.
 func TestNetplanEnablesNetworkd(t *testing.T) {
 	t.Parallel()
 	const (
@@ -120,8 +120,8 @@ gateways  = ["198.51.100.1"]
 					Root: fat(suite), Product: installed(t),
 					Files: only(map[string]boot.File{
 						"/etc/netplan/50-lab.yaml": {Data: test.plan, Mode: 0o600},
-						// Since 1.2 it tells udev, which a container does not have, and which is the
-						// last that it does.
+						// Since 1.2 it tells udev, which a container does not have, as the last
+						// thing that it does.
 						"/etc/systemd/system/netplan-configure.service.d/container.conf": boot.Text("[Service]\nSuccessExitStatus=1\n"),
 						specFile: boot.Text(test.spec),
 					}, netplan),
@@ -205,8 +205,8 @@ func TestNetworkdStartedByHand(t *testing.T) {
 				flows = h.flows(test.sources...)
 				h.must("systemctl", "restart", networkd)
 				h.servedByNetworkd()
-				// Since 257 it takes the rules of the other links away while it configures the
-				// first one, and adds them when it comes to those, which may cost a packet.
+				// Since 257 it removes the rules of the other links while it configures the first
+				// one, and adds them when it comes to those, which may cost a packet.
 				h.measured("networkd is restarted", flows)
 				if after := h.network(); after != before {
 					t.Errorf("before networkd's restart\n%s\nafter\n%s", before, after)
@@ -216,7 +216,7 @@ func TestNetworkdStartedByHand(t *testing.T) {
 	}
 }
 
-// takenOver waits until there is nothing left of the oneshot's.
+// takenOver waits until nothing of the oneshot's is left.
 func (h *host) takenOver() {
 	h.t.Helper()
 	err := lab.Poll(h.ctx, func() (bool, string) {
@@ -288,7 +288,7 @@ func TestNetworkdHasOtherLinks(t *testing.T) {
 	}
 }
 
-// byCommands gives the host what somebody else's programs would.
+// byCommands gives the host what the programs of others would.
 const byCommands = `
 ip link set up dev eth0
 ip link set up dev eth1
@@ -309,7 +309,7 @@ func (h *host) configured(card string) {
 	}
 }
 
-// thirdConfigured waits for networkd's own card, which says so before all is there.
+// thirdConfigured waits for networkd's own card, which reports it before everything is there.
 func (h *host) thirdConfigured() {
 	h.t.Helper()
 	h.configured("eth2")
@@ -322,7 +322,7 @@ func (h *host) thirdConfigured() {
 	}
 }
 
-// servedByNetlink wants all to be the oneshot's.
+// servedByNetlink checks that everything is the oneshot's.
 func (h *host) servedByNetlink() {
 	h.t.Helper()
 	h.settled()

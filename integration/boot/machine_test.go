@@ -16,7 +16,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestMachine boots one with all that a Config can say.
+// TestMachine boots one with everything that a Config can say.
 func TestMachine(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
@@ -89,7 +89,7 @@ func TestRebootAndPowerOff(t *testing.T) {
 	})
 }
 
-// TestMachineThatDoesNotBoot wants what a machine has said to be in the error.
+// TestMachineThatDoesNotBoot checks that the error has what a machine has said.
 func TestMachineThatDoesNotBoot(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -136,8 +136,8 @@ func TestPrepareAtTheSameTime(t *testing.T) {
 // asChild is set for the process that TestKilledRun kills.
 const asChild = "UPLINK_BOOT_TEST_CHILD"
 
-// TestKilledRun kills a process that has a machine, which must take the machine along,
-// and then has the rest removed.
+// TestKilledRun kills a process that has a machine, which must end with it, and then removes the
+// rest.
 func TestKilledRun(t *testing.T) {
 	require(t)
 	if os.Getenv(asChild) != "" {

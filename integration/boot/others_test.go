@@ -8,7 +8,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// other is somebody else who configures the links of a host without networkd, or nobody.
+// other is a program that configures the links of a host without networkd, or none.
 type other struct {
 	root  func(boot.Suite) boot.Root
 	each  func(*testing.T, func(*testing.T, boot.Suite))
@@ -27,7 +27,7 @@ func (o other) config(t *testing.T, suite boot.Suite, spec string) boot.Config {
 	return boot.Config{Root: o.root(suite), Product: installed(t), Files: files}
 }
 
-// test runs all that holds for whoever configures the links.
+// test runs everything that holds whoever configures the links.
 func (o other) test(t *testing.T) {
 	t.Parallel()
 	t.Run("boot", func(t *testing.T) { o.each(t, o.boot) })
@@ -121,7 +121,7 @@ func (o other) switchedOff(t *testing.T, suite boot.Suite) {
 	o.alone(h)
 }
 
-// alone wants the host to have what others give it, and nothing of ours.
+// alone checks that the host has what others give it, and nothing of ours.
 func (o other) alone(h *host) {
 	h.t.Helper()
 	if o.has {
@@ -136,7 +136,7 @@ func (o other) alone(h *host) {
 	}
 }
 
-// changeSpec has `uplinkctl reload` bring another spec into effect and the first one back,
+// changeSpec has `uplinkctl reload` bring another spec into effect and then the first one again,
 // while packets leave by the uplink that does not change.
 func (h *host) changeSpec(spec string) {
 	h.t.Helper()
@@ -161,8 +161,8 @@ func (h *host) changeSpec(spec string) {
 	h.clean()
 }
 
-// stopOneshot has the oneshot stopped and started again, on a host where others have
-// routes and rules beside ours.
+// stopOneshot stops and starts the oneshot on a host where others have routes and rules beside
+// ours.
 func (h *host) stopOneshot(others bool) {
 	h.t.Helper()
 	commands := []string{
@@ -188,9 +188,9 @@ func (h *host) stopOneshot(others bool) {
 	h.servedByNetlink()
 }
 
-// disturbed has somebody else do something with a link by which the kernel takes routes
-// away: says what is left of ours, which has to have all rules in it, and wants a reload of
-// the oneshot to bring back the rest.
+// disturbed lets somebody else do something with a link that makes the kernel remove routes: it
+// reports what is left of ours, which must include all rules, and checks that a reload of the
+// oneshot brings back the rest.
 func (h *host) disturbed(what string, f func()) {
 	h.t.Helper()
 	before := h.network()

@@ -12,14 +12,14 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// The versions of the packages that the tests make: the same sources, for there are no
+// The versions of the packages that the tests make: from the same sources, because there are no
 // packages of older ones.
 const (
 	olderVersion = "0.9"
 	newerVersion = "1.0"
 )
 
-// packagedSpec is one for which a program stays resident, and never finds a provider dead
+// packagedSpec is one for which a program stays resident, and which never finds a provider dead
 // because this computer is slow.
 var packagedSpec = strings.Replace(probedSpec, "down = 2", "down = 100", 1)
 
@@ -45,8 +45,8 @@ var (
 	}
 )
 
-// TestPackages has the deb and the rpm installed, upgraded and removed on a host that runs,
-// with either back end, while packets are sent from each address.
+// TestPackages installs, upgrades and removes the deb and the rpm on a running host, with either
+// back end, while packets are sent from each address.
 func TestPackages(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -81,7 +81,7 @@ func TestPackages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// Of a fat root's others none configures the network.
+			// None of the other programs of a fat root configures the network.
 			h := booted(t, boot.Config{Root: c.root, Files: only(files), Enable: c.enable}, "running")
 			p := packaged{h, c.manager, len(c.enable) > 0}
 			p.installs()
@@ -110,8 +110,8 @@ func (p packaged) run(command string) string {
 // file is the package of a version.
 func (p packaged) file(version string) string { return " /root/" + version + p.pattern[1:] }
 
-// installs wants a package to change nothing where there is no spec, and to be all that a
-// spec needs.
+// installs checks that a package changes nothing where there is no spec, and is all that a spec
+// needs.
 func (p packaged) installs() {
 	p.t.Helper()
 	before := p.network()
@@ -141,8 +141,8 @@ func (p packaged) watchPID() string {
 	return p.must("systemctl", "show", "--property=MainPID", "--value", watch)
 }
 
-// upgrades wants a newer package to lose no packet and to change nothing in the kernel,
-// and the program that stays to be the new one. Then it boots the host with it.
+// upgrades checks that a newer package loses no packet and changes nothing in the kernel, and
+// that the resident program is the new one. Then it boots the host with it.
 func (p packaged) upgrades() {
 	p.t.Helper()
 	before, pid := p.network(), p.watchPID()
@@ -186,7 +186,7 @@ func (p packaged) upgrades() {
 	}
 }
 
-// removes wants all to go on as it is until the next boot, without anything of ours.
+// removes checks that everything goes on as it is until the next boot, without anything of ours.
 func (p packaged) removes() {
 	p.t.Helper()
 	before := p.network()
@@ -217,8 +217,8 @@ func (p packaged) removes() {
 	p.must("test", "-s", specFile)
 }
 
-// purges wants nothing of the package's to be left, and the administrator's own spec to
-// be: it came from nowhere else.
+// purges checks that nothing of the package is left, but the administrator's own spec is: it came
+// from nowhere else.
 func (p packaged) purges() {
 	p.t.Helper()
 	const conf = "/etc/iproute2/rt_protos.d/uplink.conf"

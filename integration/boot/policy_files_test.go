@@ -35,8 +35,8 @@ func (h *host) answersByOwn(what string) {
 	}
 }
 
-// TestPolicyOfAFileForManyLinks boots hosts whose cards networkd has by one file, and does to it
-// what is done to it.
+// TestPolicyOfAFileForManyLinks boots hosts whose cards networkd configures by one file, and does
+// to networkd what administrators do to it.
 func TestPolicyOfAFileForManyLinks(t *testing.T) {
 	t.Parallel()
 	for name, spec := range map[string]string{
@@ -56,9 +56,10 @@ func TestPolicyOfAFileForManyLinks(t *testing.T) {
 					t.Errorf("the file is extended:\n%s", found)
 				}
 				for _, args := range [][]string{{"networkctl", "reload"}, {"systemctl", "restart", networkd}, {"uplinkctl", "reload"}, {"networkctl", "reconfigure", "eth1"}} {
-					// With an address that networkd takes away, the kernel takes the routes that have it for
-					// their source. What is learned the watch brings again; a static spec has none. An
-					// assertion in address_is_ready() kills 247 at a restart with DHCPv4, with and without us.
+					// When networkd removes an address, the kernel removes the routes that have
+					// it as source. The watch adds those again that follow from learned
+					// addresses; a static spec has no watch. An assertion in address_is_ready()
+					// kills 247 at a restart with DHCPv4, with and without us.
 					if args[1] == "restart" && suite == boot.Bullseye || args[1] == "reconfigure" && name == "static" {
 						continue
 					}
@@ -72,9 +73,9 @@ func TestPolicyOfAFileForManyLinks(t *testing.T) {
 	}
 }
 
-// TestPolicyOfCardsThatComeLate plugs in cards whose files, of somebody else's, know them by their
-// addresses, and the spec by their names: no file is extended while that cannot be told, and
-// the policy comes with the cards.
+// TestPolicyOfCardsThatComeLate plugs in cards which the files of others identify by their
+// addresses, and the spec by their names: until it is known which file is meant none is extended,
+// and the policy comes with the cards.
 func TestPolicyOfCardsThatComeLate(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		file := func(mac, address string) boot.File {
@@ -91,7 +92,7 @@ func TestPolicyOfCardsThatComeLate(t *testing.T) {
 		}, "")
 		h.leavesOthersAlone(suite)
 		h.must("sh", "-c", "for i in 0 1; do ip link add wan$i address 02:00:00:00:aa:0$((i+1)) type veth peer name q$i; ip link set q$i up; done")
-		// A container has no udev to tell systemd of the card's device.
+		// A container has no udev that would tell systemd about the card's device.
 		for _, card := range []string{"wan0", "wan1"} {
 			h.must("uplinkctl", "apply", "--if-needed", "--wait", "15", "--link", card)
 		}

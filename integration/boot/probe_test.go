@@ -36,7 +36,7 @@ ExecStart=sleep infinity
 WantedBy=uplink@isp1-up.target
 `
 
-// TestProbe has uplink-watch.service, with what it may do there, find a provider dead and
+// TestProbe has uplink-watch.service, with the rights that it has there, find a provider dead and
 // alive again, and units follow, with either back end.
 func TestProbe(t *testing.T) {
 	t.Parallel()

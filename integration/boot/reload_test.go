@@ -8,9 +8,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// TestReload has `uplinkctl reload` bring a changed spec into effect on a host of
-// networkd's: without a restart of it, without a packet of the other uplink lost, and so
-// that a boot with the changed spec comes to the same.
+// TestReload has `uplinkctl reload` bring a changed spec into effect on a host of networkd's,
+// without restarting networkd and without losing a packet of the other uplink; a boot with the
+// changed spec reaches the same state.
 func TestReload(t *testing.T) {
 	text, err := fs.ReadFile(recipe, specFile[1:])
 	if err != nil {

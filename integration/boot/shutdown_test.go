@@ -12,8 +12,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// lastWords notes what the network is like when it is stopped, a while after all that is not
-// ordered behind it. systemd.special(7) promises it the network until then, network.target.
+// lastWords notes the state of the network when it is stopped, a while after everything that is
+// not ordered behind it. systemd.special(7) promises it the network until then, network.target.
 const lastWords = `[Unit]
 After=network.target
 [Service]
@@ -23,8 +23,8 @@ ExecStart=/bin/true
 ExecStop=/bin/sh -c 'sleep 1; ip address > /root/network; ip rule >> /root/network; ip route show table all >> /root/network'
 `
 
-// TestShutdown wants a service that is stopped at a shutdown to have the uplinks still, where
-// netlink brought them about.
+// TestShutdown checks that a service that is stopped at a shutdown still has the uplinks, where
+// netlink added them.
 func TestShutdown(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite boot.Suite) {
 		const unit = "/etc/systemd/system/last-words.service"
@@ -50,7 +50,7 @@ func TestShutdown(t *testing.T) {
 			h.softReboot()
 		}
 
-		// Whoever stops it takes all of it away.
+		// Stopping it takes everything away.
 		h.must("systemctl", "stop", "uplink-apply.service")
 		if now := h.network(); strings.Contains(now, "proto 118") || strings.Contains(now, "192.0.2.10") {
 			t.Errorf("there is still\n%s", now)
@@ -58,7 +58,7 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// hadNetwork wants the network to have been there to the end.
+// hadNetwork checks that the network was there to the end.
 func (h *host) hadNetwork() {
 	h.t.Helper()
 	network := h.must("cat", "/root/network")
@@ -73,9 +73,9 @@ func (h *host) hadNetwork() {
 	}
 }
 
-// softReboot starts user space anew (since systemd 254) with another address in the spec.
-// The kernel stays as it is, and so does uplink-apply.service: what has changed is brought
-// into effect by uplink-reload.service.
+// softReboot restarts user space (since systemd 254) with another address in the spec. The kernel
+// stays as it is, and so does uplink-apply.service: uplink-reload.service brings what has changed
+// into effect.
 func (h *host) softReboot() {
 	h.t.Helper()
 	since := h.show("uplink-apply.service", "ActiveEnterTimestampMonotonic")
@@ -83,7 +83,7 @@ func (h *host) softReboot() {
 	h.must("sh", "-c", "rm /root/network; sed -i s/"+recipeAddrs[1].String()+"/"+second.String()+"/ "+specFile)
 	h.must("systemctl", "soft-reboot", "--no-block")
 	err := lab.Poll(h.ctx, func() (bool, string) {
-		// Whoever asks while nobody answers may wait without end.
+		// A question that nobody answers may wait for ever.
 		ctx, cancel := context.WithTimeout(h.ctx, 2*time.Second)
 		defer cancel()
 		out, err := h.Run(ctx, "systemctl", "show", "--value", "--property=SoftRebootsCount")

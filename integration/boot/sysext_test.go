@@ -10,7 +10,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// sysextService merges extensions, and has to be enabled.
+// sysextService merges extensions, and must be enabled.
 const sysextService = "systemd-sysext.service"
 
 // reloadAfterMerge is what a systemd before 255 lacks: it does not look for new units
@@ -19,9 +19,9 @@ var reloadAfterMerge = map[string]boot.File{
 	"/etc/systemd/system/" + sysextService + ".d/reload.conf": boot.Text("[Service]\nExecStartPost=systemctl daemon-reload\n"),
 }
 
-// TestSystemExtension has the product in a system extension, which is merged when the
-// generators have run and the jobs of the boot are queued: the spec has to be in effect
-// after that boot all the same.
+// TestSystemExtension has the product in a system extension, which is merged only after the
+// generators have run and the jobs of the boot are queued: the spec must still be in effect after
+// that boot.
 func TestSystemExtension(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -66,7 +66,7 @@ func TestSystemExtension(t *testing.T) {
 	}
 }
 
-// onlyUsr wants an extension to have nothing beside /usr, which would be ignored.
+// onlyUsr checks that an extension has nothing outside /usr, which would be ignored.
 func onlyUsr(t *testing.T, extension string) {
 	t.Helper()
 	entries, err := os.ReadDir(extension)

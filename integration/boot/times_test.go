@@ -15,12 +15,12 @@ import (
 
 var timesOfAll = flag.Bool("times.all", false, "measure the boots of each systemd")
 
-// times is what systemd says of one boot.
+// times is what systemd reports about one boot.
 type times struct{ total, generators, render, apply, reload time.Duration }
 
-// TestBootTimes says what the product costs a boot, with networkd: a table of medians,
-// in which all generators run at once, and what our services take is mostly not waited
-// for. It runs alone, for other machines would be measured too.
+// TestBootTimes reports what the product costs a boot, with networkd: a table of medians. All
+// generators run at once, and a boot mostly does not wait for the time that our services take. It
+// runs alone, because it would measure other machines too.
 func TestBootTimes(t *testing.T) {
 	require(t)
 	suites := []boot.Suite{boot.Trixie}
@@ -56,7 +56,7 @@ func TestBootTimes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// Far more than it takes, far less than anybody would wait for.
+		// Far more than it takes, far less than anybody would wait.
 		const most = 2 * time.Second
 		if cost := medians[1].total - medians[0].total; cost > most {
 			t.Errorf("%s: the product makes a boot %v longer", suite, cost)

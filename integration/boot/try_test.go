@@ -25,8 +25,8 @@ addresses = ["198.51.100.99/24"]
 gateways  = ["198.51.100.1"]
 `
 
-// TestTry loses the session in which a spec is tried, with its process, on each systemd
-// and either back end: the timer goes back, and leaves nothing of itself.
+// TestTry loses the session in which a spec is tried, with its process, on each systemd and
+// either back end: the timer goes back, and leaves nothing of itself behind.
 func TestTry(t *testing.T) {
 	t.Parallel()
 	t.Run("networkd", func(t *testing.T) {
@@ -88,7 +88,7 @@ func tryIn(t *testing.T, suite boot.Suite, enable ...string) {
 		t.Errorf("the journal has %s", out)
 	}
 
-	// Time enough to say so where other systems boot beside this one.
+	// Enough time for the message, even if other systems boot at the same time.
 	try(triedSpec, "60")
 	h.must("uplinkctl", "try", "--confirm")
 	gone("kept")

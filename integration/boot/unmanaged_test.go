@@ -7,8 +7,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 )
 
-// TestNobodyElse is on a host on which nobody configures the network, and where the spec
-// has all.
+// TestNobodyElse is on a host on which nothing else configures the network, and the spec has
+// everything.
 func TestNobodyElse(t *testing.T) {
 	spec, err := fs.ReadFile(recipe, specFile[1:])
 	if err != nil {

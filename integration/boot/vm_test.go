@@ -57,8 +57,8 @@ type guest struct {
 	t   *testing.T
 }
 
-// TestVirtualMachine has what a container cannot show: a kernel of its own with udev and
-// drivers, firmware, a root file system that is read-only to all, cards that come and go.
+// TestVirtualMachine covers what a container cannot show: its own kernel with udev and drivers,
+// firmware, a root file system that nobody can write to, cards that come and go.
 func TestVirtualMachine(t *testing.T) {
 	t.Parallel()
 	need.Nil(t, boot.RequireVM())
@@ -151,7 +151,7 @@ func (g *guest) sh(script string) string {
 	return g.must("sh", "-c", script)
 }
 
-// clean wants no unit to have failed, and nothing to be complained of.
+// clean checks that no unit has failed, and that nothing is complained about.
 func (g *guest) clean() {
 	g.t.Helper()
 	if failed := g.must("systemctl", "list-units", "--failed", "--plain", "--no-legend"); failed != "" {
@@ -167,8 +167,7 @@ func (g *guest) clean() {
 	}
 }
 
-// verified waits until `uplinkctl verify` finds as many ways right as it has to, and
-// none wrong.
+// verified waits until `uplinkctl verify` finds as many ways right as expected, and none wrong.
 func (g *guest) verified(ways int) {
 	g.t.Helper()
 	start := time.Now()
@@ -185,8 +184,8 @@ func (g *guest) verified(ways int) {
 	}
 }
 
-// ask connects to an address from outside and wants to be answered. The providers drop
-// what comes by the wrong card.
+// ask connects to an address from outside and expects an answer. The providers drop what comes by
+// the wrong card.
 func (g *guest) ask(addr netip.Addr) error {
 	return g.lab.Client.Do(func() error {
 		conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(addr, boot.EchoPort).String(), 5*time.Second)
@@ -212,7 +211,7 @@ func (g *guest) ask(addr netip.Addr) error {
 
 func write(w io.Writer, s string) error { _, err := io.WriteString(w, s); return err }
 
-// works wants each address to be answered from, and to be sent from to the outside.
+// works checks that each address can be reached from outside, and can send to the outside.
 func (g *guest) works(addrs ...netip.Addr) {
 	g.t.Helper()
 	for _, a := range addrs {
@@ -237,7 +236,7 @@ func (g *guest) served(what string, addr netip.Addr) {
 	g.t.Logf("%s: served after %v", what, time.Since(start).Round(100*time.Millisecond))
 }
 
-// coldBoot wants a root file system that is read-only to all to boot as the spec says.
+// coldBoot checks that a root file system that nobody can write to boots as the spec says.
 func (g *guest) coldBoot() {
 	if out, err := g.Run(g.ctx, "touch", "/etc/probe", "/usr/probe"); err == nil {
 		g.t.Errorf("/etc or /usr can be written: %s", out)
@@ -296,9 +295,10 @@ func (g *guest) hotPlug() {
 	}
 }
 
-// finished waits until a unit, maybe a pattern of units, has done its work so many times
-// since the boot, and no other is at it. What is served may be so before its unit was asked for (the watch is there too),
-// and before the journal has a word of it: for a pattern journalctl fails until then.
+// finished waits until a unit, or the units that a pattern names, have done their work so many
+// times since the boot, and none is still at it. The uplink may be served before its unit was
+// asked for (the watch is there too), and before the journal mentions the unit: for a pattern
+// journalctl fails until then.
 func (g *guest) finished(unit string, times int) {
 	g.t.Helper()
 	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
@@ -314,7 +314,7 @@ func (g *guest) finished(unit string, times int) {
 	}
 }
 
-// gone wants only the rules to be left of cards that were unplugged. They find nothing in
+// gone checks that only the rules are left of cards that were unplugged. They find nothing in
 // their tables, which the kernel has emptied, and go on with the next rule.
 func (g *guest) gone() {
 	g.t.Helper()
@@ -334,7 +334,7 @@ func (g *guest) gone() {
 	g.clean()
 }
 
-// withoutIPv6 wants IPv4 to work where the kernel knows nothing else.
+// withoutIPv6 checks that IPv4 works where the kernel knows nothing else.
 func (g *guest) withoutIPv6() {
 	if _, err := g.Run(g.ctx, "test", "-e", "/proc/sys/net/ipv6"); err == nil {
 		g.t.Fatal("there is IPv6")
