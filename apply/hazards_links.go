@@ -77,7 +77,7 @@ func sharedSubnets(have Snapshot, hw Hardware, subnets []fib.Address, in map[str
 		subnet netip.Prefix
 		domain int
 	}
-	on := map[segment][]fib.Address{} // of at most two links: one of them is never the link that is compared
+	on := map[segment][]fib.Address{} // of two links at most: enough for one that is not the link compared with
 	var lengths [33]bool
 	wanted := len(subnets)
 	subnets = slices.Clone(subnets)

@@ -10,7 +10,7 @@ import (
 )
 
 // TestApplyWaitsWithoutTheLock has an apply wait for a carrier, as for a card that was just
-// plugged in: nobody else waits for it, and what it brings about is what counts then.
+// plugged in: nobody else waits for it, and it then applies what is in effect by that time.
 func TestApplyWaitsWithoutTheLock(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -72,7 +72,7 @@ func TestApplyWaitsWithoutTheLock(t *testing.T) {
 	}
 }
 
-// holdsThrough wants a spec to be what is in the kernel through netlink; "" for nothing.
+// holdsThrough checks that the kernel holds a spec through netlink; "" for nothing.
 func (c *cli) holdsThrough(spec string) {
 	c.t.Helper()
 	if spec == "" {
@@ -85,7 +85,7 @@ func (c *cli) holdsThrough(spec string) {
 	c.run("diff").expect(c.t, "diff", 0, "^$", "^$")
 }
 
-// TestATryIsNotWaitedFor cancels a try while an apply waits for a carrier: it goes back at
+// TestATryIsNotWaitedFor cancels a try while an apply waits for a carrier: the try goes back at
 // once, and the apply does not bring about again what was tried.
 func TestATryIsNotWaitedFor(t *testing.T) {
 	t.Parallel()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestManyUplinksThroughTheCommands has so many uplinks that their rules are laid out in
-// blocks, and wants the commands to speak of uplinks all the same.
+// TestManyUplinksThroughTheCommands has so many uplinks that their rules are laid out in blocks,
+// and checks that the commands still speak of uplinks.
 func TestManyUplinksThroughTheCommands(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -32,11 +32,11 @@ func TestManyUplinksThroughTheCommands(t *testing.T) {
 	c.run("explain", "10.0.7.2", "8.8.8.8").expect(t, "explain", 0,
 		"        7 rules do not match, 2 lead on\n 12630  from 10\\.0\\.7\\.2 lookup u07 .*uplink.toml:44\n.*leaves by eth1 via 10.0.7.1, table u07\nthe kernel says the same\n$", "")
 	c.run("explain", "10.0.7.2", "8.8.8.8", "--all").expect(t, "explain --all", 0, " 10801  from 0.0.0.0/4 goto 11386 .*→ goes on at 11386\n", "")
-	// What somebody else has among them is never asked, and that is said.
+	// Somebody else's rule among them is never asked, and that is reported.
 	ip(ctx, t, l.Host, "rule add priority 12000 from 192.0.2.0/24 lookup 7")
 	c.run("verify").expect(t, "verify", 0, "is never asked, because the uplinks' rules are laid out around it", "")
 	ip(ctx, t, l.Host, "rule del priority 12000")
-	// An uplink that has to come in between leaves all of them as they are.
+	// An uplink that is inserted among the others leaves all of them as they are.
 	c.spec(many(40) + "[uplink.z]\ninterface = \"eth1\"\nfwmark = 9\naddresses = [\"10.1.0.2/24\"]\ngateways = [\"10.1.0.1\"]\n")
 	c.run("check").expect(t, "check", 0, "", "uplink.toml:242: warning: for each packet the kernel tries .*\\[many-rules\\].*below 10000")
 	c.ok("reload")

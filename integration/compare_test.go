@@ -11,12 +11,12 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// snapshot is what a kernel holds, or has to hold, as lines in the words of ip(8)
-// with every attribute there is. Two that are equal are the same to every packet.
+// snapshot is what a kernel holds, or must hold, as lines in the words of ip(8) with every
+// attribute there is. Two that are equal are the same to every packet.
 type snapshot struct{ addresses, routes, rules []string }
 
-// An exception is something that the kernel holds and that no State asks for.
-// Everything else that is there must be asked for.
+// An exception is something that the kernel holds and that no State asks for. Everything else in
+// the kernel must be asked for.
 type exception struct {
 	why     string
 	rule    func(lab.Rule) bool
@@ -181,8 +181,8 @@ func (s snapshot) and(o snapshot) snapshot {
 	}
 }
 
-// diff returns the lines that only one of the two has: "-" is missing, "+" is too
-// much. It returns "" where they are equal.
+// diff returns the lines that only one of the two has: "-" is missing, "+" is too much; "" if
+// they are equal.
 func diff(want, have snapshot) string {
 	var b strings.Builder
 	for _, part := range [...]struct {
@@ -210,7 +210,7 @@ func diff(want, have snapshot) string {
 				lines = append(lines, part.what+" "+line+" "+sign)
 			}
 		}
-		// The two lines of something that differs in one attribute come together.
+		// This puts the two lines of something that differs in one attribute together.
 		slices.Sort(lines)
 		for _, line := range lines {
 			fmt.Fprintf(&b, "%s %s\n", line[len(line)-1:], line[:len(line)-2])

@@ -12,9 +12,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestContainersAndMainRoutesFirst shows what main-routes-first is for: a service of the
-// host that is bound to an uplink's address reaches the host's containers, and what lies
-// behind them. Without it the same packets leave by the uplink.
+// TestContainersAndMainRoutesFirst shows what main-routes-first is for: a service of the host
+// that is bound to an uplink's address reaches the host's containers, and what is behind them.
+// Without it the same packets leave by the uplink.
 func TestContainersAndMainRoutesFirst(t *testing.T) {
 	for _, c := range []struct {
 		name string

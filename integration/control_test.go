@@ -10,9 +10,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestWithoutThePolicyOnlyTheFirstCardAnswers is the control for all tests that send
-// packets: the same hosts with the same addresses, and nothing but a default route by
-// the first card, have the trouble that the product is made for.
+// TestWithoutThePolicyOnlyTheFirstCardAnswers is the control for all tests that send packets: the
+// same hosts, with the same addresses but only a default route by the first card, have the
+// trouble that the product cures.
 func TestWithoutThePolicyOnlyTheFirstCardAnswers(t *testing.T) {
 	for _, e := range examples {
 		t.Run(e.name, func(t *testing.T) {

@@ -19,15 +19,15 @@ type example struct {
 	name string
 	lab  lab.Options
 
-	// router has lines of ip(8) and sysctls that the providers need beside.
+	// router has lines of ip(8) and sysctls that the providers need in addition.
 	router  []string
 	sysctls map[string]string // of the router
 
-	// foreign is what is on the host besides the State, because others configure
-	// it: lines as in a snapshot.
+	// foreign is what is on the host in addition to the State, because others configure it: lines
+	// as in a snapshot.
 	foreign snapshot
 
-	// notes are what the rendering has to say.
+	// notes are what the rendering must report.
 	notes []string
 
 	// duplicates leaves duplicate address detection on, as it is on a real host. It
@@ -73,7 +73,7 @@ var examples = []example{
 	},
 	{
 		name: "vpn-fail-closed",
-		// A card stands in for the tunnel: what leaves by it needs no gateway, since the
+		// A card stands in for the tunnel: packets that leave by it need no gateway, because the
 		// other end answers for everybody.
 		lab:     options(provider1, provider("wg0", "10.66.0.1/24")),
 		sysctls: map[string]string{"net.ipv4.conf.p2.proxy_arp": "1", "net.ipv4.neigh.p2.proxy_delay": "0"},

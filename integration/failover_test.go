@@ -15,8 +15,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestEveryCardMayFail takes the carrier of each of three cards away and gives it back.
-// Whatever is left carries all traffic, and afterwards everything is as before.
+// TestEveryCardMayFail removes the carrier of each of three cards and gives it back. What is left
+// carries all traffic, and afterwards everything is as before.
 func TestEveryCardMayFail(t *testing.T) {
 	t.Parallel()
 	require(t, lab.NeedNetworkd)
@@ -40,7 +40,7 @@ func TestEveryCardMayFail(t *testing.T) {
 	}
 	for i := range h.lab.Providers {
 		port, card := fmt.Sprintf("p%d", i+1), h.lab.Providers[i].Cards[0].Name
-		// Or the provider would lose its IPv6 addresses for good.
+		// Otherwise the provider would lose its IPv6 addresses for good.
 		if err := h.Router.Sysctl("net.ipv6.conf."+port+".keep_addr_on_down", "1"); err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestEveryCardMayFail(t *testing.T) {
 		}
 	}
 
-	// Both that share the traffic: the third takes over what it can carry.
+	// Both cards that share the traffic: the third takes over what it can carry.
 	ip(ctx, t, h.Router, "link set p1 down", "link set p2 down")
 	only4 := slices.DeleteFunc(slices.Clone(to), netip.Addr.Is6)
 	if use := spread(ctx, t, h.Lab, only4); use["eth2"] != len(only4) {
@@ -101,9 +101,9 @@ func spread(ctx context.Context, t *testing.T, l *lab.Lab, to []netip.Addr) map[
 	return use
 }
 
-// TestCarrierThroughNetlink takes the carrier of the better of two cards away on a host without
-// networkd. Without the kernel's setting nothing arrives, which verify says, and said before;
-// with it the other card takes over.
+// TestCarrierThroughNetlink removes the carrier of the better of two cards on a host without
+// networkd. Without the kernel's setting nothing arrives, which verify reports, after warning of
+// it; with the setting the other card takes over.
 func TestCarrierThroughNetlink(t *testing.T) {
 	t.Parallel()
 	require(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// inTrouble runs a command of the host, with a /run of its own that is made as a script says,
-// and returns what it said and which files are in that /run afterwards, with their sizes.
+// inTrouble runs a command of the host, with a /run of its own that a script makes, and returns
+// the output and which files are in that /run afterwards, with their sizes.
 func (c *cli) inTrouble(prepare string, command ...string) (a answer, run string) {
 	c.t.Helper()
 	dir, err := built()
@@ -49,7 +49,7 @@ exit $status
 	return answer{cmd.ProcessState.ExitCode(), out.String(), errs.String()}, string(data)
 }
 
-// said wants a program that has failed to have said why, in a few lines that people can read.
+// said checks that a program that failed has said why, in a few readable lines.
 func (a answer) said(t *testing.T, what, program, why string) {
 	t.Helper()
 	if a.code != 1 || !strings.Contains(a.stderr, why) || !strings.Contains(a.stderr, program+": ") || strings.Count(a.stderr, "\n") > 8 {
@@ -62,7 +62,7 @@ func (a answer) said(t *testing.T, what, program, why string) {
 	}
 }
 
-// whole wants no file to be half there: none that is written aside is left.
+// whole checks that no file is incomplete, and that none that was written aside is left.
 func whole(t *testing.T, what, run string) {
 	t.Helper()
 	for line := range strings.Lines(run) {
@@ -73,7 +73,7 @@ func whole(t *testing.T, what, run string) {
 	}
 }
 
-// everyChange are the commands that write, each with what it is.
+// everyChange are the commands that write, each with its purpose.
 func (c *cli) everyChange() map[string][]string {
 	root := []string{"--root", c.root}
 	return map[string][]string{
@@ -84,9 +84,8 @@ func (c *cli) everyChange() map[string][]string {
 	}
 }
 
-// TestFullDiskAndReadOnlyRun has no room in /run, and one that cannot be written to. Each
-// command says so and fails; what it has done to the kernel is undone, and no file is half
-// there.
+// TestFullDiskAndReadOnlyRun has a /run without room, and one that cannot be written to. Each
+// command says so and fails; what it has done to the kernel is undone, and no file is incomplete.
 func TestFullDiskAndReadOnlyRun(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -114,8 +113,8 @@ func TestFullDiskAndReadOnlyRun(t *testing.T) {
 	}
 }
 
-// TestFewFileDescriptors gives each command no file descriptors at all beside its first three, then
-// one, and so on until it works. Whenever it fails it says so.
+// TestFewFileDescriptors gives each command no file descriptors beyond its first three, then one,
+// and so on until it works. Whenever it fails it says so.
 func TestFewFileDescriptors(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -147,7 +146,7 @@ func TestFewFileDescriptors(t *testing.T) {
 	}
 }
 
-// dropAll takes what apply has left, for a next command to begin anew.
+// dropAll removes what apply has left, so that the next command starts afresh.
 func dropAll(ctx context.Context, t *testing.T, n *lab.Namespace) {
 	t.Helper()
 	for _, card := range []string{"eth0", "eth1"} {
@@ -155,8 +154,8 @@ func dropAll(ctx context.Context, t *testing.T, n *lab.Namespace) {
 	}
 }
 
-// TestTerminatedInEveryPhase ends apply, reload and render with SIGTERM at moments that are spread
-// over a whole run. What is there afterwards is all of the old or all of the new.
+// TestTerminatedInEveryPhase ends apply, reload and render with SIGTERM at moments spread over a
+// whole run. Afterwards everything is old, or everything is new.
 func TestTerminatedInEveryPhase(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -178,8 +177,8 @@ func TestTerminatedInEveryPhase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// In a block the order of the rules of one priority says nothing, and depends on what was
-		// there before.
+		// In a block the order of the rules of one priority means nothing, and depends on what
+		// was there before.
 		return sortedLines(out) + sortedLines(routes) + sortedLines(addresses)
 	}
 	for _, command := range []string{"apply", "reload"} {

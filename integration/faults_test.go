@@ -90,7 +90,7 @@ func (c *cli) run(command string, args ...string) answer {
 	return answer{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 
-// ok runs uplinkctl, which must succeed and have nothing to complain of.
+// ok runs uplinkctl, which must succeed without a complaint.
 func (c *cli) ok(command string, args ...string) string {
 	c.t.Helper()
 	a := c.run(command, args...)
@@ -126,9 +126,9 @@ func manyUplinks(n, kind int) string {
 	return b.String()
 }
 
-// TestKilledAtAnyPoint kills uplinkctl apply at random moments while it brings about
-// one of three states of 1,000 uplinks. The next run converges each time, and what is others'
-// is all there.
+// TestKilledAtAnyPoint kills uplinkctl apply at random moments while it brings about one of three
+// states of 1,000 uplinks. The next run converges each time, and everything that belongs to
+// others is there.
 func TestKilledAtAnyPoint(t *testing.T) {
 	require(t)
 	t.Parallel()
@@ -181,13 +181,13 @@ func TestKilledAtAnyPoint(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		after := takes/4 + time.Duration(random.Int64N(int64(takes))*3/4) // it begins with reading the spec
+		after := takes/4 + time.Duration(random.Int64N(int64(takes))*3/4) // it starts with reading the spec
 		time.Sleep(after)
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		if cmd.Wait() != nil {
 			killed++
 		} else {
-			takes = after // The first may have been slowed down by something else.
+			takes = after // something else may have slowed the first run down
 		}
 		if a := c.run("diff"); a.code != 0 {
 			if lines := strings.Count(a.stdout, "\n"); i > 0 && lines > 0 && lines < 3*n {
@@ -235,9 +235,8 @@ func bootHost(t *testing.T, providers ...lab.Provider) (context.Context, *lab.La
 	return ctx, l, newCLI(ctx, t, l.Host)
 }
 
-// TestNoPacketIsLost sends at a high rate from an uplink that does not change, by UDP
-// in both families, while 100 runs change everything else: the other
-// uplink, and others that come and go beside.
+// TestNoPacketIsLost sends at a high rate from an uplink that does not change, by UDP in both
+// families, while 100 runs change everything else: the other uplink, and more that come and go.
 func TestNoPacketIsLost(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -307,7 +306,7 @@ func udpFlow(t *testing.T, l *lab.Lab, from, to netip.Addr) *flow {
 		if rawErr != nil {
 			t.Fatal(rawErr)
 		}
-		// What the receiver is late to read is not lost.
+		// A receiver that is late to read loses nothing.
 		err = errors.Join(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20) }), err)
 	}
 	if err == nil {
@@ -368,8 +367,8 @@ func (f *flow) finish(t *testing.T) {
 	t.Logf("%s: %d packets, none lost", f.sender.LocalAddr(), f.sent)
 }
 
-// TestTwoRunsAtOnce starts several runs at once, again and again: each waits for the
-// others, ends well, and has nothing to complain of.
+// TestTwoRunsAtOnce starts several runs at once, again and again: each waits for the others,
+// succeeds, and has no complaint.
 func TestTwoRunsAtOnce(t *testing.T) {
 	t.Parallel()
 	require(t)

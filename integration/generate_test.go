@@ -43,8 +43,8 @@ func (d draft) toml() string {
 // maxCards is how many cards the host of a drawn spec has: eth0 and so on.
 const maxCards = 6
 
-// cards returns a lab with so many cards, each in a network of its own where nobody
-// lives: nothing is sent there.
+// cards returns a lab with so many cards, each in a network of its own without hosts: nothing is
+// sent there.
 func cards(n int) lab.Options {
 	var o lab.Options
 	for i := range n {
@@ -64,7 +64,7 @@ type drawer struct {
 	marks   int
 }
 
-// drawnUplink is what the drawer has to remember of an uplink.
+// drawnUplink is what the drawer must remember about an uplink.
 type drawnUplink struct {
 	name    string
 	number  int
@@ -208,7 +208,7 @@ func (g *drawer) addresses(u *drawnUplink) {
 	}
 }
 
-// gateway draws a gateway that an uplink reaches, and says whether only onlink does it.
+// gateway draws a gateway that an uplink reaches, and says whether it does so only with onlink.
 func (g *drawer) gateway(u *drawnUplink, f fib.Family) (a netip.Addr, onlink, ok bool) {
 	if f == fib.Inet6 && g.oneIn(5) {
 		return netip.MustParseAddr(fmt.Sprintf("fe80::%x", 1+g.IntN(9))), false, true
@@ -351,8 +351,8 @@ func (g *drawer) multipath(tree keys) {
 	}
 }
 
-// write puts a draft below a root directory, and beside it .network files of others
-// that give the links of which only the policy is ours the addresses they should have.
+// write puts a draft below a root directory, and beside it .network files of others. For links of
+// which only the policy is ours, these give the addresses that the links should have.
 func (d draft) write(root string) (subject, error) {
 	s := subject{root: root, lab: cards(maxCards)}
 	files := map[string]string{
@@ -453,10 +453,10 @@ func (d draft) valid(root string, version units.Version) (subject, error) {
 	return s, nil
 }
 
-// spoilt says whether a rule may catch the kernel's lookup of a gateway that onlink cannot
-// spare: networkd has no onlink in a multipath route, and the kernel refuses it for an
-// IPv6 gateway that main has on another link too. networkd adds rules before
-// routes, so that the link fails (252, measured).
+// spoilt says whether a rule may catch the kernel's lookup of a gateway where onlink cannot avoid
+// that: networkd has no onlink in a multipath route, and the kernel refuses it for an IPv6
+// gateway that main has on another link too. networkd adds rules before routes, so the link fails
+// (252, measured).
 func spoilt(state fib.State) bool {
 	var rules fib.GatewayRules
 	for _, r := range state.Rules {

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// TestHandOver has networkd take links over that the oneshot has, without a word to us, as
-// where it is started by hand. Whatever of ours runs next leaves to it what it has now:
-// the addresses, which to an old kernel are nobody's, and the IPv6 routes, of which the
-// kernel has refused networkd a second one. No packet is lost.
+// TestHandOver has networkd take over links that the oneshot has, without telling us, as when it
+// is started by hand. Whatever of ours runs next leaves networkd what it has then: the addresses,
+// which to an old kernel are nobody's, and the IPv6 routes, of which the kernel has refused
+// networkd a second one. No packet is lost.
 func TestHandOver(t *testing.T) {
 	const leavesForeign = "/run/systemd/networkd.conf.d/10-test.conf"
 	for _, journal := range []bool{false, true} {
@@ -35,12 +35,12 @@ func TestHandOver(t *testing.T) {
 				if a := h.run("render", "--output", "/"); a.code != 0 {
 					t.Fatal(a.stderr)
 				}
-				// This one takes the addresses away and adds them.
+				// This networkd removes the addresses and adds them.
 				if err := h.networkd.Reload(h.ctx); err != nil {
 					t.Fatal(err)
 				}
 				if next == "apply at once" {
-					// Before networkd has noted that it has the links, its routes are in the way.
+					// Until networkd has noted that it has the links, its routes are in the way.
 					h.run("apply", "--if-needed").expect(t, next, 0, "", "")
 				}
 				if err := h.networkd.WaitConfigured(h.ctx, "eth0", "eth1"); err != nil {

@@ -22,9 +22,8 @@ ip route add default via 192.0.2.1 dev eth0 metric 50
 ip -6 route add default via 2001:db8:1::1 dev eth0 metric 50
 `
 
-// ipScripts are scripts that real ip(8) takes. lost is what an import of one or the other
-// has to say in excuse of a difference; without it both carry everything over, to the
-// same State.
+// ipScripts are scripts that real ip(8) accepts. lost is how one import or the other must explain
+// a difference; without it both carry everything over, to the same State.
 var ipScripts = []struct {
 	name, script, lost string
 	batch              bool // for ip -batch
@@ -285,8 +284,8 @@ var (
 	priorities = regexp.MustCompile(`(?m)^(rule add) priority \d+`)
 )
 
-// inet6Last puts the lines of IPv6 behind the others: the kernel does not tell in which
-// order addresses of both families were added.
+// inet6Last puts the lines of IPv6 last: the kernel does not say in which order addresses of both
+// families were added.
 func inet6Last(state string) string {
 	lines := slices.Collect(strings.Lines(state))
 	slices.SortStableFunc(lines, func(a, b string) int {
@@ -296,7 +295,7 @@ func inet6Last(state string) string {
 	return strings.Join(lines, "")
 }
 
-// TestImportOfAScriptIsThatOfTheKernel has real ip(8) run scripts, and imports each and
+// TestImportOfAScriptIsThatOfTheKernel has real ip(8) run scripts, and imports each script and
 // what the kernel then holds: both specs compile to the same State, or one says why not.
 func TestImportOfAScriptIsThatOfTheKernel(t *testing.T) {
 	for _, tt := range ipScripts {
@@ -311,7 +310,7 @@ func TestImportOfAScriptIsThatOfTheKernel(t *testing.T) {
 				text, program = tt.script, "exec ip -batch "
 			}
 			write(t, script, text)
-			// ip(8) reads the names in one of these, in a view of the files that is its own.
+			// ip(8) reads the names from one of these, in its own view of the files.
 			if _, err := l.Host.Run(ctx, "unshare", "--mount", "sh", "-ec", `
 for d in /etc/iproute2 /usr/share/iproute2 /usr/lib/iproute2; do
 	test ! -d $d || mount --bind "$1/etc/iproute2" $d

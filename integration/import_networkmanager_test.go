@@ -10,8 +10,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// profiles are of NetworkManager, by link: hosts that real NetworkManager configures. All
-// in tables have metrics: where there is none it chooses 100 there too, where it means nothing.
+// profiles are NetworkManager profiles, by link: hosts that real NetworkManager configures. All
+// routes in tables have metrics: without one it uses 100 there too, where it means nothing.
 var profiles = map[string]map[string]string{
 	"routes and rules": {
 		"eth0": `

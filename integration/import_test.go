@@ -11,8 +11,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// byHand are hosts that are set up by hand: the recipe as it is in every how-to, and what
-// people make of it. Of each everything comes over.
+// byHand are hosts that are set up by hand: the recipe as in every how-to, and what people make
+// of it. All of each is carried over.
 var byHand = []struct {
 	name  string
 	lines []string
@@ -61,7 +61,7 @@ var owners = regexp.MustCompile(`(?m) proto(col)? \S+`)
 
 func withoutOwners(s string) string { return owners.ReplaceAllString(s, "") }
 
-// handOver runs what a spec of an import says to run.
+// handOver runs what the spec of an import says to run.
 func handOver(ctx context.Context, t *testing.T, n *lab.Namespace, spec string) {
 	t.Helper()
 	var script strings.Builder
@@ -75,8 +75,8 @@ func handOver(ctx context.Context, t *testing.T, n *lab.Namespace, spec string) 
 	}
 }
 
-// TestImportOfWhatWasDoneByHandChangesNothing sets hosts up by hand, imports each, hands
-// it over and applies: nothing is other than before but whose it is.
+// TestImportOfWhatWasDoneByHandChangesNothing sets hosts up by hand, imports each, hands it over
+// and applies: nothing changes except the owner.
 func TestImportOfWhatWasDoneByHandChangesNothing(t *testing.T) {
 	for _, tt := range byHand {
 		t.Run(tt.name, func(t *testing.T) {
@@ -114,8 +114,8 @@ func TestImportOfWhatWasDoneByHandChangesNothing(t *testing.T) {
 	}
 }
 
-// TestImportOfWhatIsLearned takes links over whose default routes a DHCP client and router
-// advertisements brought: which one wins stays the same, or it is said.
+// TestImportOfWhatIsLearned takes over links whose default routes came from a DHCP client and
+// router advertisements: the same one wins as before, or the import says so.
 func TestImportOfWhatIsLearned(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -135,8 +135,8 @@ func TestImportOfWhatIsLearned(t *testing.T) {
 	c.run("check").expect(t, "check", 0, ": fine\n$", "")
 }
 
-// TestImportSaysWhatOfTheKernelIsLost takes links over with addresses and routes of which no
-// spec has all.
+// TestImportSaysWhatOfTheKernelIsLost takes over links with addresses and routes that no spec can
+// express completely.
 func TestImportSaysWhatOfTheKernelIsLost(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -162,8 +162,8 @@ func TestImportSaysWhatOfTheKernelIsLost(t *testing.T) {
 	}
 }
 
-// TestImportOfWhatRenderMakes takes the spec of each of these hosts round: from the kernel,
-// rendered for networkd, and imported from those files it is the same State.
+// TestImportOfWhatRenderMakes takes the spec of each of these hosts round: imported from the
+// kernel, rendered for networkd, and imported from those files, it is the same State.
 func TestImportOfWhatRenderMakes(t *testing.T) {
 	for _, tt := range byHand {
 		t.Run(tt.name, func(t *testing.T) {
@@ -199,8 +199,8 @@ func TestImportOfWhatRenderMakes(t *testing.T) {
 	}
 }
 
-// TestImportOfWhatApplyDid applies each example, imports it from the kernel, and applies
-// that: the kernel holds what it did, or the import says what not.
+// TestImportOfWhatApplyDid applies each example, imports it from the kernel, and applies that:
+// the kernel holds the same as before, or the import says what is missing.
 func TestImportOfWhatApplyDid(t *testing.T) {
 	require(t)
 	for _, e := range examples {

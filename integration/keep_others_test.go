@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestReloadAndWhatOthersHaveOnTheLink changes the uplink of a link on which somebody else
-// has an address and a route, as keepalived and a routing daemon do. networkd takes them
-// away, unless KeepConfiguration= says otherwise: uplink.toml(5), NETWORKD.
+// TestReloadAndWhatOthersHaveOnTheLink changes the uplink of a link on which somebody else has an
+// address and a route, as keepalived and a routing daemon do. networkd removes them, unless
+// KeepConfiguration= says otherwise: uplink.toml(5), NETWORKD.
 func TestReloadAndWhatOthersHaveOnTheLink(t *testing.T) {
 	const (
 		own    = "[Match]\nName=eth1\n\n[Network]\nAddress=198.51.100.10/24\nAddress=198.51.100.20/24\nAddress=2001:db8:2::10/64\n"
@@ -38,7 +38,7 @@ func TestReloadAndWhatOthersHaveOnTheLink(t *testing.T) {
 				t.Helper()
 				h.spec(spec + c.more)
 				// With `policy` the address may be away for a moment while networkd configures:
-				// that may be an error, and the old files are back.
+				// this may be an error, and then the old files are back.
 				eventually(h.ctx, t, func() (string, error) {
 					for _, command := range []string{"reload", "verify"} {
 						if a := h.run(command); a.code != 0 || strings.Contains(a.stdout, "waits") {
@@ -59,7 +59,7 @@ func TestReloadAndWhatOthersHaveOnTheLink(t *testing.T) {
 				"address add 2001:db8:2::100/128 dev eth1 nodad",
 				"route add 203.0.113.128/25 via 198.51.100.1 dev eth1 proto bird",
 				"-6 route add 2001:db8:77::/48 via 2001:db8:2::1 dev eth1 proto bird")
-			// What networkd has not seen yet it would not take away.
+			// networkd would not remove what it has not seen yet.
 			eventually(h.ctx, t, func() (string, error) {
 				for _, what := range []string{"198.51.100.100/32", "2001:db8:2::100/128", "203.0.113.128/25", "2001:db8:77::/48"} {
 					if !strings.Contains(h.networkd.Log(), what) {
@@ -75,7 +75,7 @@ func TestReloadAndWhatOthersHaveOnTheLink(t *testing.T) {
 				// What the uplink itself no longer has.
 				"inet 198.51.100.10/24": c.more == policy, "table 1 ": false, "lookup 1 ": false,
 			}
-			if c.addresses { // a new IPv6 address networkd may know too late to take it away
+			if c.addresses { // networkd may learn of a new IPv6 address too late to remove it
 				want["inet6 2001:db8:2::100/128"] = true
 			}
 			soon, cancel := context.WithTimeout(h.ctx, 10*time.Second)

@@ -22,7 +22,7 @@ func (g routing) table() uint32 {
 	return pick[uint32](g, 100, 101, 102, 70000, fib.TableMain, fib.TableMain, fib.TableDefault)
 }
 
-// near is a host of the card's subnet in kerneltest.Setup, whose hosts 10 and 11 are the host's own.
+// near is a host in the card's subnet in kerneltest.Setup, where 10 and 11 are the host's own.
 func (g routing) near(f fib.Family, card int, host byte) netip.Addr {
 	for _, p := range kerneltest.Setup(card) {
 		if fib.FamilyOf(p.Addr()) == f {
@@ -37,7 +37,7 @@ func (g routing) near(f fib.Family, card int, host byte) netip.Addr {
 
 func (g routing) gateway(f fib.Family, card, n int) netip.Addr { return g.near(f, card, byte(1+n)) }
 
-// far draws an address that no card has in its subnet, of few.
+// far draws, from a few, an address that no card has in its subnet.
 func (g routing) far(f fib.Family) netip.Addr {
 	if f == fib.Inet {
 		return netip.AddrFrom4([4]byte{20, pick[byte](g, 0, 1, 128), pick[byte](g, 0, 1, 200), pick[byte](g, 1, 2, 129)})
@@ -66,8 +66,8 @@ func (g routing) device() string {
 	return pick(g, "card0", "card1", "card2", "lo", "absent0")
 }
 
-// state draws the operations that make a state. Routes come first: a gateway is looked
-// up through the rules that are there. The kernel may refuse some.
+// state draws the operations that make a state. Routes come first, because the rules that are
+// there take part in looking up a gateway. The kernel may refuse some.
 func (g routing) state() (ops []apply.Op) {
 	for range 2 + g.IntN(24) {
 		r := g.route()
@@ -102,8 +102,8 @@ func (g routing) route() fib.Route {
 		if f == fib.Inet6 && r.Type == fib.Broadcast {
 			r.Type = fib.Local
 		}
-		// Away from the gateways: one that a route to the host itself is for is taken for
-		// the host, and the ways by it have no gateway then, which no dump tells
+		// Away from the gateways: if there is a route to the host itself for a gateway, the
+		// kernel takes it for the host. The ways by it then have no gateway, which no dump shows
 		// (fib_check_nh_v4_gw in net/ipv4/fib_semantics.c, nhc_scope; rt_set_nexthop).
 		a := g.far(f)
 		r.Dst = netip.PrefixFrom(a, a.BitLen()-8*g.IntN(2)).Masked()

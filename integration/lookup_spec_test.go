@@ -18,8 +18,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// TestLookupOfASpecAgreesWithTheKernel wants what gen/lookup says of a State alone to be
-// what the kernel says once `uplinkctl apply` has brought it about.
+// TestLookupOfASpecAgreesWithTheKernel checks that what gen/lookup says from a State alone is
+// what the kernel says once `uplinkctl apply` has brought the State about.
 func TestLookupOfASpecAgreesWithTheKernel(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -50,7 +50,7 @@ func TestLookupOfASpecAgreesWithTheKernel(t *testing.T) {
 	}
 }
 
-// lookupDiffers brings a State about and says of which packet the answers differ.
+// lookupDiffers brings a State about and says for which packet the answers differ.
 func lookupDiffers(t *testing.T, state fib.State, g *rand.Rand) string {
 	n := kerneltest.NewNamespace(t)
 	for _, l := range state.Links {

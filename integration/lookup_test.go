@@ -17,15 +17,15 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/lookup"
 )
 
-// gen/lookup says what the kernel would answer. Here the kernel is asked.
+// gen/lookup says what the kernel would answer. This asks the kernel.
 
 var (
 	lookupPackets = flag.Int("lookup.packets", 60000, "how many packets are asked for, of the kernel and of gen/lookup")
 	lookupSeed    = flag.Uint64("lookup.seed", 0, "what the states and packets are drawn from; 0 for another one each time")
 )
 
-// lookupSettings are the namespaces in which the states are tried: what a host may have
-// set that a lookup depends on.
+// lookupSettings are the namespaces in which the states are tried, with settings of a host on
+// which a lookup depends.
 var lookupSettings = []struct {
 	name    string
 	sysctls map[string]string // "net/" is left out
@@ -42,9 +42,9 @@ var lookupSettings = []struct {
 	{"SilentGateways", nil, nil},
 }
 
-// TestLookupAgreesWithTheKernel asks the kernel and gen/lookup for the way of packets in
-// random states, and wants the same answer to each. A disagreement is printed with the
-// smallest state that has it.
+// TestLookupAgreesWithTheKernel asks the kernel and gen/lookup for the way of packets in random
+// states, and expects the same answers. It prints a disagreement with the smallest state that has
+// it.
 func TestLookupAgreesWithTheKernel(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -96,8 +96,8 @@ type asker struct {
 	failed map[lookup.Neighbour]bool
 }
 
-// setUp gives the cards the addresses that random routes need, and takes the answer of
-// some gateways away.
+// setUp gives the cards the addresses that random routes need, and makes some gateways stop
+// answering.
 func (a *asker) setUp(silent bool) {
 	for i, link := range kerneltest.Links {
 		for _, p := range kerneltest.Setup(i) {
@@ -133,7 +133,7 @@ func (a *asker) waitForLoss(link string) {
 	a.Fatal("the kernel does not see that the carrier is lost")
 }
 
-// bring carries operations out, of which the kernel may refuse some.
+// bring executes operations, some of which the kernel may refuse.
 func (a *asker) bring(ops []apply.Op) {
 	for _, err := range a.kernel.Execute(ops) {
 		var refused *apply.OpError
@@ -143,8 +143,8 @@ func (a *asker) bring(ops []apply.Op) {
 	}
 }
 
-// clear takes away what was brought. The kernel may delete another rule than the one that
-// is meant, where they differ in `not` alone: so until none is left.
+// clear removes what was brought about, until nothing is left: where rules differ only in `not`,
+// the kernel may delete another one than was meant.
 func (a *asker) clear() {
 	for range 10 {
 		s, err := a.kernel.Observe(apply.Scope{})
@@ -218,8 +218,8 @@ func (a *asker) differs(k *lookup.Resolver, p lookup.Packet) string {
 	return fmt.Sprintf("the kernel says %+v, %v\nlookup says     %+v, %s\n%s", have, err, res.Ways(), res.Reason, stepsOf(&res))
 }
 
-// sameWay compares what both sides tell: of a packet that has a source, or comes in, the
-// kernel does not say another.
+// sameWay compares what both sides say: for a packet that has a source, or comes in, the kernel
+// names no other source.
 func sameWay(have, want apply.Way, p lookup.Packet) bool {
 	if !want.Type.HasDevice() {
 		return have.Type == want.Type
@@ -244,7 +244,7 @@ func stepsOf(r *lookup.Result) string {
 
 func identity(link string) string { return link }
 
-// report takes away what the disagreement does not need and prints the rest.
+// report removes what the disagreement does not need, and prints the rest.
 func (a *asker) report(ops []apply.Op, p lookup.Packet, wrong string) {
 	for i := 0; i < len(ops); {
 		fewer := slices.Delete(slices.Clone(ops), i, i+1)

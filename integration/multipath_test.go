@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestMultipathWithADeadUplink brings a shared default route about while a card has no
-// carrier, of which networkd adds none of the routes that name it: the host gets out by the
-// other card, also when that one flaps, and by both when the dead one comes.
+// TestMultipathWithADeadUplink brings a shared default route about while a card has no carrier.
+// networkd then adds none of the routes that name that card. The host gets out by the other card,
+// also when that one flaps, and by both when the dead one comes up.
 func TestMultipathWithADeadUplink(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, nil, provider1, provider2)
@@ -50,8 +50,8 @@ func TestMultipathWithADeadUplink(t *testing.T) {
 	}
 }
 
-// TestMultipathThroughNetlinkBesideNetworkd does so on a host whose networkd has none of the
-// links: the route by the living card alone is ours, and neither missing nor too much.
+// TestMultipathThroughNetlinkBesideNetworkd does the same on a host whose networkd has none of
+// the links: the route by the living card alone is ours, and neither missing nor too much.
 func TestMultipathThroughNetlinkBesideNetworkd(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, nil, provider1, provider2)
@@ -65,8 +65,8 @@ func TestMultipathThroughNetlinkBesideNetworkd(t *testing.T) {
 	}
 }
 
-// TestOneAmbiguousMatchHidesNoOtherUplink has verify and status say which match fits two links,
-// and go on with the other uplinks.
+// TestOneAmbiguousMatchHidesNoOtherUplink checks that verify and status say which match fits two
+// links, and go on with the other uplinks.
 func TestOneAmbiguousMatchHidesNoOtherUplink(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, nil, provider1, provider2)
@@ -81,8 +81,8 @@ func TestOneAmbiguousMatchHidesNoOtherUplink(t *testing.T) {
 	h.run("apply", "--if-needed").expect(t, "apply", 1, "^$", says)
 }
 
-// TestDownOfWhatHasBecomeAmbiguous takes all away although a match of what is in effect fits
-// a second link meanwhile: it is what people are told to do when nothing else helps.
+// TestDownOfWhatHasBecomeAmbiguous takes everything away although a match of what is in effect
+// fits a second link by then: users are told to do that when nothing else helps.
 func TestDownOfWhatHasBecomeAmbiguous(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, nil, provider1, provider2)

@@ -10,7 +10,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestNamesInIproute2 does what the recipe's reader does to see whether it worked, with
+// TestNamesInIproute2 does what the recipe tells its readers to do to see whether it worked, with
 // the files that a package installs.
 func TestNamesInIproute2(t *testing.T) {
 	t.Parallel()

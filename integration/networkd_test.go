@@ -17,8 +17,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// answerTime is long enough for any answer that comes, which takes about a
-// millisecond; who expects none waits for all of it.
+// answerTime is long enough for any answer that comes, which takes about a millisecond; tests
+// that expect none wait for all of it.
 const answerTime = 500 * time.Millisecond
 
 // host is an example's host in its lab.
@@ -71,8 +71,7 @@ func (h *host) compile(t *testing.T) {
 	}
 }
 
-// tree renders the host's files for the installed networkd and puts those of its
-// own beside them.
+// tree renders the host's files for the installed networkd and adds those of its own.
 func (h *host) tree(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	tree := t.TempDir()
@@ -108,7 +107,7 @@ func (h *host) startNetworkd(ctx context.Context, t *testing.T, tree string) {
 	h.converged(ctx, t)
 	var links []string
 	for _, l := range h.state.Links {
-		// Who learns waits for a network that no lab of an example has.
+		// A host that learns waits for a network that no lab of an example has.
 		if !l.Learn.Any() {
 			links = append(links, h.devices[l.Name])
 		}
@@ -191,9 +190,9 @@ func (h *host) echo(ctx context.Context, t *testing.T, addrs []netip.Addr, check
 	}
 }
 
-// TestNetworkdReachesTheState is the product's promise for each example: networkd,
-// given the rendered files, brings the kernel to exactly the compiled State, has
-// nothing to complain of, and every address is answered by its own card.
+// TestNetworkdReachesTheState is the product's promise for each example: given the rendered
+// files, networkd brings the kernel to exactly the compiled State without a complaint, and every
+// address is answered by its own card.
 func TestNetworkdReachesTheState(t *testing.T) {
 	for _, e := range examples {
 		t.Run(e.name, func(t *testing.T) {
@@ -215,7 +214,7 @@ func TestNetworkdReachesTheState(t *testing.T) {
 					t.Errorf("%s: %s; want an answer by %s", proto, a, cards[a.Addr])
 				}
 			})
-			// Nothing came after, and the answers changed nothing.
+			// Nothing happened afterwards, and the answers changed nothing.
 			h.converged(ctx, t)
 			h.quiet(t)
 		})

@@ -12,7 +12,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// expect wants an exit status and texts, each a regular expression or "" for nothing.
+// expect checks an exit status and texts, each a regular expression or "" for nothing.
 func (a answer) expect(t *testing.T, what string, code int, stdout, stderr string) {
 	t.Helper()
 	match := func(text, want string) bool {
@@ -79,7 +79,7 @@ func TestOneshot(t *testing.T) {
 	}
 	c.run("verify").expect(t, "verify", 0, "^ok .* rt2 .*from 198.51.100.10 to 8.8.8.8: via 198.51.100.1 dev eth1 table 1", "")
 
-	// A spec with an error does not take away the diagnosis of the one in effect.
+	// A spec with an error does not prevent the diagnosis of the one in effect.
 	c.spec("[uplink.rt2]\ninterface =\n")
 	said := `uplink\.toml:2:\d+: .*\nuplinkctl: 1 error; what follows is of the spec in effect since 20[^\n]*\n$`
 	c.run("verify").expect(t, "verify with a bad spec", 1, "^ok .* rt2 .*from 198.51.100.10 to 8.8.8.8: via 198.51.100.1 dev eth1 table 1", said)
@@ -90,7 +90,7 @@ func TestOneshot(t *testing.T) {
 	}
 	c.spec(twoUplinks)
 
-	// Of another's in the way: nothing is changed, and it is said whose.
+	// Somebody else's route is in the way: nothing is changed, and the error says whose it is.
 	ip(ctx, t, l.Host, "route add default via 192.0.2.9 dev eth0 table 3 proto static")
 	before := dump(ctx, t, l.Host)
 	c.spec(strings.Replace(twoUplinks, "= 1\n", "= 3\n", 1))
@@ -100,7 +100,7 @@ func TestOneshot(t *testing.T) {
 		t.Errorf("something was changed:\n%s", now)
 	}
 
-	// Refused by the kernel: all is as before, in the kernel's own words.
+	// Refused by the kernel: everything is as before, and the error has the kernel's own words.
 	c.spec(twoUplinks + "\n[[uplink.rt2.route]]\nto = \"203.0.113.0/24\"\nvia = \"198.51.100.1\"\nscope = \"global\"\ntable = 77\n[[uplink.isp1.route]]\nto = \"10.0.0.0/8\"\ntype = \"local\"\ntable = 78\n[[uplink.isp1.route]]\nto = \"2001:db8:9::/48\"\nvia = \"2001:db8:1::2\"\nsrc = \"2001:db8:2::10\"\ntable = 79\n")
 	if a := c.run("apply"); a.code != 0 && dump(ctx, t, l.Host) != before {
 		t.Errorf("refused (%s), and something was changed:\n%s", a.stderr, dump(ctx, t, l.Host))
@@ -148,7 +148,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// TestVerifyOfAnAddressThatItsOwnerLost takes an address from a link of which only the policy
+// TestVerifyOfAnAddressThatItsOwnerLost removes an address from a link of which only the policy
 // is the uplink's: apply and reload wait for it, verify and status say that it is missing.
 func TestVerifyOfAnAddressThatItsOwnerLost(t *testing.T) {
 	t.Parallel()
@@ -169,7 +169,7 @@ func TestVerifyOfAnAddressThatItsOwnerLost(t *testing.T) {
 	ip(ctx, t, l.Host, "link set eth1 down")
 	c.run("verify").expect(t, "verify of a link that is down", 0, "\nwaits  uplink rt2: eth1 is down\n", "^$")
 
-	// For one more of the same subnet nothing waits.
+	// Nothing waits for one more address in the same subnet.
 	ip(ctx, t, l.Host, "link set eth1 up", "address add 198.51.100.10/24 dev eth1", "address add 2001:db8:2::10/64 dev eth1")
 	c.spec(strings.ReplaceAll(twoUplinks, `"198.51.100.10/24"`, `"198.51.100.10/24", "198.51.100.11/24"`) + "manage = \"policy\"\n")
 	c.run("reload", "--wait", "1").expect(t, "reload", 0, "", "^$")
@@ -180,7 +180,7 @@ func TestVerifyOfAnAddressThatItsOwnerLost(t *testing.T) {
 	c.run("status").expect(t, "status of both", 0, "rt2: as the spec says ", "")
 }
 
-// TestVerifyNamesHazards sets a host up to defeat a right state.
+// TestVerifyNamesHazards sets up a host that defeats a correct state.
 func TestVerifyNamesHazards(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -203,7 +203,7 @@ gateways  = ["192.0.2.77"]
 			t.Fatal(err)
 		}
 	}
-	// Nobody is 192.0.2.77.
+	// Nobody has 192.0.2.77.
 	_, _ = l.Host.Run(ctx, "ip", "neigh", "replace", "192.0.2.77", "dev", "eth1", "nud", "failed")
 	a := c.run("verify")
 	a.expect(t, "hazards", 0, `note   eth0: rp_filter is strict: .*set net\.ipv4\.conf\.eth0\.rp_filter=2`, "")
@@ -236,7 +236,7 @@ gateways  = ["192.0.2.77"]
 	}
 }
 
-// TestVerifyJSON reads the stable form strictly: what is not known here is an error.
+// TestVerifyJSON reads the stable form strictly: an unknown member is an error.
 func TestVerifyJSON(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -291,7 +291,7 @@ func TestVerifyJSON(t *testing.T) {
 }
 
 // TestApplyWhereNetworkdManages has real networkd on the links: apply says so and stops,
-// --if-needed leaves them to it, --force does it all the same. Verify works alike.
+// --if-needed leaves them to it, --force applies all the same. Verify works in either case.
 func TestApplyWhereNetworkdManages(t *testing.T) {
 	t.Parallel()
 	require(t, lab.NeedNetworkd)

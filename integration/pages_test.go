@@ -30,7 +30,7 @@ type pageHost struct {
 	seat func(ctx context.Context, name string, args ...string) *exec.Cmd
 	// path is where its programs are.
 	path string
-	// asks asks an address from outside in a way of its own.
+	// asks asks an address from outside in its own way.
 	asks func(netip.Addr) error
 }
 
@@ -71,9 +71,9 @@ func sessions(t *testing.T, page string) (list []session) {
 	return list
 }
 
-// TestThePagesShowWhatHappens makes each host that the pages show, with its fault, runs
-// every command that they show there, and compares what it prints. Where the fault
-// defeats an address, it does not answer before and answers after.
+// TestThePagesShowWhatHappens makes each host that the pages show, with its fault, runs every
+// command that they show there, and compares the output. Where the fault defeats an address, that
+// does not answer before, and answers afterwards.
 func TestThePagesShowWhatHappens(t *testing.T) {
 	pages, err := filepath.Glob("../cmd/uplinkctl/doc/*.md")
 	if err != nil || len(pages) == 0 {
@@ -191,15 +191,15 @@ func commandsOf(text string) (list []string) {
 	return list
 }
 
-// steady is a text without the time, and without what the kernel decides when it likes:
-// whether a gateway that answers has been asked lately.
+// steady is a text without the time, and without what depends on the kernel's timing: whether a
+// gateway that answers has been asked recently.
 func steady(text string) string {
 	text = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`).ReplaceAllString(text, "?")
 	return regexp.MustCompile(`(?m)^(  gateways .*) (unknown|reachable|stale|delay|probe)`).ReplaceAllString(inOrder(text), "$1 ?")
 }
 
-// inOrder sorts rules of one priority: the kernel keeps them as they came, which differs
-// from one run to the next under networkd.
+// inOrder sorts rules of one priority: the kernel keeps them in the order of adding, which varies
+// under networkd.
 func inOrder(text string) string {
 	text = inFamilies(text)
 	lines := strings.SplitAfter(text, "\n")
@@ -229,11 +229,11 @@ func programPath(t *testing.T) string {
 	return dir
 }
 
-// print runs a line of shell and returns what it prints. One that ends with & goes on:
-// what it prints until it waits for somebody is returned.
+// print runs a line of shell and returns what it prints. A line that ends with & goes on: print
+// returns what it prints until it waits for somebody.
 func (h *pageHost) print(line string) string {
 	h.t.Helper()
-	out := filepath.Join(h.t.TempDir(), "out") // not a pipe: what goes on would hold it open
+	out := filepath.Join(h.t.TempDir(), "out") // not a pipe: a process that goes on would hold it open
 	f, err := os.Create(out)
 	if err != nil {
 		h.t.Fatal(err)
@@ -257,7 +257,7 @@ func (h *pageHost) print(line string) string {
 	return regexp.MustCompile(`(?m) +$`).ReplaceAllString(inOrder(text), "")
 }
 
-// run runs a line of shell that nobody sees.
+// run runs a line of shell that is not shown.
 func (h *pageHost) run(line string) (string, error) {
 	out, err := h.shell("-ec", line).CombinedOutput()
 	return string(out), err
@@ -269,7 +269,7 @@ func (h *pageHost) shell(args ...string) *exec.Cmd {
 	return h.seat(h.ctx, "env", append(env, args...)...)
 }
 
-// sh is run of what must succeed.
+// sh is run for a line that must succeed.
 func (h *pageHost) sh(line string) {
 	h.t.Helper()
 	if out, err := h.run(line); err != nil {
@@ -277,7 +277,7 @@ func (h *pageHost) sh(line string) {
 	}
 }
 
-// answers wants an address to be answered from outside, soon, or not to be.
+// answers checks that an address is answered from outside soon, or that it is not.
 func (h *pageHost) answers(address string, want bool) {
 	h.t.Helper()
 	if h.asks != nil {

@@ -79,9 +79,9 @@ func (w *watched) learned() ([]string, error) {
 	return slices.Compact(list), nil
 }
 
-// TestLearnedIsTheSameByEitherBackEnd has a host learn the same of the same servers, once
+// TestLearnedIsTheSameByEitherBackEnd has a host learn the same from the same servers, once
 // through networkd with the rendered files, once through dhclient and the kernel without
-// networkd, and the watch run on both.
+// networkd, with the watch running on both.
 func TestLearnedIsTheSameByEitherBackEnd(t *testing.T) {
 	const first = `
 [uplink.isp1]

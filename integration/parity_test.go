@@ -262,8 +262,8 @@ func compare(ctx context.Context, s subject, patience time.Duration, first, seco
 	return settled(ctx, patience, out)
 }
 
-// patience is how long a back end may take, and then how long two hosts may take to
-// become equal: the kernel acts on a carrier a moment later.
+// patience is how long a back end may take, and then how long two hosts may take to become equal:
+// the kernel acts on a carrier a moment later.
 const patience = 15 * time.Second
 
 // settled waits until two hosts are equal, and returns what still differs in the end.
@@ -376,7 +376,7 @@ func drawWith(t *testing.T, n int, fits func(subject) bool) (draft, subject) {
 	return draft{}, subject{}
 }
 
-// refused counts the specs that were drawn in vain.
+// refused counts the specs that were drawn but not accepted.
 var refused atomic.Int64
 
 // shrinkTime bounds the search for the smallest spec.
@@ -385,8 +385,8 @@ const shrinkTime = time.Minute
 // slowOnes have duplicate address detection on, as a real host has.
 const slowOnes = 25
 
-// TestGeneratedSpecsAreTheSameByEitherBackEnd is the promise of the product for
-// whatever one may write.
+// TestGeneratedSpecsAreTheSameByEitherBackEnd is the promise of the product for any spec that
+// users may write.
 func TestGeneratedSpecsAreTheSameByEitherBackEnd(t *testing.T) {
 	t.Logf("-parity.specs %d -parity.seed %d", *paritySpecs, *paritySeed)
 	t.Cleanup(func() { t.Logf("%d specs were drawn that are not valid", refused.Load()) })

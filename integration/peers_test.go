@@ -11,7 +11,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// What cmd/uplinkctl/doc/comparison.md says of others, where it can be tried here.
+// What cmd/uplinkctl/doc/comparison.md says about other programs, if it can be tried here.
 
 // TestWhatNetplanTakes asks netplan's own generator what it makes of rules.
 func TestWhatNetplanTakes(t *testing.T) {
@@ -47,8 +47,8 @@ func TestWhatNetplanTakes(t *testing.T) {
 	}
 }
 
-// TestWhatNetworkdLeavesOut gives networkd a rule with a key that it does not know: it
-// warns, and the rest of the rule is there, for more packets than were meant.
+// TestWhatNetworkdLeavesOut gives networkd a rule with a key that it does not know: it warns, and
+// adds the rest of the rule, for more packets than were meant.
 func TestWhatNetworkdLeavesOut(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, map[string]string{"/etc/systemd/network/10-eth1.network": "[Match]\nName=eth1\n[Network]\nAddress=198.51.100.10/24\nLinkLocalAddressing=no\n" +
@@ -68,8 +68,8 @@ func TestWhatNetworkdLeavesOut(t *testing.T) {
 	}
 }
 
-// TestNetworkdTakesAwayForeignRules adds a rule by hand and changes networkd's file of a
-// card: the rule is gone. With ManageForeignRoutingPolicyRules=no it stays.
+// TestNetworkdTakesAwayForeignRules adds a rule by hand and changes networkd's file for a card:
+// the rule is gone. With ManageForeignRoutingPolicyRules=no it stays.
 func TestNetworkdTakesAwayForeignRules(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		t.Run(map[bool]string{false: "as it is", true: "told not to"}[keep], func(t *testing.T) {

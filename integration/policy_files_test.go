@@ -81,9 +81,9 @@ func (h *networkdHost) answersByOwnCards(what string) {
 	}
 }
 
-// TestPolicyOfAFileForManyLinks has networkd bring all cards by one file, whose links would all
-// get what a drop-in to it asks for: the policy comes beside networkd, and is only for the
-// uplink's own link.
+// TestPolicyOfAFileForManyLinks has networkd configure all cards by one file. With a drop-in to
+// it, all the links would get the policy, so the policy is added beside networkd, and only for
+// the uplink's own link.
 func TestPolicyOfAFileForManyLinks(t *testing.T) {
 	const note = wiredFile + " matches name eth0 and other links: the uplink's routes and rules are added beside systemd-networkd, through netlink"
 	for name, spec := range map[string]string{
@@ -149,8 +149,8 @@ func (h *networkdHost) onlyOne() {
 	}
 }
 
-// TestPolicyLeavesAFileForManyLinks has an earlier version's drop-in on a file for many links:
-// reload takes it away, and brings the policy beside networkd.
+// TestPolicyLeavesAFileForManyLinks has an earlier version's drop-in to a file for many links:
+// reload removes it, and adds the policy beside networkd.
 func TestPolicyLeavesAFileForManyLinks(t *testing.T) {
 	t.Parallel()
 	require(t, lab.NeedNetworkd, lab.NeedBus, lab.NeedDHCP)
@@ -194,8 +194,8 @@ func TestPolicyLeavesAFileForManyLinks(t *testing.T) {
 }
 
 // TestPolicyOfACardThatComesLate has files of somebody else's that match cards by their
-// addresses, which are not known while the cards are absent: none of them is extended, and the
-// policy comes with the card.
+// addresses, which are not known while the cards are absent: none of the files is extended, and
+// the policy comes with the card.
 func TestPolicyOfACardThatComesLate(t *testing.T) {
 	t.Parallel()
 	require(t, lab.NeedNetworkd, lab.NeedBus)
@@ -235,7 +235,7 @@ func TestPolicyOfACardThatComesLate(t *testing.T) {
 		}
 	}
 	holds("apply")
-	// wan0 is another's: whatever networkd does with it takes nothing of ours away.
+	// wan0 is somebody else's: whatever networkd does with it removes nothing of ours.
 	if _, err := h.networkd.Run(h.ctx, "networkctl", "reconfigure", "wan0"); err != nil {
 		t.Fatal(err)
 	}
@@ -249,8 +249,7 @@ func TestPolicyOfACardThatComesLate(t *testing.T) {
 }
 
 // TestPolicyBesideAFileForWlan renders for an absent card beside systemd's own file for wlan,
-// which may match it: networkd, which runs for another link, leaves alone what comes through
-// netlink.
+// which may match it: networkd, which runs for another link, leaves alone what netlink adds.
 func TestPolicyBesideAFileForWlan(t *testing.T) {
 	t.Parallel()
 	require(t, lab.NeedNetworkd, lab.NeedBus)

@@ -14,9 +14,9 @@ var replacing = strings.NewReplacer(
 	"metric        = 200\n", "metric = 2000\n",
 ).Replace(probedUplinks)
 
-// TestAnAddressIsReplaced replaces the addresses of an uplink as most DHCP clients do, the old
-// one away first, and with duplicate address detection in IPv6: no verdict comes of it, and
-// what asks for no address stays with the uplink. Where no address comes it is dead.
+// TestAnAddressIsReplaced replaces the addresses of an uplink as most DHCP clients do, removing
+// the old one first, and with duplicate address detection in IPv6: no verdict follows, and
+// traffic without a source stays with the uplink. If no address comes the uplink is dead.
 func TestAnAddressIsReplaced(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -72,8 +72,8 @@ func TestAnAddressIsReplaced(t *testing.T) {
 	}
 }
 
-// TestAVerdictGoesWithItsProbe moves the probe from an uplink that is dead to the other one,
-// while nobody watches: without a probe it is taken for alive. After `down` nothing is known.
+// TestAVerdictGoesWithItsProbe moves the probe from an uplink that is dead to the other one while
+// no watch runs: without a probe the uplink counts as alive. After `down` nothing is known.
 func TestAVerdictGoesWithItsProbe(t *testing.T) {
 	t.Parallel()
 	require(t)

@@ -198,8 +198,8 @@ func (s *stream) wantOutage(t *testing.T, what string, start time.Time, least, m
 	}
 }
 
-// die has a provider drop all that it is to forward, and revive ends that. Its link, and
-// its gateway, are as before.
+// die makes a provider drop everything that it should forward, and revive ends that. Its link and
+// its gateway are as before.
 func die(ctx context.Context, t *testing.T, l *lab.Lab, provider int) {
 	t.Helper()
 	ip(ctx, t, l.Router, fmt.Sprintf("-4 rule add priority 50 iif p%d blackhole", provider), fmt.Sprintf("-6 rule add priority 50 iif p%d blackhole", provider))
@@ -247,7 +247,7 @@ func TestProviderDiesSilentlyUnderNetworkd(t *testing.T) {
 	defer d.stop()
 	failOverAndBack(h.ctx, t, h.Lab, d, func() string {
 		h.reload()
-		// What it has found is the provider's fault, and said by both.
+		// What it has found is the provider's fault, and verify and status both report it.
 		verify := h.run("verify")
 		if verify.code != 0 || !strings.Contains(verify.stdout, "\nnote   isp1 is dead for IPv4 since ") || strings.Count(verify.stdout, "not answered 2 times): led around\n") != 2 {
 			t.Errorf("verify: %+v", verify)
@@ -315,8 +315,8 @@ func failOverAndBack(ctx context.Context, t *testing.T, l *lab.Lab, d *daemon, s
 	}
 }
 
-// TestOneOfThreeDies has three uplinks share the traffic, one of which dies: the others go
-// on to share it by their weights. It is asked by TCP.
+// TestOneOfThreeDies has three uplinks share the traffic, one of which dies: the others go on
+// sharing it by their weights. It tests with TCP.
 func TestOneOfThreeDies(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -400,8 +400,8 @@ func listen(t *testing.T, n *lab.Namespace) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// TestCarrierIsLost has the host fail over at once when a link goes that main, left to
-// itself, still takes; and a restart of watch does not forget it.
+// TestCarrierIsLost checks that the host fails over at once when a link goes that main, left to
+// itself, still uses; and that a restart of watch does not forget that.
 func TestCarrierIsLost(t *testing.T) {
 	t.Parallel()
 	require(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// publishedPort is a host that hands its port 8080, on each of its addresses, on to port 80
-// of a container behind a bridge, as Docker does.
+// publishedPort is a host that forwards its port 8080, on each of its addresses, to port 80 of a
+// container behind a bridge, as Docker does.
 func publishedPort(h *pageHost) {
 	_, l := open(h.t, lab.Options{})
 	container := l.Host
@@ -75,8 +75,8 @@ EOF`)
 	}
 }
 
-// TestPublishedPortsByReversePathFilter does what the page says for published ports under
-// each setting of rp_filter: both addresses answer then, but not if it is strict.
+// TestPublishedPortsByReversePathFilter does what the page says about published ports, under each
+// setting of rp_filter: both addresses answer then, except with the strict one.
 func TestPublishedPortsByReversePathFilter(t *testing.T) {
 	const host, second = "a published port", "198.51.100.10"
 	page, err := os.ReadFile("../cmd/uplinkctl/doc/wrong-address.md")

@@ -6,8 +6,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// The parts of the reference example that a networkd may not know, or that a lab
-// cannot have. Everything else goes through the installed one.
+// The parts of the reference example that a networkd may not know, or that a lab cannot have.
+// Everything else is tested with the installed one.
 var referenceParts = []struct {
 	since units.Version // zero: no lab has it
 	why   string        // it cannot be had

@@ -19,13 +19,13 @@ func TestReloadSaysWhatNetworkdTookOfOthers(t *testing.T) {
   ip address add 198.51.100.200/32 dev eth1
   ip route add 10.9.0.0/16 via 198.51.100.1 dev eth1 proto 12
 $`)
-	// What it says brings it back, and a reload that changes no file takes nothing.
+	// What it prints brings them back, and a reload that changes no file removes nothing.
 	ip(h.ctx, t, h.Host, "address add 198.51.100.200/32 dev eth1", "route add 10.9.0.0/16 via 198.51.100.1 dev eth1 proto 12")
 	h.run("reload").expect(t, "reload again", 0, "^$", "^$")
 }
 
-// TestReloadOfARoutesAttributes changes what networkd 252 does not tell one route from another
-// by: it leaves the old one, also when it configures the link once more.
+// TestReloadOfARoutesAttributes changes attributes by which networkd 252 does not distinguish
+// routes: it keeps the old route, even when it configures the link again.
 func TestReloadOfARoutesAttributes(t *testing.T) {
 	t.Parallel()
 	const rt2 = "table     = 1\n"

@@ -10,8 +10,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestReloadRoutesOfEveryType has networkd make a route of each type, which reload waits for
-// and diff and status have to find, and take them away.
+// TestReloadRoutesOfEveryType has networkd add and remove a route of each type; reload waits for
+// them, and diff and status must find them.
 func TestReloadRoutesOfEveryType(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, nil, provider1, provider2)

@@ -143,8 +143,8 @@ gateways  = ["198.51.100.1"]
 fallthrough = "unreachable"
 `
 
-// TestReload takes networkd from one spec to another: each is in effect when the command
-// returns, and nothing is left of the one before.
+// TestReload takes networkd from one spec to another: each is in effect when the command returns,
+// and nothing of the one before is left.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, nil, provider1, provider2)
@@ -170,7 +170,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("networkd was told %d times", n)
 	}
 
-	// The files are there, but nobody has told networkd.
+	// The files are there, but networkd has not been told.
 	h.spec(changedUplink)
 	if a := h.run("render", "--output", "/"); a.code != 0 {
 		t.Fatal(a.stderr)
@@ -183,7 +183,7 @@ func TestReload(t *testing.T) {
 	}
 	h.holds(changedUplink)
 
-	// Something was taken away behind networkd's back.
+	// Something was removed without networkd's knowledge.
 	ip(h.ctx, t, h.Host, "route del default table 2")
 	h.reload()
 	h.holds(changedUplink)
@@ -223,8 +223,8 @@ func TestReloadLosesNoPacket(t *testing.T) {
 	}
 }
 
-// TestReloadThatFailsChangesNothing gives networkd a spec that is wrong, one that the
-// host has no links for, and one that is defeated by a rule of somebody else's.
+// TestReloadThatFailsChangesNothing gives networkd a spec that is wrong, one for which the host
+// lacks links, and one that somebody else's rule defeats.
 func TestReloadThatFailsChangesNothing(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, map[string]string{hostSpec: twoUplinks}, provider1, provider2)
@@ -256,7 +256,7 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 		t.Errorf("the kernel holds\n%s, held\n%s", now, before)
 	}
 
-	// Without the bus networkd cannot be told.
+	// Without the bus nobody can tell networkd.
 	ip(h.ctx, t, h.Host, "rule del priority 5")
 	if err := h.networkd.Remove("/run/dbus/system_bus_socket"); err != nil {
 		t.Fatal(err)
@@ -267,7 +267,7 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 	}
 }
 
-// noted returns what the watch would keep.
+// noted returns what the watch would keep in effect.
 func (h *networkdHost) noted() string {
 	h.t.Helper()
 	data, err := os.ReadFile(h.networkd.Root() + "/run/uplink/in-effect.json")
@@ -277,7 +277,7 @@ func (h *networkdHost) noted() string {
 	return string(data)
 }
 
-// rendered returns the files that networkd has of us.
+// rendered returns the files for networkd that are ours.
 func (h *networkdHost) rendered() string {
 	h.t.Helper()
 	var b strings.Builder
@@ -295,7 +295,7 @@ func (h *networkdHost) rendered() string {
 	return b.String()
 }
 
-// TestReloadFromOneBackEndToTheOther has all links go from networkd to netlink and back.
+// TestReloadFromOneBackEndToTheOther moves all links from networkd to netlink and back.
 func TestReloadFromOneBackEndToTheOther(t *testing.T) {
 	for _, journal := range []bool{false, true} {
 		t.Run(fmt.Sprintf("journal=%t", journal), func(t *testing.T) {
@@ -338,7 +338,7 @@ func TestReloadThroughNetlink(t *testing.T) {
 	}
 	c.spec(twoUplinks + "x = 1\n")
 	c.run("reload").expect(t, "a bad spec", 1, "", "1 error; nothing was changed\n$")
-	// Of another's in the way: netlink is undone, and the names of the tables as well.
+	// Somebody else's route is in the way: netlink is undone, and so are the names of the tables.
 	ip(ctx, t, l.Host, "route add default via 192.0.2.9 dev eth0 table 2 proto static")
 	c.spec(changedUplink)
 	c.run("reload").expect(t, "in the way", 1, "^written /run/uplink/rt_tables.conf\n$", "is in the way .*\nuplinkctl: the old rendering is back in place\n$")

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// shrink returns the smallest draft for which wrong still says yes, as far as taking
-// things out one by one leads: whole tables and arrays first, then their elements.
-// Each step asks wrong, which must say no to a spec that is not valid.
+// shrink returns the smallest draft for which wrong still returns yes, as far as removing things
+// one by one leads: whole tables and arrays first, then their elements. Each step calls wrong,
+// which must say no to a spec that is not valid.
 func (d draft) shrink(wrong func(draft) bool) draft {
 	for again := true; again; {
 		again = false

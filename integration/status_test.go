@@ -19,11 +19,11 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// statusSpec has a gateway that nobody is, on eth1.
+// statusSpec has on eth1 a gateway that does not exist.
 var statusSpec = strings.Replace(twoUplinks, `"198.51.100.1"`, `"198.51.100.77"`, 1)
 
-// statusFine is what status shows of it once it is in effect, and the gateways of IPv4
-// have been asked for.
+// statusFine is what status shows once statusSpec is in effect, and the kernel has asked for the
+// IPv4 gateways.
 const statusFine = `isp1: as the spec says (through netlink)
   link       eth0, up, carrier
   addresses  192.0.2.10/24, 2001:db8:1::10/64
@@ -52,8 +52,8 @@ rules of the host, in the order in which they are asked
   32767  IPv4  from all lookup default                 the kernel (protocol kernel)
 `
 
-// statusDrifted is the same with a rule and a route gone, another's rule, and a link
-// without carrier.
+// statusDrifted is the same with a rule and a route removed, a rule of somebody else's, and a
+// link without carrier.
 const statusDrifted = `isp1: differs from the spec (through netlink)
   link       eth0, up, carrier
   addresses  192.0.2.10/24, 2001:db8:1::10/64
@@ -106,9 +106,9 @@ func showStatus(t *testing.T, cmd *exec.Cmd, columns int) answer {
 	return answer{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 
-// expectStatus wants an exit status and a text. The kernel keeps rules of one priority
-// in the order in which they came, which differs from one back end to the other, and asks
-// for gateways when it likes: where the text has "?" their state is not compared.
+// expectStatus checks an exit status and a text. The kernel keeps rules of one priority in the
+// order of adding, which differs between the back ends, and asks for gateways when it likes:
+// where the text has "?" their state is not compared.
 func (a answer) expectStatus(t *testing.T, what string, code int, want string) {
 	t.Helper()
 	got := a.stdout
@@ -157,7 +157,7 @@ func neighbour(t *testing.T, a answer, gateway string) string {
 	return ""
 }
 
-// askGateways has the kernel ask for both gateways of IPv4, and waits until it knows.
+// askGateways makes the kernel ask for both IPv4 gateways, and waits until it knows the result.
 func askGateways(ctx context.Context, t *testing.T, n *lab.Namespace, status func() answer) {
 	t.Helper()
 	// It gives up after three requests, a second apart by default.
@@ -214,7 +214,7 @@ func TestStatusThroughNetlink(t *testing.T) {
 		}
 	}
 
-	// What is extra, different, or in the way; and what is no uplink's.
+	// What is extra, different, or in the way; and what belongs to no uplink.
 	ip(ctx, t, l.Host, "rule add priority 9 to 203.0.113.9 lookup 78 protocol 118", "rule add priority 10000 from 192.0.2.99 lookup 10000 protocol 118",
 		"route add default via 192.0.2.1 dev eth0 table 10000 proto boot", "route replace 192.0.2.0/24 dev eth0 table 10000 proto 118 scope link src 192.0.2.10 mtu 1400")
 	c.run("status").expect(t, "more drift", 1, "  different  ip route replace 192.0.2.0/24 dev eth0 table isp1 .*\n  instead of 192.0.2.0/24 dev eth0 .* mtu 1400\n", "")
@@ -222,7 +222,7 @@ func TestStatusThroughNetlink(t *testing.T) {
 	c.run("status").expect(t, "more drift", 1, "  extra      ip rule del priority 10000 from 192.0.2.99 lookup isp1 protocol 118\n\nrt2: .*\n\nof no uplink: differs from the spec\n  extra      ip rule del priority 9 from all to 203.0.113.9 lookup 78 protocol 118\n", "")
 	c.run("status").expect(t, "more drift", 1, `\n +9  IPv4  from all to 203.0.113.9 lookup 78 +extra, of uplink-generator \(protocol uplink\)\n`, "")
 
-	// Looking changes nothing, and all can be put right again.
+	// Looking changes nothing, and everything can be corrected.
 	ip(ctx, t, l.Router, "link set p2 up")
 	ip(ctx, t, l.Host, "route del default table 10000", "rule del priority 500")
 	eventually(ctx, t, func() (string, error) {
@@ -272,7 +272,7 @@ func TestStatusUnderNetworkd(t *testing.T) {
 	answer{a.code, rest, a.stderr}.expect(t, "drifted", 1, `^waits for its link \(by systemd-networkd\)\n.*  addresses  198.51.100.10/24 waits, 2001:db8:2::10/64 waits\n.*\n +500  IPv4  from all to 10.8.0.0/16 lookup 99 +an administrator or\n +systemd-networkd\n`, "")
 }
 
-// TestStatusNeedsNoRoot shows what may be seen, and says what may not.
+// TestStatusNeedsNoRoot shows what the user may see, and says what the user may not.
 func TestStatusNeedsNoRoot(t *testing.T) {
 	t.Parallel()
 	require(t)

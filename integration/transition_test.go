@@ -15,7 +15,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/units"
 )
 
-// afterApply has the oneshot bring another subject about before.
+// afterApply first makes the oneshot bring another subject about.
 func afterApply(before subject) backend {
 	return func(ctx context.Context, s subject, state fib.State, host *lab.Namespace) (func() string, error) {
 		first, err := before.state()
@@ -29,8 +29,8 @@ func afterApply(before subject) backend {
 	}
 }
 
-// afterNetworkd has networkd bring another subject about before, then gives it the new
-// files, as `uplinkctl render` does, and makes it read them.
+// afterNetworkd first makes networkd bring another subject about, then gives it the new files, as
+// `uplinkctl render` does, and makes it read them.
 func afterNetworkd(before subject, version units.Version) backend {
 	return func(ctx context.Context, s subject, state fib.State, host *lab.Namespace) (func() string, error) {
 		first, err := before.state()
@@ -64,7 +64,7 @@ type pair struct {
 	name          string
 	before, after subject
 
-	// ambiguous says that networkd may not get rid of the spec before: see there.
+	// ambiguous says that networkd may not get rid of the earlier spec: see there.
 	ambiguous bool
 }
 
@@ -95,8 +95,8 @@ func examplePairs(t *testing.T) (pairs []pair) {
 	return pairs
 }
 
-// together returns a lab with the cards of two, and whether they can stand side by
-// side: one name has one hardware address.
+// together returns a lab with the cards of two subjects, and whether they fit together: one name
+// has one hardware address.
 func together(a, b lab.Options) (lab.Options, bool) {
 	o := lab.Options{HostSysctls: withoutDAD}
 	for _, p := range slices.Concat(a.Providers, b.Providers) {
@@ -112,7 +112,7 @@ func together(a, b lab.Options) (lab.Options, bool) {
 		case slices.ContainsFunc(o.Providers, either):
 			return o, false
 		default:
-			// Up from the start: neither back end sets a link down that it needs no more.
+			// Up from the start: neither back end sets down a link that it no longer needs.
 			card.Up = true
 			o.Providers = append(o.Providers, lab.Provider{Unfiltered: true, Cards: []lab.Card{card}})
 		}
@@ -135,12 +135,11 @@ func drawPair(t *testing.T, n int) pair {
 	return pair{fmt.Sprint(n), before, after, ambiguous(first)}
 }
 
-// ambiguous says whether a State has two rules at one priority of which one leaves open
-// what the other asks for. To remove the first, the kernel takes whichever of the two
-// comes first (fib_nl_delrule in net/core/fib_rules.c compares only what is given).
-// networkd removes them in no order, finds the second gone ("Could not drop routing
-// policy rule: No such file or directory"), and leaves the first for good (252). The
-// oneshot looks again.
+// ambiguous says whether a State has two rules at one priority of which one leaves open what the
+// other asks for. To remove the first, the kernel takes whichever of the two comes first
+// (fib_nl_delrule in net/core/fib_rules.c compares only what is given). networkd removes them in
+// no order, finds the second one gone ("Could not drop routing policy rule: No such file or
+// directory"), and leaves the first for good (252). The oneshot looks again.
 func ambiguous(state fib.State) bool {
 	fits := func(open, r fib.Rule) bool {
 		wide := func(a, b netip.Prefix) bool { return a.Bits() <= 0 || a == b }
@@ -160,7 +159,7 @@ func ambiguous(state fib.State) bool {
 	return false
 }
 
-// ownLinks says whether all links of a subject are ours, and leaves no trace on them.
+// ownLinks says whether all links of a subject are ours, and whether it leaves no trace on them.
 func ownLinks(s subject) bool {
 	state, err := s.state()
 	// An MTU stays as it was set: too low a one would leave the next spec without IPv6.

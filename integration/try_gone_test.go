@@ -7,18 +7,17 @@ import (
 	"time"
 )
 
-// byNetlink is what the tests of netlink alone say.
+// byNetlink is what the specs of the tests that use only netlink say.
 const byNetlink = "backend = \"netlink\"\n"
 
-// anotherMTU is a change that is none of the second uplink's.
+// anotherMTU is a change that does not concern the second uplink.
 var anotherMTU = strings.NewReplacer("interface = \"eth0\"", "interface = \"eth0\"\nmtu = 1400")
 
-// allElse is what a try says in the end that has left something out.
+// allElse is the last line of a try that has left something out.
 const allElse = "all else is as it was before; the spec still says the new: change it before the next reboot or reload\n$"
 
-// TestTryWithAnotherLease has the second card get another address while a try is pending:
-// what follows from the first one cannot come back, and what follows from the second is
-// there at once.
+// TestTryWithAnotherLease gives the second card another address while a try is pending: what
+// follows from the first one cannot come back, and what follows from the second is there at once.
 func TestTryWithAnotherLease(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -78,8 +77,8 @@ func TestTryWithAnotherLease(t *testing.T) {
 	}
 }
 
-// TestTryWithoutALink sets a link down while a try is pending, and takes away what is
-// somebody else's.
+// TestTryWithoutALink sets a link down while a try is pending, and removes what belongs to
+// somebody else.
 func TestTryWithoutALink(t *testing.T) {
 	t.Parallel()
 	require(t)

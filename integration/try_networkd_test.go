@@ -11,7 +11,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestTryWithNetworkd ends a try in each way that there is where networkd has the links.
+// TestTryWithNetworkd ends a try in each possible way where networkd has the links.
 func TestTryWithNetworkd(t *testing.T) {
 	t.Parallel()
 	require(t, lab.NeedNetworkd, lab.NeedBus)
@@ -62,8 +62,8 @@ func (h *networkdHost) files() string {
 	return filesBelow(h.t, run+"systemd/network", run+"systemd/networkd.conf.d", run+"uplink")
 }
 
-// TestTryWithNetworkdOfOtherChanges goes back from a first spec, from none, and from one
-// back end to the other, while packets leave by an uplink that does not change.
+// TestTryWithNetworkdOfOtherChanges goes back from a first spec, from none, and from one back end
+// to the other, while packets leave by an uplink that does not change.
 func TestTryWithNetworkdOfOtherChanges(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, nil, provider1, provider2)
@@ -120,7 +120,7 @@ func TestTryWithNetworkdLosesNoPacket(t *testing.T) {
 	})
 }
 
-// TestTryThatCannotGoBack has no networkd that could be told, and then one.
+// TestTryThatCannotGoBack first has no networkd to tell, and then has one.
 func TestTryThatCannotGoBack(t *testing.T) {
 	t.Parallel()
 	h := bootNetworkd(t, map[string]string{hostSpec: twoUplinks}, provider1, provider2)
@@ -144,8 +144,8 @@ func TestTryThatCannotGoBack(t *testing.T) {
 	h.holds(twoUplinks)
 }
 
-// TestTryWhereNetworkdHasOneLink has the other one be served through netlink, which
-// networkd would take away while it configures its own.
+// TestTryWhereNetworkdHasOneLink serves the other link through netlink; networkd would remove
+// that while it configures its own.
 func TestTryWhereNetworkdHasOneLink(t *testing.T) {
 	t.Parallel()
 	const unmanaged = "/run/systemd/network/05-eth1.network"

@@ -67,7 +67,7 @@ func (r *trial) signal(s os.Signal) answer {
 	return r.end()
 }
 
-// isPending says whether there is something to decide, or left of it.
+// isPending says whether there is something to decide, or something is left of it.
 func (r *trial) isPending() bool {
 	left, err := filepath.Glob(filepath.Join(r.run, "try*"))
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *trial) isPending() bool {
 	return len(left) > 0
 }
 
-// decided waits until nothing is pending any more, and nothing of it is left.
+// decided waits until nothing is pending any more, and nothing of the try is left.
 func (r *trial) decided() {
 	r.t.Helper()
 	if err := lab.Poll(r.ctx, func() (bool, string) { return !r.isPending(), "the try is pending" }); err != nil {
@@ -90,8 +90,8 @@ const (
 	wentBack = "all is as it was before; the spec still says the new: change it before the next reboot or reload\n$"
 )
 
-// tries are ways in which a try ends, for a host of either back end. Each gets a try that
-// is in effect, and returns whether it has been kept.
+// tries are the ways in which a try ends, for a host of either back end. Each gets a try that is
+// in effect, and returns whether it was kept.
 var tries = map[string]func(t *testing.T, r *trial, uplinkctl func(args ...string) answer) (kept bool){
 	"the time is over": func(t *testing.T, r *trial, _ func(...string) answer) bool {
 		r.end().expect(t, "the time is over", 1, inEffect+"$", "^uplinkctl: "+wentBack)
@@ -141,10 +141,10 @@ var tries = map[string]func(t *testing.T, r *trial, uplinkctl func(args ...strin
 	},
 }
 
-// timeout is what a try gets that is to run out.
+// timeout is for a try that should run out.
 const timeout = 3 * time.Second
 
-// TestTryThroughNetlink ends a try in each way that there is.
+// TestTryThroughNetlink ends a try in each possible way.
 func TestTryThroughNetlink(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -301,7 +301,7 @@ func unbroken(t *testing.T, l *lab.Lab, f func()) {
 	}
 }
 
-// TestWhileATryIsPending has everybody else refuse to change anything, but for what
+// TestWhileATryIsPending checks that everything else refuses to change anything, except what
 // serves a card that is plugged in.
 func TestWhileATryIsPending(t *testing.T) {
 	t.Parallel()
@@ -318,7 +318,7 @@ func TestWhileATryIsPending(t *testing.T) {
 	c.spec(changedUplink)
 	c.run("try").expect(t, "in the way", 1, "", "is in the way .*\nuplinkctl: all is as it was before\n$")
 	ip(ctx, t, l.Host, "route del default via 192.0.2.9 dev eth0 table 2")
-	// A rule of somebody else's defeats it.
+	// A rule of somebody else's defeats the spec.
 	ip(ctx, t, l.Host, "rule add priority 5 from 198.51.100.20 lookup 10000 protocol kernel")
 	c.run("try").expect(t, "defeated", 1, "", "^WRONG  rt2 .*packets would leave the wrong way\nuplinkctl: all is as it was before\n$")
 	ip(ctx, t, l.Host, "rule del priority 5")
@@ -443,8 +443,8 @@ func TestTryThatCannotBeArmed(t *testing.T) {
 	}
 }
 
-// TestTryThatEndsBeforeItIsInEffect stops and kills the process while it brings the spec
-// about, with the lock in its hands.
+// TestTryThatEndsBeforeItIsInEffect stops and kills the process while it brings the spec about
+// and holds the lock.
 func TestTryThatEndsBeforeItIsInEffect(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -454,7 +454,7 @@ func TestTryThatEndsBeforeItIsInEffect(t *testing.T) {
 		timeout string
 	}{
 		{"stopped", syscall.SIGSTOP, "1"},
-		{"killed", syscall.SIGKILL, "100"}, // which is not waited for
+		{"killed", syscall.SIGKILL, "100"}, // nothing waits for that
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

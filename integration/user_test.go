@@ -11,8 +11,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 )
 
-// TestAsAUserWithOneCapability has a user of its own, with CAP_NET_ADMIN and no other capability, do what
-// the oneshot does, and find that nobody's links can be changed without.
+// TestAsAUserWithOneCapability lets a user with CAP_NET_ADMIN and no other capability do what the
+// oneshot does, and shows that without it nobody's links can be changed.
 func TestAsAUserWithOneCapability(t *testing.T) {
 	t.Parallel()
 	require(t)

@@ -22,12 +22,12 @@ import (
 // vpnPort is where the probes of the test below are sent to.
 const vpnPort = 6666
 
-// TestTunnelFailsClosed sends what belongs into the tunnel all the time, while the
-// tunnel's link goes down, loses its carrier, is deleted and comes again: not one packet
-// of it may leave by the other card.
+// TestTunnelFailsClosed keeps sending what belongs into the tunnel while the tunnel's link goes
+// down, loses its carrier, is deleted and comes back: not one of these packets may leave by the
+// other card.
 //
-// It begins once networkd is done. While it starts it brings all links up side by side,
-// and eth0 may have its routes some milliseconds before lo has the rules.
+// It starts once networkd is done. While networkd starts it brings all links up in parallel, and
+// eth0 may have its routes some milliseconds before lo has the rules.
 func TestTunnelFailsClosed(t *testing.T) {
 	for name, first := range map[string]string{"as in the example": "", "with main's routes first": "main-routes-first = true\n"} {
 		t.Run(name, func(t *testing.T) { tunnelFailsClosed(t, first) })
@@ -66,7 +66,7 @@ func tunnelFailsClosed(t *testing.T, first string) {
 	}
 	client6 := h.ClientAddr(true)
 	own4, own6 := netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8:1::10")
-	// sealed fails the test where something has left by eth0 since the last time.
+	// sealed fails the test if something has left by eth0 since the last time.
 	leaked := int64(0)
 	sealed := func(after string) {
 		t.Helper()
@@ -83,7 +83,7 @@ func tunnelFailsClosed(t *testing.T, first string) {
 	down := func() {
 		t.Helper()
 		leavesBy(lab.Flow{Mark: mark}, "")
-		// A mark counts for a program too that has chosen the other card's address.
+		// A mark also counts for a program that has chosen the other card's address.
 		leavesBy(lab.Flow{Mark: mark, Source: netip.AddrPortFrom(own4, 0)}, "")
 		leavesBy(lab.Flow{Source: netip.AddrPortFrom(tunnel, 0)}, "")
 	}
@@ -91,9 +91,9 @@ func tunnelFailsClosed(t *testing.T, first string) {
 		t.Helper()
 		leavesBy(lab.Flow{}, "eth0")
 		leavesBy(lab.Flow{Destination: client6}, "eth0")
-		// The tunnel has no IPv6. Where a lookup without a source ends in an error, the
-		// kernel chooses one and asks again (ip6_dst_lookup_tail in
-		// net/ipv6/ip6_output.c): then rules for that address count.
+		// The tunnel has no IPv6. If a lookup without a source ends in an error, the kernel
+		// chooses one and asks again (ip6_dst_lookup_tail in net/ipv6/ip6_output.c): then rules
+		// for that address count.
 		leavesBy(lab.Flow{Mark: mark, Destination: client6}, "")
 		leavesBy(lab.Flow{Mark: mark, Source: netip.AddrPortFrom(own6, 0)}, "")
 	}
@@ -127,10 +127,10 @@ func tunnelFailsClosed(t *testing.T, first string) {
 	always()
 	sealed("wg0 was deleted")
 	ip(ctx, t, h.Router,
-		// The same number, by which the lab knows it.
+		// The same number, by which the lab recognizes it.
 		fmt.Sprintf("link add name p2 index %d type veth peer name wg0 netns %s", number, h.Host.Name()),
 		"address add 10.66.0.1/24 dev p2")
-	// Before the first ARP request, which is made again only after a second.
+	// Before the first ARP request, which is repeated only after a second.
 	for key, value := range e.sysctls {
 		if err := h.Router.Sysctl(key, value); err != nil {
 			t.Fatal(err)

@@ -30,7 +30,7 @@ func leasedQuickly(t *testing.T) (*watched, netip.Addr) {
 	return w, a
 }
 
-// stays wants the second uplink to have just these rules and routes, now and in a moment.
+// stays checks that the second uplink has exactly these rules and routes, now and a moment later.
 func (w *watched) stays(what string, want ...string) {
 	w.t.Helper()
 	w.becomes(what, want...)
@@ -38,8 +38,8 @@ func (w *watched) stays(what string, want ...string) {
 	w.becomes(what+", a moment later", want...)
 }
 
-// TestWatchKeeps takes away what it has brought about, kills it, changes the spec, and takes
-// all down.
+// TestWatchKeeps removes what the watch has added, kills the watch, changes the spec, and takes
+// everything down.
 func TestWatchKeeps(t *testing.T) {
 	t.Parallel()
 	w, a := leasedQuickly(t)
@@ -52,7 +52,7 @@ func TestWatchKeeps(t *testing.T) {
 	}
 	w.answers(a)
 
-	// Killed, and while it is gone the address as well: the next one sees to it.
+	// Killed, and while it is gone the address goes too: the next watch notices.
 	if err := w.watch.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,8 +92,8 @@ func TestWatchKeeps(t *testing.T) {
 	}
 }
 
-// TestWatchWithoutItsDirectory takes /run/uplink away, as a tidy administrator may, and wants
-// what is reloaded after that to be kept all the same, and the watch to be the only one.
+// TestWatchWithoutItsDirectory removes /run/uplink, as a tidy administrator may, and checks that
+// what is reloaded afterwards is kept all the same, and that the watch is still the only one.
 func TestWatchWithoutItsDirectory(t *testing.T) {
 	t.Parallel()
 	w := bootWatched(t, quick4)
@@ -117,8 +117,8 @@ func TestWatchWithoutItsDirectory(t *testing.T) {
 	}
 }
 
-// TestWatchLinkFlaps takes the carrier away, and sets the link down: what the kernel drops
-// without a word is back when the link and its client are.
+// TestWatchLinkFlaps removes the carrier, and sets the link down: what the kernel drops without
+// reporting it is back when the link and its client are.
 func TestWatchLinkFlaps(t *testing.T) {
 	t.Parallel()
 	w, a := leasedQuickly(t)
@@ -139,8 +139,8 @@ func TestWatchLinkFlaps(t *testing.T) {
 	w.answers(a)
 }
 
-// TestWatchRouters has the kernel listen to router advertisements: of two routers, one of
-// which goes with a last word, one without; and to a prefix that changes.
+// TestWatchRouters makes the kernel listen to router advertisements: of two routers, one goes
+// with a last message and one without; and a prefix changes.
 func TestWatchRouters(t *testing.T) {
 	t.Parallel()
 	w := bootWatched(t, strings.Replace(learning, "dhcp      = \"yes\"\n", "", 1))
@@ -156,7 +156,7 @@ func TestWatchRouters(t *testing.T) {
 	}
 	by := func(router string) string { return "table 1 ::/0 via " + router + " dev eth1" }
 	own := w.linkLocal("p2")
-	// Each with a source of its own: radvd would take to the other's.
+	// Each with its own source: otherwise radvd would use the other's.
 	one, err := w.StartAdvertiser(w.ctx, 2, netip.MustParseAddr(own), lab.Advertisement{Lifetime: time.Hour, Prefixes: prefix("2001:db8:2::/64")})
 	if err != nil {
 		t.Fatal(err)
@@ -194,9 +194,9 @@ func TestWatchRouters(t *testing.T) {
 	w.becomes("the other has said goodbye", append(old, fresh...)...)
 }
 
-// TestWatchSecondGatewayRefused has dhclient ask on both cards, whose second default route
-// without a metric the kernel refuses: nothing is learned of that gateway. With a metric
-// for each there is.
+// TestWatchSecondGatewayRefused has dhclient ask on both cards. Without a metric, the kernel
+// refuses the second default route, so that gateway is not learned. With a metric for each card
+// it is.
 func TestWatchSecondGatewayRefused(t *testing.T) {
 	t.Parallel()
 	w := bootWatched(t, "[uplink.isp1]\ninterface = \"eth0\"\ntable = 2\ndhcp = \"ipv4\"\n[uplink.rt2]\ninterface = \"eth1\"\ntable = 1\ndhcp = \"ipv4\"\n")

@@ -13,9 +13,9 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestWatchBesideNetworkd has networkd do what the files ask for, which is all but the
-// rules of learned addresses. These outlast whatever makes it configure a link anew,
-// which takes away all rules that are not its own unless the files forbid it.
+// TestWatchBesideNetworkd has networkd do what the files ask for: everything but the rules of
+// learned addresses. These survive whatever makes networkd configure a link again, which removes
+// all rules that are not its own unless the files forbid it.
 func TestWatchBesideNetworkd(t *testing.T) {
 	for name, spec := range map[string]string{
 		"table":         learning,

@@ -14,7 +14,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// learning is a host whose second card learns all it has.
+// learning is a host whose second card learns everything that it has.
 const learning = `
 [uplink.isp1]
 interface = "eth0"
@@ -55,7 +55,7 @@ type watched struct {
 	events *lab.Buffer // ip monitor, with the time of each
 }
 
-// bootWatched brings a spec about on a host with two cards, and keeps it.
+// bootWatched brings a spec about on a host with two cards, and starts a watch that keeps it.
 func bootWatched(t *testing.T, spec string) *watched {
 	t.Helper()
 	require(t, lab.NeedDHCP, lab.NeedBus, lab.NeedNetworkd)
@@ -171,7 +171,7 @@ func (w *watched) becomes(what string, want ...string) {
 	w.t.Logf("%s: after %v", what, time.Since(start).Round(time.Millisecond))
 }
 
-// answers wants each address to be answered by the second card, and verify to agree.
+// answers checks that each address is answered by the second card, and that verify agrees.
 func (w *watched) answers(addrs ...netip.Addr) {
 	w.t.Helper()
 	if err := w.Host.WaitSettled(w.ctx); err != nil {
@@ -179,8 +179,8 @@ func (w *watched) answers(addrs ...netip.Addr) {
 	}
 	got, err := w.TCPEcho(w.ctx, answerTime, addrs...)
 	for range 2 {
-		// A link that has just come up may take a second or two until it carries anything,
-		// and those who ask have to find out its address once more.
+		// A link that has just come up may take a second or two to carry anything, and the
+		// clients have to look up its address once more.
 		if err == nil && slices.ContainsFunc(got, func(a lab.Answer) bool { return !a.Answered }) {
 			got, err = w.TCPEcho(w.ctx, answerTime, addrs...)
 		}
@@ -205,7 +205,7 @@ func (w *watched) answers(addrs ...netip.Addr) {
 	w.run("diff").expect(w.t, "diff", 0, "", "")
 }
 
-// delay says how long after the kernel told of an address it told of its rule.
+// delay is the time from the kernel's report of an address to its report of the rule for it.
 func (w *watched) delay(a netip.Addr) time.Duration {
 	w.t.Helper()
 	var address, rule time.Time
@@ -236,8 +236,8 @@ func (w *watched) delay(a netip.Addr) time.Duration {
 // lease is how long an address is lent in these tests.
 const lease = 12 * time.Second
 
-// TestWatchFollowsEachClient has each DHCP client get a lease, get another address when it
-// renews, and lose it all when there is no server any more. The uplink's rules and table
+// TestWatchFollowsEachClient makes each DHCP client get a lease, get another address when it
+// renews, and lose everything when there is no server any more. The uplink's rules and table
 // follow, and nothing is left.
 func TestWatchFollowsEachClient(t *testing.T) {
 	for _, program := range lab.Programs() {
@@ -281,7 +281,7 @@ func TestWatchFollowsEachClient(t *testing.T) {
 			}
 			w.answers(all...)
 
-			// It asks for the address that it has, and is told that it may not.
+			// It asks for the address that it has, and the server refuses.
 			if err := dhcp.Change(w.ctx, lab.Offer{First: second, Lease: lease}); err != nil {
 				t.Fatal(err)
 			}

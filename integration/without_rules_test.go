@@ -18,21 +18,21 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/internal/programs"
 )
 
-// Every kernel that the tests run on has rules. What a kernel without them answers is had by
-// a supervisor, which changes what a program sends before the kernel reads it: requests for
-// rules become requests for what this kernel does not have. seccomp_unotify(2).
+// Every kernel that the tests run on has rules. A supervisor gives a program the answers of a
+// kernel without them: it changes what the program sends before the kernel reads it, so that
+// requests for rules become requests for what this kernel does not have. seccomp_unotify(2).
 
-// supervisedEnv makes a process of the tests one that is supervised: runSupervised.
+// supervisedEnv makes a test process run supervised: runSupervised.
 const supervisedEnv = "UPLINK_TEST_SUPERVISED"
 
-// The files that it has from its supervisor.
+// The files that it gets from its supervisor.
 const (
 	supervisedSays  = 3 // where its listener is: "PID DESCRIPTOR\n"
 	supervisedWaits = 4 // until the supervisor has it
 )
 
-// runSupervised has sendto(2) of this thread wait for a supervisor, and becomes the program of
-// its arguments.
+// runSupervised makes sendto(2) of this thread wait for a supervisor, and then executes the
+// program in its arguments.
 func runSupervised() error {
 	runtime.LockOSThread()
 	filter := []unix.SockFilter{
@@ -86,7 +86,7 @@ func supervise(listener int, change func(messages []byte)) error {
 		case err != nil:
 			return err
 		case poll[0].Revents&unix.POLLIN == 0:
-			return nil // nobody is left that it could be for
+			return nil // the process that it was for is gone
 		}
 		var asks notification
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&asks))); errno != 0 {
@@ -121,9 +121,10 @@ func changeSent(asks *notification, change func([]byte)) error {
 	return err
 }
 
-// withoutRules returns what makes requests for rules those that this kernel has nobody for, and
-// counts them. There are two such kernels (fib_nl_dumprule in net/core/fib_rules.c, and
-// rtnetlink_rcv_msg): with others who use the code of rules, such as IPv6 alone, and without.
+// withoutRules returns a function that turns requests for rules into some that this kernel cannot
+// serve, and counts them. There are two such kernels (fib_nl_dumprule in net/core/fib_rules.c,
+// and rtnetlink_rcv_msg): one where others, such as IPv6, use the code of rules, and one without
+// that code.
 func withoutRules(code bool, asked, changed *int) func([]byte) {
 	const header, family, unregistered = 16, unix.AF_PACKET, 52 // RTM_NEWPREFIX is only ever told
 	return func(b []byte) {
@@ -207,8 +208,8 @@ func (c *cli) supervised(change func([]byte), command string, args ...string) an
 	return answer{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// TestKernelWithoutPolicyRouting brings a spec into effect where the kernel has no rules: that is
-// said in one line, and nothing is done by halves.
+// TestKernelWithoutPolicyRouting brings a spec into effect where the kernel has no rules: one
+// line says so, and nothing is left half done.
 func TestKernelWithoutPolicyRouting(t *testing.T) {
 	t.Parallel()
 	require(t)
@@ -243,7 +244,7 @@ func TestKernelWithoutPolicyRouting(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	// And where nothing is changed of what it sends, the same way works.
+	// If nothing that it sends is changed, the same way works.
 	if a := c.supervised(func([]byte) {}, "apply"); a.code != 0 || a.stderr != "" {
 		t.Errorf("exit status %d: %s", a.code, a.stderr)
 	}

@@ -97,8 +97,7 @@ func (c *contract) ruleTable() {
 		all.UIDRange, all.SuppressPrefixLength, all.SuppressIfGroup = fib.Some(fib.Range[uint32]{Lo: 1, Hi: 2}), fib.Some[uint32](0), fib.Some[uint32](7)
 		c.ruleRoundTrip(all)
 
-		// The kernel may lack support for a master: then it must refuse the rule, or else keep
-		// it.
+		// A kernel without l3mdev refuses the rule; any other must keep it exactly.
 		master := base
 		master.L3MDev, master.Table = true, 0
 		if c.kernel.Execute([]apply.Op{ruleAdd(master)})[0] == nil {

@@ -83,8 +83,8 @@ func target(v6 bool) netip.AddrPort {
 	return netip.MustParseAddrPort("203.0.113.9:9")
 }
 
-// lookup measures what the rules then cost every packet. It sends UDP packets, each with an
-// address of its own, so that each is a lookup that nothing has cached. They leave by ifb links,
+// lookup measures what the rules then cost every packet. It sends UDP packets that are
+// addressed one by one, so that each is a lookup that nothing has cached. They leave by ifb links,
 // which drop what is sent through them, so that only the sender's own work is measured. For
 // comparison there is the same host, with the same addresses, without a rule.
 func (b *bencher) lookup(ctx context.Context, most int) error {

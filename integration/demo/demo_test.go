@@ -11,7 +11,7 @@ import (
 	"github.com/uplink-generator/uplink-generator/integration/lab"
 )
 
-// TestTheREADMEShowsTheDemo holds the session that is recorded there equal to a real one.
+// TestTheREADMEShowsTheDemo checks that the session in the README equals a real one.
 func TestTheREADMEShowsTheDemo(t *testing.T) {
 	need.Nil(t, lab.Require(lab.NeedNetworkd))
 	bin := t.TempDir()
@@ -33,7 +33,7 @@ func TestTheREADMEShowsTheDemo(t *testing.T) {
 	if !found {
 		t.Fatal("the README has no session")
 	}
-	// In any order: networkd adds rules of one priority now in this one, now in that.
+	// In any order: networkd adds rules of one priority in varying order.
 	shown := map[string]int{}
 	for line := range strings.Lines(string(out)) {
 		shown[strings.TrimSpace(line)]++

@@ -147,8 +147,8 @@ func deviceOf(o apply.Op) string {
 // mayLeave says whether networkd was told about files that differ from the old ones.
 func (r *reload) mayLeave() bool { return r.networkd && r.changed && !r.oldHas.Empty() }
 
-// leftovers finds what the old rendering asked for, what the kernel holds as networkd's, and what
-// the State does not ask for, or not from networkd: it must let go of the links in beside.
+// leftovers finds things that the old rendering asked for, that the kernel holds as networkd's, and
+// that the State does not ask for, or not from networkd, which must let go of the links in beside.
 func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []leftover, err error) {
 	if !r.mayLeave() {
 		return nil, nil
