@@ -3,6 +3,7 @@ package units
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -276,6 +277,14 @@ func (f *file) nexthop(o fib.Origin, n fib.Nexthop) string {
 	return fmt.Sprintf("%s@%s %d", n.Via, dev, n.Weight)
 }
 
+// selector writes From= or To= of a rule.
+func (f *file) selector(o fib.Origin, key string, p netip.Prefix) {
+	if p.Addr().IsUnspecified() && f.renderer.Version.Before(zeroPrefixSince) {
+		f.refuse(o, key+"="+p.String(), zeroPrefixSince)
+	}
+	f.set(o, key, p)
+}
+
 // rule writes a [RoutingPolicyRule].
 func (f *file) rule(r *fib.Rule) {
 	o := r.Origin
@@ -293,10 +302,10 @@ func (f *file) rule(r *fib.Rule) {
 		f.set(o, "InvertRule", "yes")
 	}
 	if from {
-		f.set(o, "From", r.From)
+		f.selector(o, "From", r.From)
 	}
 	if to {
-		f.set(o, "To", r.To)
+		f.selector(o, "To", r.To)
 	}
 	if r.Mask != 0 {
 		mark := fmt.Sprintf("%d/%d", r.Mark, r.Mask)

@@ -140,6 +140,10 @@ func (v Version) AwaitsLinks() bool { return !v.Before(Version{257, 0}) }
 // with the mask the selector (systemd#36973).
 var zeroMarkSince = Version{257, 13}
 
+// zeroPrefixSince is when From= and To= stopped losing a prefix whose address is zero, such as
+// 0.0.0.0/1, and with it the selector: 247 takes it for none, 249 does not.
+var zeroPrefixSince = Version{249, 0}
+
 // awaitsGatewaysSince is when networkd began to hold a route back until its gateway is
 // reached (route_is_ready_to_configure(), src/network/networkd-route.c). Before that,
 // it adds the file's routes at once, and fails the link if the kernel refuses one: on
