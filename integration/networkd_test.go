@@ -88,7 +88,7 @@ func (h *host) tree(ctx context.Context, t *testing.T) string {
 
 func installedVersion(t *testing.T) units.Version {
 	t.Helper()
-	v, ok := units.DetectVersion(rootfs.At("/"))
+	v, ok := units.DetectVersion(rootfs.At(*networkdRoot))
 	if !ok {
 		t.Fatal("no version of systemd found on this machine")
 	}
@@ -99,7 +99,7 @@ func installedVersion(t *testing.T) units.Version {
 // host's State asks for, and what others configure.
 func (h *host) startNetworkd(ctx context.Context, t *testing.T, tree string) {
 	t.Helper()
-	d, err := h.Host.StartNetworkd(ctx, lab.NetworkdOptions{Tree: os.DirFS(tree)})
+	d, err := h.Host.StartNetworkd(ctx, lab.NetworkdOptions{Root: *networkdRoot, Tree: os.DirFS(tree)})
 	if err != nil {
 		t.Fatal(err)
 	}

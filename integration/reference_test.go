@@ -27,6 +27,14 @@ family   = "both"
 iif      = "lo"
 l3mdev   = true
 `, ""},
+	{units.Version{Major: 250}, "SuppressInterfaceGroup=", "suppress-ifgroup      = 7\n", ""},
+	{units.Version{Major: 248}, "TCPAdvertisedMaximumSegmentSize=", "advmss   = 1360\n", ""},
+	{units.Version{Major: 248}, "Type= of a rule", `
+[[uplink.alpha.rule]]
+priority = 901
+from     = "192.0.2.64/26"
+type     = "prohibit"
+`, ""},
 	{units.Version{}, "a path comes from udev", `path      = "*"
 `, ""},
 	{units.Version{}, "MultiPathRoute= has no onlink", `via = "198.51.100.3", onlink = true`, `via = "198.51.100.3"`},

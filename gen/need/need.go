@@ -24,6 +24,13 @@ func Nil(t testing.TB, err error) {
 	}
 }
 
+// Optional skips the test, also where CI is set: for what not every machine that runs all tests has
+// to have.
+func Optional(t testing.TB, err error) {
+	t.Helper()
+	t.Skip("NOT TESTED:", err)
+}
+
 // Program returns the path of a program that the test needs. more says how to get it,
 // where that is not obvious.
 func Program(t testing.TB, name string, more ...string) string {

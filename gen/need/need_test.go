@@ -16,6 +16,7 @@ func TestMissing(t *testing.T) {
 	Nil(t, nil)
 	Program(t, "sh")
 	t.Run("program", func(t *testing.T) { Program(t, "no-such-program", "of no package") })
+	t.Run("optional", func(t *testing.T) { Optional(t, errors.New("nowhere near")) })
 	t.Run("error", func(t *testing.T) { Nil(t, errors.New("no such thing")) })
 }
 
@@ -34,6 +35,9 @@ func TestASkipIsLoudOrAFailure(t *testing.T) {
 			if !strings.Contains(string(out), "--- "+c.want+": TestMissing/"+name) {
 				t.Errorf("CI=%s EMULATED=%s: %s is no %s:\n%s", c.ci, c.emulated, name, c.want, out)
 			}
+		}
+		if !strings.Contains(string(out), "--- SKIP: TestMissing/optional") || !strings.Contains(string(out), "NOT TESTED: nowhere near") {
+			t.Errorf("CI=%s EMULATED=%s: what is optional is not skipped:\n%s", c.ci, c.emulated, out)
 		}
 		says := []string{`"no-such-program": executable file not found in $PATH (of no package)`, "no such thing"}
 		if c.want == "SKIP" {

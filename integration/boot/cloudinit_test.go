@@ -113,7 +113,7 @@ func TestCloudInit(t *testing.T) {
 		"netlink":             {seed: seed{user + reloads, nothing, leftAlone}, each: eachFat},
 		"vendor-data":         {seed: seed{nothing, user, leftAlone}, each: oneFat},
 		"rendered":            {seed: seed{policy + reloads, nothing, cards}, renderer: "networkd", networkd: true, each: eachFat},
-		"rendered by netplan": {seed: seed{policy, nothing, cards}, renderer: "netplan", networkd: true, each: oneFat},
+		"rendered by netplan": {seed: seed{policy, nothing, cards}, renderer: "netplan", networkd: true, each: everyFat},
 		"credential":          {seed: seed{nothing, nothing, cards}, renderer: "networkd", networkd: true, credential: exampleOf(t, "root"+specFile), each: oneFat},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // TestColdBoot covers the first boot of a host on which the product was installed and a spec
 // written, and what follows: a reload, a broken spec, a second boot.
 func TestColdBoot(t *testing.T) {
-	eachSuite(t, func(t *testing.T, suite boot.Suite) {
+	everySuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
 			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Enable: []string{networkd},
 		}, "running")

@@ -12,7 +12,7 @@ import (
 // fat is a root with all programs that configure the network of a Debian, and rpm on one.
 func fat(suite boot.Suite) boot.Root {
 	dhcp := "dhcpcd-base"
-	if suite == boot.Bookworm {
+	if suite.Systemd() < 255 {
 		dhcp = "isc-dhcp-client"
 	}
 	packages := []string{"network-manager", "netplan.io", "cloud-init", "ifupdown", dhcp}
@@ -22,19 +22,14 @@ func fat(suite boot.Suite) boot.Root {
 	return boot.Root{Suite: suite, Packages: packages}
 }
 
-// eachFat runs a test on each systemd that there is a fat root with.
+// eachFat runs a test on each of Debian's suites that there is a fat root of.
 func eachFat(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
-	require(t)
-	t.Parallel()
-	for _, suite := range boot.Suites {
-		if suite == boot.Bullseye {
-			continue
-		}
-		t.Run(string(suite), func(t *testing.T) {
-			t.Parallel()
-			f(t, suite)
-		})
-	}
+	onEach(t, boot.Debian[1:], f)
+}
+
+// everyFat runs a test on each of Debian's and Ubuntu's suites that there is a fat root of.
+func everyFat(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
+	onEach(t, slices.Concat(boot.Debian[1:], boot.Ubuntu), f)
 }
 
 // oneFat runs a test on one systemd, if its difference from a test with [eachFat] does not depend
@@ -55,7 +50,11 @@ const (
 // only has the files of a fat root in which only the given units configure the network, and the
 // other files that are given.
 func only(files map[string]boot.File, units ...string) map[string]boot.File {
-	all := map[string]boot.File{"/etc/cloud/cloud-init.disabled": boot.Text("")}
+	all := map[string]boot.File{
+		"/etc/cloud/cloud-init.disabled": boot.Text(""),
+		// Ubuntu's NetworkManager has no Ethernet card without it.
+		"/etc/NetworkManager/conf.d/10-globally-managed-devices.conf": boot.Text(""),
+	}
 	mask := []string{networkManager, ifupdown, netplan}
 	for _, unit := range mask {
 		if !slices.Contains(units, unit) {

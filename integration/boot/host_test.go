@@ -2,6 +2,8 @@ package boot_test
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uplink-generator/uplink-generator/gen/need"
 	"github.com/uplink-generator/uplink-generator/integration/boot"
 	"github.com/uplink-generator/uplink-generator/integration/internal/labtest"
 	"github.com/uplink-generator/uplink-generator/integration/lab"
@@ -50,16 +53,47 @@ type host struct {
 	t   *testing.T
 }
 
-// eachSuite runs a test on each systemd.
+// onSuites is for looking at one suite, or at one that a test does not boot in every run.
+var onSuites = flag.String("suites", "", "the suites that tests of several boot, such as jammy,noble")
+
+// eachSuite runs a test on each of Debian's suites.
 func eachSuite(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
+	onEach(t, boot.Debian, f)
+}
+
+// everySuite runs a test on each of Debian's and Ubuntu's suites.
+func everySuite(t *testing.T, f func(t *testing.T, suite boot.Suite)) {
+	onEach(t, slices.Concat(boot.Debian, boot.Ubuntu), f)
+}
+
+func onEach(t *testing.T, suites []boot.Suite, f func(t *testing.T, suite boot.Suite)) {
 	require(t)
 	t.Parallel()
-	for _, suite := range boot.Suites {
+	if *onSuites != "" {
+		suites = nil
+		for _, name := range strings.Split(*onSuites, ",") {
+			suites = append(suites, boot.Suite(name))
+		}
+	}
+	for _, suite := range suites {
 		t.Run(string(suite), func(t *testing.T) {
 			t.Parallel()
 			f(t, suite)
 		})
 	}
+}
+
+// prepared returns the directory of a root.
+func prepared(t *testing.T, r boot.Root) string {
+	t.Helper()
+	dir, err := boot.Prepare(t.Context(), r)
+	if errors.Is(err, boot.ErrUnreachable) {
+		need.Optional(t, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // booted boots a machine in a network of two providers, which lasts as long as the
@@ -73,9 +107,7 @@ func booted(t *testing.T, c boot.Config, state string) *host {
 func bootedWith(t *testing.T, c boot.Config, state string, provide func(context.Context, *lab.Lab) error) *host {
 	t.Helper()
 	// The root may have to be made first, and that must not count against the limit.
-	if _, err := boot.Prepare(t.Context(), c.Root); err != nil {
-		t.Fatal(err)
-	}
+	prepared(t, c.Root)
 	opts := lab.TwoUplinks()
 	// The tests look at IPv4: without this, each boot would wait for the second or more for which
 	// link-local addresses are tentative.

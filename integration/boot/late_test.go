@@ -66,7 +66,7 @@ func (h *host) allNetworkds() {
 func (h *host) leavesOthersAlone(suite boot.Suite) {
 	h.t.Helper()
 	want := []string{"\nManageForeignRoutes=no\n"}
-	if suite != boot.Bullseye { // 247 does not have that one
+	if suite.Systemd() >= 249 { // 247 does not have that one
 		want = append(want, "\nManageForeignRoutingPolicyRules=no\n")
 	}
 	conf := h.must("cat", networkdConf)
@@ -115,7 +115,7 @@ gateways  = ["198.51.100.1"]
 		{"one card", eth0, mixed, []string{"10-netplan-eth0.network.d/", "10-uplink-rt2.network"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			eachFat(t, func(t *testing.T, suite boot.Suite) {
+			everyFat(t, func(t *testing.T, suite boot.Suite) {
 				h := booted(t, boot.Config{
 					Root: fat(suite), Product: installed(t),
 					Files: only(map[string]boot.File{

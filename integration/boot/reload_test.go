@@ -17,7 +17,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	changed := strings.Replace(string(text), "table     = 1\n", "table     = 7\npriority  = 500\nfwmark    = 0x10\n", 1)
-	eachSuite(t, func(t *testing.T, suite boot.Suite) {
+	everySuite(t, func(t *testing.T, suite boot.Suite) {
 		h := booted(t, boot.Config{
 			Root: boot.Root{Suite: suite}, Product: installed(t), Tree: recipe, Enable: []string{networkd},
 		}, "running")
@@ -35,6 +35,15 @@ func TestReload(t *testing.T) {
 			h.works()
 			if now := h.network(); (now == first) != (spec == string(text)) {
 				t.Errorf("before\n%s\nafter\n%s", first, now)
+			}
+		}
+		second := strings.Index(string(text), "[uplink.rt2]")
+		for _, spec := range []string{string(text[:second]), changed} {
+			h.must("sh", "-c", `printf %s "$1" > `+specFile, "sh", spec)
+			h.must("uplinkctl", "reload")
+			h.settled()
+			if now := h.network(); strings.Contains(now, "198.51.100.10") != (spec == changed) {
+				t.Errorf("with the spec\n%s\nthere is\n%s", spec, now)
 			}
 		}
 		h.unbroken("uplinkctl reload", flows)

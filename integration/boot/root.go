@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,19 +17,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Suite is a Debian suite, and with it a version of systemd.
+// Suite is a suite of Debian or Ubuntu, and with it a version of systemd.
 type Suite string
 
 // The suites, from the oldest systemd that the product is for to the newest.
 const (
-	Bullseye Suite = "bullseye" // systemd 247; /bin and /lib are not merged with /usr
-	Bookworm Suite = "bookworm" // systemd 252
-	Trixie   Suite = "trixie"   // systemd 257
-	Sid      Suite = "sid"      // the newest systemd when its root was made
+	Bullseye Suite = "bullseye" // /bin and /lib are not merged with /usr
+	Jammy    Suite = "jammy"    // Ubuntu 22.04
+	Bookworm Suite = "bookworm"
+	Noble    Suite = "noble" // Ubuntu 24.04
+	Trixie   Suite = "trixie"
+	Resolute Suite = "resolute" // Ubuntu 26.04
+	Sid      Suite = "sid"
 )
 
-// Suites has all of them, the oldest first.
-var Suites = []Suite{Bullseye, Bookworm, Trixie, Sid}
+// Debian's suites and Ubuntu's, the oldest first.
+var (
+	Debian = []Suite{Bullseye, Bookworm, Trixie, Sid}
+	Ubuntu = []Suite{Jammy, Noble, Resolute}
+)
+
+// Systemd returns the version of the suite's systemd; of Sid's, which changes, one that is
+// newer than any.
+func (s Suite) Systemd() int {
+	versions := map[Suite]int{Bullseye: 247, Jammy: 249, Bookworm: 252, Noble: 255, Trixie: 257, Resolute: 259}
+	if v, ok := versions[s]; ok {
+		return v
+	}
+	return math.MaxInt
+}
 
 // Root says what a root file system is made of.
 type Root struct {
@@ -111,15 +128,17 @@ func emptyDir(dir string) error {
 
 // build makes the root in a directory that is not there yet.
 func (r Root) build(ctx context.Context, dir string) error {
-	uri, err := mirror()
+	key := dir + ".asc"
+	defer func() { _ = os.Remove(key) }()
+	sources, err := r.Suite.sources(ctx, key)
 	if err != nil {
 		return err
 	}
-	source := fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, uri, r.Suite)
 	// What it mounts in the directory must be gone before anybody removes that, even if it is
 	// killed.
-	return command(ctx, "unshare", "--mount", "--", "mmdebstrap", "--mode=root", "--format=directory", "--variant=apt",
-		"--include="+strings.Join(slices.Concat(basePackages, r.Packages), ","),
+	return command(ctx, "unshare", append([]string{
+		"--mount", "--", "mmdebstrap", "--mode=root", "--format=directory", "--variant=apt",
+		"--include=" + strings.Join(slices.Concat(basePackages, r.Packages), ","),
 		`--aptopt=APT::Install-Recommends "false"`,
 		"--dpkgopt=force-unsafe-io",
 		// An old suite is not signed again.
@@ -129,7 +148,8 @@ func (r Root) build(ctx context.Context, dir string) error {
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		// Updates and maintenance would interfere, and no name can be resolved.
 		`--customize-hook=rm -f "$1"/etc/systemd/system/timers.target.wants/* "$1/etc/resolv.conf"`,
-		string(r.Suite), dir, source)
+		string(r.Suite), dir,
+	}, sources...)...)
 }
 
 // cacheDir returns the directory for roots, which it makes if need be.

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"slices"
 	"testing"
 )
@@ -30,5 +31,13 @@ func TestRootsAreNamedByWhatIsInThem(t *testing.T) {
 	one, two := Root{Sid, []string{"a", "b"}}.name(), Root{Sid, []string{"b", "a"}}.name()
 	if one != two || one == base || one == (Root{Trixie, []string{"a", "b"}}).name() {
 		t.Error(base, one, two)
+	}
+}
+
+func TestAnArchiveThatCannotBeReached(t *testing.T) {
+	t.Parallel()
+	// Nobody listens on tcpmux.
+	if err := reach(t.Context(), "http://127.0.0.1:1/ubuntu/dists/noble/InRelease"); !errors.Is(err, ErrUnreachable) {
+		t.Error(err)
 	}
 }

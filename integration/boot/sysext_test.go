@@ -42,10 +42,10 @@ func TestSystemExtension(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			eachSuite(t, func(t *testing.T, suite boot.Suite) {
 				c := boot.Config{Root: boot.Root{Suite: suite}, Tree: os.DirFS(tree), Enable: units}
-				switch suite {
-				case boot.Bullseye:
+				switch v := suite.Systemd(); {
+				case v < 248:
 					t.Skip("systemd 247 has no extensions")
-				case boot.Bookworm:
+				case v < 255:
 					c.Files = reloadAfterMerge
 				}
 				h := booted(t, c, "running")

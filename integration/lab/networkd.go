@@ -69,6 +69,8 @@ func (n *Namespace) startNetworkd(ctx context.Context, opts NetworkdOptions) (*N
 		opts.LogLevel = "info"
 	}
 	files, err := collect(opts.Tree, opts.Files)
+	// Ubuntu's networkd waits for udev unless it knows that it runs in a container.
+	files = append(files, file{path: "run/host/container-manager", mode: 0o444, data: []byte("lab\n")})
 	if err != nil {
 		return d, err
 	}
