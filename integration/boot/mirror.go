@@ -47,7 +47,7 @@ func (s Suite) sources(ctx context.Context, key string) ([]string, error) {
 
 // ErrUnreachable says that Ubuntu's archive cannot be reached, as from a network that only has a
 // mirror of Debian's.
-var ErrUnreachable = errors.New("Ubuntu's archive cannot be reached")
+var ErrUnreachable = errors.New("the archive of Ubuntu cannot be reached")
 
 // reach returns ErrUnreachable if a file of the archive cannot be had.
 func reach(ctx context.Context, url string) error {
