@@ -34,7 +34,8 @@ func (p Progress) Busy() bool { return p == Undecided || p == NotYet }
 //
 // For a link with PolicyOnly the question is about our policy: it is networkd's job
 // where the .network file that networkd uses has our drop-in. The zero Link stands for
-// any link, whoever manages it.
+// any link, whoever manages it. Loopback stands for what belongs to
+// no link.
 func LinkProgress(root rootfs.Root) func(index int, l fib.Link) Progress {
 	runs := sync.OnceValue(NetworkdRuns)
 	return func(index int, l fib.Link) Progress {
@@ -44,7 +45,7 @@ func LinkProgress(root rootfs.Root) func(index int, l fib.Link) Progress {
 		}
 		file := linkState(root, index, "NETWORK_FILE")
 		switch {
-		case file != "" && l.PolicyOnly && !root.Exists(path.Join(networkDir, path.Base(file)+".d", filePrefix+l.Name+".conf")):
+		case file != "" && l.PolicyOnly && !extended(root, path.Base(file), l.Name):
 			return NotNetworkds
 		case state == "configured" || state == "failed":
 			return Done
@@ -53,6 +54,20 @@ func LinkProgress(root rootfs.Root) func(index int, l fib.Link) Progress {
 		}
 		return NotYet
 	}
+}
+
+// Loopback is the link in whose file stands what belongs to no link, see LinkProgress. No uplink
+// has this name.
+var Loopback = fib.Link{Name: "lo", Match: fib.Match{Name: "lo"}, PolicyOnly: true}
+
+// LoopbackIndex is that of lo in each network namespace (LOOPBACK_IFINDEX in include/net/flow.h).
+const LoopbackIndex = 1
+
+// extended says whether a .network file has our policy for a link: as a drop-in, or, as no
+// uplink's has, because it is ours.
+func extended(root rootfs.Root, file, link string) bool {
+	return link == Loopback.Name && file == filePrefix+link+".network" ||
+		root.Exists(path.Join(networkDir, file+".d", filePrefix+link+".conf"))
 }
 
 // linkState returns what networkd has written about a link (/run/systemd/netif/links,

@@ -321,10 +321,11 @@ func (s *State) Clone() State {
 }
 
 // LeaveToNetworkd removes from the State what belongs to the links that networkd has and,
-// if there is any such link, what belongs to no link. The rules of learned addresses stay:
-// networkd has no such thing (systemd issue 33540). So do probes, and what fails over.
+// if there is any such link or networkd has "", what belongs to no link. The rules of learned
+// addresses stay: networkd has no such thing (systemd issue 33540). So do probes, and what
+// fails over.
 func (s *State) LeaveToNetworkd(has func(link string) bool) {
-	gone, used := map[string]bool{}, s.usedLinks()
+	gone, used := map[string]bool{"": has("")}, s.usedLinks()
 	s.Links = Without(s.Links, func(l *Link) bool {
 		gone[l.Name] = has(l.Name)
 		return gone[l.Name] && len(l.Learn.Rules) == 0 && !used[l.Name]
@@ -340,6 +341,12 @@ func (s *State) LeaveToNetworkd(has func(link string) bool) {
 	s.Held = Without(s.Held, func(a *Address) bool { return gone[a.Link] })
 	s.leaveRoutes(gone)
 	s.Rules = Without(s.Rules, func(r *Rule) bool { return gone[r.Link] })
+}
+
+// HasLinkless says whether anything in the State belongs to no link, and so exists whatever
+// becomes of the links.
+func (s *State) HasLinkless() bool {
+	return Any(s.Routes, func(r *Route) bool { return r.Link == "" }) || Any(s.Rules, func(r *Rule) bool { return r.Link == "" })
 }
 
 // leaveRoutes removes from the routes the ways by links that networkd has. If networkd

@@ -113,6 +113,9 @@ func (h *Host) readSpec(o ApplyOptions) (s toApply, err error) {
 		return s, err
 	}
 	managed, err := h.Managed(s.State)
+	if len(managed) > 1 {
+		delete(managed, "") // lo, which the spec does not name
+	}
 	if len(managed) > 0 {
 		return s, fmt.Errorf("systemd-networkd manages %s: it has the state from the files of `uplinkctl render`; with --force it is applied all the same, and networkd may take it away again", strings.Join(slices.Sorted(maps.Values(managed)), ", "))
 	}

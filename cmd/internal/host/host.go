@@ -169,6 +169,8 @@ func (h *Host) dropMissingFamily(state *fib.State, stderr io.Writer) {
 // Managed returns the links of a state that networkd has, or has yet to decide about: interface
 // names by Link.Name. A link of which only the policy is ours counts as networkd's if networkd
 // has that policy from us.
+// What belongs to no link counts as networkd's, under the name "", if networkd uses a file for lo
+// that has it from us, whether or not networkd has links of the state.
 func (h *Host) Managed(state fib.State) (map[string]string, error) {
 	links, err := h.links(state)
 	if err != nil {
@@ -183,6 +185,16 @@ func (h *Host) Managed(state fib.State) (map[string]string, error) {
 		}
 		of, _ := state.Link(l.Name)
 		h.undecided = h.undecided || p == units.Undecided && of.PolicyOnly && (h.WaitFor == "" || h.WaitFor == l.Device.Name)
+	}
+	if state.HasLinkless() {
+		switch units.LinkProgress(h.Root)(units.LoopbackIndex, units.Loopback) {
+		case units.NotNetworkds:
+		case units.Undecided:
+			h.undecided = true
+			names[""] = units.Loopback.Name
+		default:
+			names[""] = units.Loopback.Name
+		}
 	}
 	return names, nil
 }

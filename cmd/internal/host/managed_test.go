@@ -80,3 +80,35 @@ func TestThePolicyIsNetworkdsWhereItUsesOurDropIn(t *testing.T) {
 		managed("a file with our drop-in", true, false)
 	}
 }
+
+// TestWhatBelongsToNoLinkIsNetworkdsWhereLoHasIt asks with no link of the state there: what
+// belongs to none is networkd's where lo has our file, or another's with our drop-in.
+func TestWhatBelongsToNoLinkIsNetworkdsWhereLoHasIt(t *testing.T) {
+	startNetworkd(t)
+	links := []fib.Link{{Name: "vpn", Match: fib.Match{Name: "wg0"}, Uplinks: []fib.Named{{Name: "vpn"}}}}
+	rule := fib.Rule{Family: fib.Inet, Priority: 10000, Table: 5}
+	bound := rule
+	bound.Link = "vpn"
+	root := rootfs.At(t.TempDir())
+	put(t, root.String(), "run/systemd/network/20-lo.network.d/10-uplink-lo.conf", "x")
+	h := &Host{Root: root, Applier: apply.Applier{Kernel: kerneltest.NewFake("eth0")}}
+	for _, test := range []struct {
+		lo               string
+		rule             fib.Rule
+		theirs, awaiting bool
+	}{
+		{"ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/10-uplink-lo.network\n", rule, true, false},
+		{"ADMIN_STATE=configuring\nNETWORK_FILE=/etc/systemd/network/20-lo.network\n", rule, true, false},
+		{"ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/30-lo.network\n", rule, false, false},
+		{"ADMIN_STATE=unmanaged\n", rule, false, false},
+		{"ADMIN_STATE=pending\n", rule, true, true},
+		{"ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/10-uplink-lo.network\n", bound, false, false},
+	} {
+		put(t, root.String(), "run/systemd/netif/links/1", test.lo)
+		state := fib.State{Links: links, Rules: []fib.Rule{test.rule}}
+		rest, err := h.WithoutManaged(state.Clone())
+		if left := len(rest.Rules) == 0; err != nil || left != test.theirs || h.undecided != test.awaiting || len(rest.Links) != 1 {
+			t.Errorf("lo is %q: for netlink %v, undecided %t: %v", test.lo, rest, h.undecided, err)
+		}
+	}
+}
