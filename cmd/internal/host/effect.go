@@ -30,6 +30,11 @@ const (
 	// leftTime is the same where only something old is left, so that no address is waited for.
 	leftTime = time.Second
 
+	// stillTime is how long all must have been as it is to be where networkd has been told: it
+	// answers before it begins, may take away and bring again what stays the same, and takes
+	// rules of others away while it is at work.
+	stillTime = 250 * time.Millisecond
+
 	// linkTime is how long a link that was down may take to find its carrier.
 	linkTime = 3 * time.Second
 )
@@ -352,6 +357,8 @@ func (r *reload) settle(ctx context.Context) error {
 			limit = min(leftTime, limit)
 		}
 		switch {
+		case was == 0 && r.told && still <= stillTime:
+			return false, nil // it may not have begun
 		case was == 0:
 			return refused == nil && !r.returns(now.waiting) && (time.Since(start) > linkTime || !r.wakes(now.waiting)), nil
 		case still <= limit || !r.networkd:

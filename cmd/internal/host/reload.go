@@ -93,6 +93,7 @@ type reload struct {
 	marks     map[string][]byte     // that existed
 	done      units.Changes
 	changed   bool // whether networkd reads some of done again
+	told      bool // networkd has read them
 
 	before     apply.Snapshot
 	throughNet int // how many changes were made through netlink
@@ -275,6 +276,7 @@ func (r *reload) bringAbout(ctx context.Context) error {
 			if err := bus.ReloadNetworkd(ctx, r.Root); err != nil {
 				return err
 			}
+			r.told = true
 			if err := r.handOver(ctx); err != nil {
 				return err
 			}

@@ -27,10 +27,6 @@ const (
 	backAttempts = 3
 	backPause    = 2 * time.Second
 
-	// stillTime is how long everything must have been as it was, if networkd has been told:
-	// networkd answers before it starts, and removes rules of others while it is at work.
-	stillTime = 250 * time.Millisecond
-
 	// untoldTime is how long the kernel may take if networkd could not be told.
 	untoldTime = handOverTime + time.Second
 )
@@ -108,7 +104,6 @@ type wayBack struct {
 	*reload
 	was      record
 	attempts int
-	told     bool // networkd has read the old files
 
 	target  apply.Snapshot // what of ours can be there now
 	left    []leftOut      // what of ours cannot
