@@ -31,19 +31,20 @@ type subnet struct {
 func readLearned(have Snapshot) learned {
 	l := learned{addresses: learnedAddresses(have), main: map[string][]Route{}, there: map[fib.RouteKey]bool{}, subnets: map[subnet]bool{}}
 	for _, r := range have.Routes {
-		// The kernel keeps an expired route for up to half a minute, and does not tell when it
-		// stops using it.
-		if r.Ours() || len(r.Nexthops) == 0 || r.Expires < 0 {
+		if r.Ours() || len(r.Nexthops) == 0 {
 			continue
 		}
 		if r.Table != fib.TableMain {
+			// Also where its time is over: none can be put beside it.
 			l.there[r.Key()] = true
 			if !r.Nexthops[0].Via.IsValid() {
 				l.subnets[subnet{r.Table, r.Dst, r.Nexthops[0].Link}] = true
 			}
 			continue
 		}
-		if r.Type != fib.Unicast || !mayBeLearned(r) {
+		// The kernel keeps a route whose time is over for up to half a minute more, and says
+		// nothing when it stops using it.
+		if r.Type != fib.Unicast || !mayBeLearned(r) || r.Expires < 0 {
 			continue
 		}
 		for _, n := range r.Nexthops {

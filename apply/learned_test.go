@@ -98,6 +98,12 @@ rule add priority 26383 from all to 198.51.100.50 lookup 1 protocol 118` + lease
 		{name: "a route of another's in the table", spec: dhcp4, have: []func(*kerneltest.Fake){lease, func(f *kerneltest.Fake) {
 			gateway(f, "card1", "198.51.100.9", apply.Route{Route: fib.Route{Table: 1}, Protocol: apply.ProtocolDHCP})
 		}}, want: strings.Replace(leased, "\nroute add default via 198.51.100.1 dev card1 table 1 proto 118", "", 1)},
+		{name: "networkd's routes in the table, whose time is over", spec: both, networkd: true, have: []func(*kerneltest.Fake){six(apply.Address{}), routers(apply.Route{}), func(f *kerneltest.Fake) {
+			gateway(f, "card1", "fe80::1", apply.Route{Route: fib.Route{Table: 1, Metric: 1024}, Protocol: apply.ProtocolRA, Expires: -1})
+			f.Routes = append(f.Routes, apply.Route{Protocol: apply.ProtocolRA, Expires: -1, Route: fib.Route{
+				Family: fib.Inet6, Table: 1, Type: fib.Unicast, Metric: 1024, Dst: netip.MustParsePrefix("2001:db8:2::/64"), Nexthops: []fib.Nexthop{{Link: "card1"}},
+			}})
+		}}, want: strings.Replace(slaac, "\n-6 route add 2001:db8:2::/64 dev card1 table 1 proto 118 metric 1024", "", 1)},
 		{name: "no carrier", spec: dhcp4, have: []func(*kerneltest.Fake){lease, func(f *kerneltest.Fake) { f.Links[2].Carrier = false }}, want: leased, later: true},
 		{name: "networkd has the link", spec: dhcp4, have: []func(*kerneltest.Fake){lease}, networkd: true, want: leased},
 		{name: "a link-local address, one of ours, and a duplicate", spec: dhcp4, have: []func(*kerneltest.Fake){func(f *kerneltest.Fake) {
