@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -21,11 +22,12 @@ type Contents struct {
 	sections   map[string]string // [Route] and [RoutingPolicyRule] as text
 	sourceless map[string]string // [Route] without PreferredSource=
 	addresses  map[string]string // Address=
+	learned    map[string]string // RouteTable= of what is learned
 }
 
 // Contents lists what the tree asks networkd for.
 func (t Tree) Contents() Contents {
-	c := Contents{sections: map[string]string{}, sourceless: map[string]string{}, addresses: map[string]string{}}
+	c := Contents{sections: map[string]string{}, sourceless: map[string]string{}, addresses: map[string]string{}, learned: map[string]string{}}
 	for _, f := range t {
 		if !AffectsNetworkd(f.Path) {
 			continue
@@ -37,12 +39,13 @@ func (t Tree) Contents() Contents {
 				lines := slices.DeleteFunc(strings.Split(section, "\n"), func(line string) bool { return strings.HasPrefix(line, "PreferredSource=") })
 				c.sourceless[strings.Join(lines, "\n")] = f.Path
 			}
-			if !strings.HasPrefix(section, "[Network]") {
-				continue
-			}
 			for line := range strings.Lines(section) {
-				if a, ok := strings.CutPrefix(strings.TrimSpace(line), "Address="); ok {
+				line = strings.TrimSpace(line)
+				if a, ok := strings.CutPrefix(line, "Address="); ok && strings.HasPrefix(section, "[Network]") {
 					c.addresses[a] = f.Path
+				}
+				if table, ok := strings.CutPrefix(line, "RouteTable="); ok {
+					c.learned[table] = f.Path
 				}
 			}
 		}
@@ -96,6 +99,12 @@ func (c Contents) part(r *fib.Route) (name string, ok bool) {
 // Address returns the file that asks for an address.
 func (c Contents) Address(a fib.Address) (name string, ok bool) {
 	name, ok = c.addresses[a.Prefix.String()]
+	return name, ok
+}
+
+// Learned returns a file that has what networkd learns put into a table.
+func (c Contents) Learned(table uint32) (name string, ok bool) {
+	name, ok = c.learned[strconv.FormatUint(uint64(table), 10)]
 	return name, ok
 }
 

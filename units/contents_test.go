@@ -83,3 +83,22 @@ func TestContentsHasWhatWasRendered(t *testing.T) {
 		t.Errorf("looked for %d, of which %d had a source", found, sourceless)
 	}
 }
+
+// TestContentsHasTheTablesOfWhatIsLearned asks for the table of an uplink that learns, and not for
+// one of an uplink that does not.
+func TestContentsHasTheTablesOfWhatIsLearned(t *testing.T) {
+	state := fib.State{Links: []fib.Link{{
+		Name: "rt2", Match: fib.Match{Name: "eth1"}, Uplinks: []fib.Named{{Name: "rt2"}}, Learn: fib.Learn{DHCP4: true, RA: true, Table: 4294967295},
+	}}}
+	tree, _, err := units.Render(state, units.Target{Version: units.Version{Major: 262}, Root: rootfs.At(t.TempDir())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := tree.Contents()
+	if file, ok := c.Learned(4294967295); !ok || file != "/run/systemd/network/10-uplink-rt2.network" {
+		t.Errorf("%q, %t", file, ok)
+	}
+	if file, ok := c.Learned(1); ok {
+		t.Errorf("table 1 is in %s", file)
+	}
+}

@@ -117,6 +117,26 @@ func findNetworkd(root string) (string, error) {
 	return "", fmt.Errorf("no systemd-networkd in %s", root)
 }
 
+// Restart ends networkd, which leaves the links as they are, and starts it again in the same
+// network and file system. It needs [NetworkdOptions.Bus], whose process keeps these meanwhile,
+// and the machine's own root. The log begins anew.
+func (d *Networkd) Restart(ctx context.Context) error {
+	if err := d.daemon.stop(); err != nil {
+		return err
+	}
+	binary, err := findNetworkd("/")
+	if err != nil {
+		return err
+	}
+	daemon, err := startProcess("/", networkdEnv("debug"), "nsenter",
+		"--target="+strconv.Itoa(d.bus.cmd.Process.Pid), "--net", "--mount", "--", binary)
+	if err != nil {
+		return err
+	}
+	d.daemon = daemon
+	return d.waitName(ctx)
+}
+
 // Command returns a command that will run in networkd's network and file
 // system. networkd must run when it starts.
 func (d *Networkd) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
@@ -177,17 +197,21 @@ func (d *Networkd) Remove(paths ...string) error {
 // networkd answers before the links are configured anew, while they still
 // count as configured: poll for rules and routes afterwards.
 func (d *Networkd) Reload(ctx context.Context) error {
-	// Until it has its name on the bus, which is some time after its start, the bus tries to
-	// start it, and cannot.
-	err := Poll(ctx, func() (bool, string) {
-		const bus = "org.freedesktop.DBus"
-		out, err := d.Run(ctx, "busctl", "call", bus, "/org/freedesktop/DBus", bus, "NameHasOwner", "s", "org.freedesktop.network1")
-		return strings.Contains(out, "true"), fmt.Sprintf("it has no name on the bus: %s %v", out, err)
-	})
+	err := d.waitName(ctx)
 	if err == nil {
 		_, err = d.Run(ctx, "networkctl", "reload")
 	}
 	return err
+}
+
+// waitName waits until networkd has its name on the bus, which is some time after its start:
+// until then the bus tries to start it, and cannot.
+func (d *Networkd) waitName(ctx context.Context) error {
+	return Poll(ctx, func() (bool, string) {
+		const bus = "org.freedesktop.DBus"
+		out, err := d.Run(ctx, "busctl", "call", bus, "/org/freedesktop/DBus", bus, "NameHasOwner", "s", "org.freedesktop.network1")
+		return strings.Contains(out, "true"), fmt.Sprintf("it has no name on the bus: %s %v", out, err)
+	})
 }
 
 // WaitConfigured waits until networkd says of every named link that it is

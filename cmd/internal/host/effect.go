@@ -214,6 +214,7 @@ func (r *reload) leftovers(state fib.State, beside map[string]bool) (left []left
 			}
 		}
 	}
+	left = append(left, r.leftLearned(want, have)...)
 	for _, h := range have.Addresses {
 		// An address that belongs on another link now is left over here if the old spec had it
 		// here. If several links have the address, the others may be somebody else's.
@@ -268,27 +269,8 @@ func ways(r fib.Route) (list []fib.Route) {
 	return list
 }
 
-// noteOld notes where the addresses in effect are, and which routes are in effect.
-func (r *reload) noteOld() error {
-	was, there, err := r.Effective()
-	if err != nil || !there {
-		return nil //nolint:nilerror // it is written anew
-	}
-	have, err := r.Kernel.Observe(apply.Scope{Only: apply.Links | apply.Addresses})
-	if err != nil {
-		return err
-	}
-	// A match that has become ambiguous matters only to the old spec.
-	want, _ := apply.Resolve(was.State, have, r.Hardware)
-	r.oldOn, r.oldRoutes = addressesOn(want), map[fib.RouteKey]bool{}
-	for _, o := range was.State.Routes {
-		r.oldRoutes[o.Key()] = true
-	}
-	return nil
-}
-
 // takeAway removes what networkd has left behind. Files of ours that are gone brought it about,
-// so it is nobody else's. 247 and 248 keep the rules of a changed file, and everything of a
+// so it is nobody else's. 247 keeps the rules of a changed file, and 247 and 249 everything of a
 // removed file, for ever.
 func (r *reload) takeAway(left []leftover) error {
 	var ops []apply.Op

@@ -90,6 +90,7 @@ type reload struct {
 	oldHas    units.Contents        // of old
 	oldOn     map[onLink]bool       // the addresses of the spec that was in effect,
 	oldRoutes map[fib.RouteKey]bool // and its routes
+	oldInto   map[string]uint32     // and into which table a link learned
 	marks     map[string][]byte     // that existed
 	done      units.Changes
 	changed   bool // whether networkd reads some of done again
