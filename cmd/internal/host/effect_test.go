@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -195,5 +196,27 @@ func TestSettleIsInterrupted(t *testing.T) {
 	defer cancel()
 	if err := r.settle(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestANoteOfAKilledRunDoesNotStay brings about what is in effect already, after a run that was
+// killed before its note was in its place.
+func TestANoteOfAKilledRunDoesNotStay(t *testing.T) {
+	root := t.TempDir()
+	h := &Host{Root: rootfs.At(root)}
+	if err := h.makeOwnDir(); err != nil {
+		t.Fatal(err)
+	}
+	now := Effective{Backend: spec.Netlink}
+	if err := h.MarkInEffect(now); err != nil {
+		t.Fatal(err)
+	}
+	put(t, root, "run/uplink/in-effect.json.tmp", "{}")
+	if err := h.MarkInEffect(now); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(root, "run/uplink/*"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("there are %v: %v", left, err)
 	}
 }

@@ -46,6 +46,8 @@ func (h *Host) DraftInEffect(e Effective) (Draft, error) {
 		return Draft{}, err
 	}
 	if old, err := os.ReadFile(name); err == nil && string(old) == string(data) {
+		// One of a run that was killed would stay until there is another note.
+		_ = os.Remove(name + asideSuffix)
 		return Draft{}, nil
 	}
 	temp, err := writeAside(name, data, 0o644)

@@ -352,9 +352,12 @@ func writeFile(file string, data []byte, mode fs.FileMode) error {
 	return err
 }
 
+// asideSuffix ends the name of a file that is not in its place yet.
+const asideSuffix = ".tmp"
+
 // writeAside is writeFile before the renaming.
 func writeAside(file string, data []byte, mode fs.FileMode) (temp string, err error) {
-	temp = file + ".tmp"
+	temp = file + asideSuffix
 	if err = os.WriteFile(temp, data, mode); err == nil {
 		err = os.Chmod(temp, mode)
 	}
