@@ -5,8 +5,8 @@ import (
 	"github.com/uplink-generator/uplink-generator/gen/fib"
 )
 
-// noteOld notes where the addresses are that are in effect, what routes there are, and into
-// which tables links learn.
+// noteOld notes where the addresses in effect are, which routes are in effect, and into which
+// tables links learn.
 func (r *reload) noteOld() error {
 	was, there, err := r.Effective()
 	if err != nil || !there {
@@ -16,7 +16,7 @@ func (r *reload) noteOld() error {
 	if err != nil {
 		return err
 	}
-	// A match that has become ambiguous is of the old spec alone.
+	// A match that has become ambiguous matters only to the old spec.
 	want, _ := apply.Resolve(was.State, have, r.Hardware)
 	r.oldOn, r.oldRoutes = addressesOn(want), map[fib.RouteKey]bool{}
 	for _, o := range was.State.Routes {
@@ -37,10 +37,10 @@ func learnsInto(want apply.Resolved) map[string]uint32 {
 	return into
 }
 
-// leftLearned is leftovers of what networkd has learned into a table for a link that does not
-// learn into it any more. A networkd that has been restarted since, and that leaves alone what
-// others have made, takes these for others' and lets them run out, which may take days; where
-// another uplink has the table now, the kernel makes one route with two ways of both.
+// leftLearned finds the routes that networkd has learned into a table for a link that no longer
+// learns into it. If networkd has been restarted since, and leaves alone what others have made, it
+// takes them for others' and lets them expire, which may take days. If another uplink has the table
+// now, the kernel joins both uplinks' routes into one with two ways.
 func (r *reload) leftLearned(want apply.Resolved, have apply.Snapshot) (left []leftover) {
 	into := learnsInto(want)
 	for _, h := range have.Routes {
