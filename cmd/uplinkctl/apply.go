@@ -17,23 +17,22 @@ import (
 const applyUsage = `Usage: uplinkctl apply [--root DIR] [--wait SECONDS] [--link LINK] [--dry-run]
                        [--force] [--if-needed]
 
-Bring the state of the spec about in the kernel, through netlink. Only what
-differs is changed, what is new is added before what is old is removed, and if
-the kernel refuses anything all is as it was before. It runs at boot on hosts
-without systemd-networkd, and may be run at any time. It needs CAP_NET_ADMIN.
+Apply the spec to the kernel, through netlink. It changes only what differs,
+adds before it removes, and if the kernel refuses anything it undoes everything.
+It runs at boot on hosts without systemd-networkd, and may be run at any time.
+It needs CAP_NET_ADMIN.
 
 Options:
   --root DIR        the host's root directory: where the spec and /run are
                     (default /)
-  --wait SECONDS    how long to wait for links without carrier, or that are not
-                    there yet (default 0); without them the others are done
-  --link LINK       wait for this link alone, by its name or its path in /sys
-  --dry-run         print what would be done, in the words of ip(8), and do
+  --wait SECONDS    how long to wait for links that are absent or have no
+                    carrier (default 0); the others are applied without them
+  --link LINK       wait only for this link, given by name or path in /sys
+  --dry-run         print what it would do, in the syntax of ip(8), and change
                     nothing
-  --force           even where systemd-networkd manages the links
+  --force           apply even links that systemd-networkd manages
   --if-needed       leave out the links that systemd-networkd manages, unless
-                    the spec says backend = "netlink"; what the units at boot
-                    use
+                    the spec says backend = "netlink"; for the units at boot
 
 Exit status: 0 done, or nothing to do; 1 an error, and no address, route or
 rule was changed; 2 wrong usage.
@@ -47,7 +46,7 @@ Examples:
 const diffUsage = `Usage: uplinkctl diff [--root DIR]
 
 Show what differs between the spec and the kernel, as the operations that apply
-would carry out, in the words of ip(8). Lines that begin with "-6 " are for
+would carry out, in the syntax of ip(8). Lines that begin with "-6 " are for
 "ip -6 -batch" without it, the others for "ip -batch".
 
 Options:
@@ -61,14 +60,14 @@ Examples:
 
 const downUsage = `Usage: uplinkctl down [--root DIR] [--dry-run] [--if-needed]
 
-Take away all routes, rules and addresses that uplinkctl apply brought about,
-and nothing of anybody else's. Links stay up.
+Remove all routes, rules and addresses that uplinkctl apply added, and nothing
+that others added. Links stay up.
 
 Options:
   --root DIR    the host's root directory: where /run is (default /)
-  --dry-run     print what would be done, and do nothing
-  --if-needed   do nothing where what is in effect is systemd-networkd's alone;
-                what uplink-apply.service uses when it stops
+  --dry-run     print what it would do, and change nothing
+  --if-needed   do nothing if systemd-networkd alone has what is in effect; for
+                uplink-apply.service when it stops
 
 Exit status: 0 done, or nothing to do; 1 an error, and nothing was changed; 2
 wrong usage.

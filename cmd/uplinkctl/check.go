@@ -15,10 +15,10 @@ import (
 
 const checkUsage = `Usage: uplinkctl check [--strict] [--format F] [--state] [--root DIR | FILE…]
 
-Read the spec, and report everything that is wrong with it, each thing with its
-file, line and column; and what is not wrong but probably not meant, like a
-source that leaves by another uplink. It needs neither root nor a kernel. With
-FILEs those are read and nothing else, each overriding the ones before it.
+Read the spec and report every error, with its file, line and column, and warn
+of what is valid but probably not meant, like a source that leaves by another
+uplink. It needs neither root nor a kernel. With FILEs it reads only those, each
+overriding the ones before it.
 
 Options:
   --root DIR   the host's root directory (default /)
@@ -26,8 +26,8 @@ Options:
   --strict     count warnings as errors
   --format F   text (default), json, or sarif (2.1.0)
 
-Exit status: 0 nothing is wrong, 1 the spec has errors or there is none, or
-with --strict there are warnings; 2 wrong usage.
+Exit status: 0 no errors, 1 the spec has errors or there is none, or with
+--strict there are warnings; 2 wrong usage.
 
 Examples:
   uplinkctl check

@@ -22,27 +22,26 @@ import (
 
 const explainUsage = `Usage: uplinkctl explain SRC DST [OPTIONS]
 
-Show the way of one packet, rule by rule: which rules select it, what their
-tables have for it, why the kernel goes on, and where it leaves in the end,
-each with its line of the spec. The end is checked against the kernel's own
-route lookup. SRC is an address, an uplink (its first address of DST's family),
-or "-" for none.
+Trace one packet rule by rule: which rules select it, what their tables have for
+it, why the kernel goes on, and where the packet leaves, each with its line of
+the spec. The result is compared with the kernel's own route lookup. SRC is an
+address, an uplink (its first address of DST's family), or "-" for none.
 
 Options:
   --mark M       the packet's firewall mark, like 0x10
-  --iif LINK     it comes in by this link; without, it is the host's own
-  --oif LINK     its socket is bound to this link
-  --uid N        its user (default: root)
+  --iif LINK     the link it comes in by (default: the host itself sends it)
+  --oif LINK     the link that its socket is bound to
+  --uid N        the user who sends it (default: root)
   --proto P      tcp, udp, icmp or icmpv6
   --sport N      its source port, with --proto
   --dport N      its destination port, with --proto
-  --all          show the rules that do not select it as well
-  --offline      ask no kernel: what it would do once the spec is in effect
+  --all          also show the rules that do not select it
+  --offline      use the spec alone: what a kernel would do with it in effect
   --root DIR     the host's root directory (default /)
   --json         print one JSON object
 
-Exit status: 0 there is a way; 1 there is none, the host does not have SRC, or
-an error; 2 wrong usage.
+Exit status: 0 the packet leaves or arrives; 1 it does not, the host does not
+have SRC, or an error; 2 wrong usage.
 
 Examples:
   uplinkctl explain rt2 8.8.8.8

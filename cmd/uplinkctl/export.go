@@ -15,14 +15,14 @@ import (
 const exportUsage = `Usage: uplinkctl export [--format F] [--root DIR | FILE…]
 
 Print the state that the kernel would hold, for other tools. It needs neither
-root nor a kernel. With FILEs those are read and nothing else, each overriding
-the ones before it.
+root nor a kernel. With FILEs it reads only those, each overriding the ones
+before it.
 
 Options:
   --root DIR   the host's root directory (default /)
-  --format F   iproute2 (default): a script for sh that feeds ip(8), and brings
-               the state about on a host that has none of it yet; json: one
-               JSON object, with the names of ip -json
+  --format F   iproute2 (default): a script for sh that runs ip(8), for a host
+               that has nothing of the state yet; json: one JSON object, with
+               the field names of ip -json
 
 Exit status: 0 done, 1 the spec has errors or there is none, 2 wrong usage.
 

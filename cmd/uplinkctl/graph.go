@@ -15,11 +15,11 @@ import (
 
 const graphUsage = `Usage: uplinkctl graph [--root DIR | FILE…]
 
-Draw the state that the kernel would hold, in the language of Graphviz: for
-each family the rules in the order in which they are asked, the tables that
-they look up with their routes, and the gateways and links by which these
-leave. It needs neither root nor a kernel. With FILEs those are read and
-nothing else, each overriding the ones before it.
+Draw the state that the kernel would hold, in the language of Graphviz: for each
+family the rules in the order in which the kernel tries them, the tables that
+they look up with their routes, and the gateways and links that these use. It
+needs neither root nor a kernel. With FILEs it reads only those, each overriding
+the ones before it.
 
 Options:
   --root DIR   the host's root directory (default /)

@@ -17,27 +17,27 @@ import (
 const importUsage = `Usage: uplinkctl import [--from SOURCE] [--manage WHO] [--root DIR]
                         [--output FILE [--force] ] [FILE…]
 
-Write a spec from what is there: the running kernel, /etc/network/interfaces,
-netplan's YAML, .network files, NetworkManager's profiles, ifcfg files and those
-of routes and rules beside them, a script of ip(8) commands. Without FILEs it
-reads what configures the host, or else the kernel; nothing is changed. What
-cannot be carried over, what will change and what will be added is said, and
-stands at the end of the spec.
+Write a spec from what the host already has: the running kernel,
+/etc/network/interfaces, netplan's YAML, .network files, NetworkManager's
+profiles, ifcfg files with the route and rule files beside them, or a script of
+ip(8) commands. Without FILEs it reads what configures the host, or else the
+kernel. It changes nothing. It lists what it cannot carry over, what will change
+and what will be added, also at the end of the spec.
 
 Options:
-  --from SOURCE   what is read, where that is not plain from the FILEs: kernel,
-                  interfaces, netplan, networkd, networkmanager, ifcfg, script
-                  (a batch for ip as well)
+  --from SOURCE   what to read, if the FILEs do not tell: kernel, interfaces,
+                  netplan, networkd, networkmanager, ifcfg, script (also a
+                  batch for ip)
   --manage WHO    link: the spec takes the links over, addresses included;
-                  policy: only routing tables and rules, whoever has the links
-                  goes on (default: policy, but link where a script adds the
-                  addresses)
+                  policy: only routing tables and rules, and the links stay as
+                  they are configured now (default: policy, but link if a
+                  script adds the addresses)
   --root DIR      the host's root directory (default /)
-  --output FILE   write to FILE and not to standard output
-  --force         replace FILE if it is there
+  --output FILE   write to FILE instead of standard output
+  --force         replace FILE if it exists
 
-Exit status: 0 all is carried over, 1 something is not and the spec is written
-all the same, or there is nothing to import, 2 wrong usage.
+Exit status: 0 everything was carried over; 1 something was not, and the spec is
+written without it, or there is nothing to import; 2 wrong usage.
 
 Examples:
   uplinkctl import

@@ -18,18 +18,18 @@ const usage = `Usage: uplinkctl COMMAND [OPTIONS]
 
 Commands:
   status          show the uplinks and the host's rules; also without a command
-  check [FILE…]   read the spec and report everything that is wrong with it
+  check [FILE…]   report every error in the spec, and what is hardly meant
   render          show or write the files for systemd-networkd
-  reload          bring a changed spec into effect, whoever has the links
+  reload          bring a changed spec into effect, with either back end
   try             the same for a time: it goes back unless you keep it
-  apply           bring the state about through netlink
+  apply           apply the spec through netlink
   diff            show what differs between the spec and the kernel
-  down            take away what apply brought about
-  watch           keep in effect what is, as links and addresses come and go
+  down            remove what apply added
+  watch           keep routes and rules right as links and addresses change
   verify          ask the kernel which way packets would leave
   explain SRC DST show the way of one packet, rule by rule
   export [FILE…]  print the state for other tools: ip(8), or JSON
-  import [FILE…]  write a spec from what is there: kernel, ifupdown, netplan, …
+  import [FILE…]  write a spec from the kernel, ifupdown, netplan, …
   graph [FILE…]   draw the state, for Graphviz
   names [FILE…]   print the names of the uplinks
   schema          print a JSON Schema of the spec, for editors

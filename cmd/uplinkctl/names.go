@@ -12,10 +12,9 @@ import (
 
 const namesUsage = `Usage: uplinkctl names [--root DIR | FILE…]
 
-Print the names of the spec's uplinks, one a line and in their order, for loops
-in scripts and for the shells' completion. With FILEs those are read and
-nothing else. Of a spec with errors the names that can be read are printed all
-the same.
+Print the names of the spec's uplinks, sorted, one a line, for loops in scripts
+and for shell completion. With FILEs it reads only those. If the spec has
+errors, it still prints the names that can be read.
 
 Options:
   --root DIR   the host's root directory (default /)

@@ -10,21 +10,21 @@ import (
 
 const reloadUsage = `Usage: uplinkctl reload [--root DIR] [--wait SECONDS] [--if-changed]
 
-Bring a changed spec into effect, now and for the boots to come: check it, give
-the links that systemd-networkd has to it and the others to netlink, wait until
-the kernel holds all of it, and verify. What has not changed is not touched.
-Where anything goes wrong, networkd has its old files back. What the kernel
-refuses through netlink is undone; what only verify finds wrong stays. Without
-a spec, all that an earlier one brought about is taken away.
+Bring a changed spec into effect, now and for later boots: check it, write the
+files of the links that systemd-networkd has, apply the rest through netlink,
+wait until the kernel holds all of it, and verify. What has not changed is not
+touched. If anything goes wrong, networkd gets its old files back. What the
+kernel refuses through netlink is undone; what only verify finds wrong stays.
+Without a spec, everything that an earlier one added is removed.
 
 Options:
   --root DIR        the host's root directory: where the spec and /run are
                     (default /)
   --wait SECONDS    how long it may take until all is in effect (default 15);
-                    links without carrier, or that are not there, are not
-                    waited for
-  --if-changed      do nothing where the boot has brought about this very spec;
-                    what uplink-reload.service uses
+                    it does not wait for links that are absent or have no
+                    carrier
+  --if-changed      do nothing if this spec is in effect since the boot; for
+                    uplink-reload.service
 
 Exit status: 0 in effect, 1 an error or not in effect, 2 wrong usage.
 

@@ -13,17 +13,17 @@ import (
 
 const renderUsage = `Usage: uplinkctl render [--root DIR] [--output DIR] [--systemd-version N]
 
-Show the files that systemd-networkd would be given, or write them. It needs no
-root, and an image's files can be rendered on another machine.
+Show or write the files for systemd-networkd. It needs no root, and can render
+the files of an image on another machine.
 
 Options:
   --root DIR            the host's root directory: where the spec is, and the
                         .network files of others (default /)
   --output DIR          write the files below DIR, as
-                        DIR/run/systemd/network/…; what an earlier run left
-                        there is removed
+                        DIR/run/systemd/network/…, and remove those of an
+                        earlier run that the spec no longer gives
   --systemd-version N   the version of the host's systemd, like 257 or 257.13
-                        (default: the one that is installed below --root)
+                        (default: the one installed below --root)
 
 Exit status: 0 done, 1 the spec or the host has errors, 2 wrong usage.
 

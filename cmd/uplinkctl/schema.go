@@ -10,9 +10,9 @@ import (
 const schemaUsage = `Usage: uplinkctl schema
 
 Print the JSON Schema (draft 2020-12) of the spec's files, for editors: they
-complete keys and words, show what a key means, and mark wrong values while one
-writes. It is the schema of this version of uplinkctl. What stands together
-wrongly only check finds.
+complete keys and words, show what a key means, and mark wrong values while you
+write. It is the schema of this version of uplinkctl. What is wrong only in
+combination is found by check alone.
 
 Exit status: 0 done, 1 an error, 2 wrong usage.
 

@@ -15,14 +15,14 @@ import (
 
 const statusUsage = `Usage: uplinkctl status [--root DIR] [--all] [--json]
 
-Show what there is of the spec: each uplink with its link, addresses, gateways
-and rules, who brings it about, and in what the kernel differs; then the rules
-of the host in the order in which they are asked, those of others in their
-place. It needs no root, and is what uplinkctl does without a command.
+Show how much of the spec is in effect: each uplink with its link, addresses,
+gateways and rules, who configures it, and where the kernel differs; then all
+rules of the host, those of others included, in the order in which the kernel
+tries them. It needs no root, and is what uplinkctl does without a command.
 
 Options:
   --root DIR   the host's root directory (default /)
-  --all        show each of more than 16 uplinks, and all rules
+  --all        show every uplink and every rule, however many there are
   --json       print one JSON object
 
 Exit status: 0 all is as the spec says, 1 something differs, waits for its

@@ -22,23 +22,22 @@ import (
 const tryUsage = `Usage: uplinkctl try [--root DIR] [--timeout SECONDS] [--wait SECONDS]
        uplinkctl try [--root DIR] --confirm | --cancel
 
-Bring a changed spec into effect as reload does, for a time: unless it is kept
-before that is over, everything goes back to how it was. That does not hang on
-this process or on the session that it is in, so a change that cuts off your
-own ssh connection undoes itself. On a terminal ENTER keeps it, and q or Ctrl-C
-goes back at once; from anywhere else --confirm and --cancel do. A reboot ends
-a try as well: what boots is the spec that is there.
+Bring a changed spec into effect as reload does, but for a time: unless you keep
+it, everything goes back to how it was. That does not depend on this process or
+its session, so a change that cuts off your own ssh connection undoes itself. On
+a terminal ENTER keeps it, and q or Ctrl-C goes back at once; from anywhere else
+use --confirm or --cancel. A reboot ends a try too: it boots with the spec that
+is in the files.
 
 Options:
   --root DIR         the host's root directory: where the spec and /run are
                      (default /)
-  --timeout SECONDS  how long there is to keep it, from when it is in effect
+  --timeout SECONDS  how long you have to keep it once it is in effect
                      (default 120)
   --wait SECONDS     how long it may take until all is in effect (default 15)
   --confirm          keep what is tried
-  --cancel           go back now, or try again to where that has failed
-  --go-back          wait until the time is over and go back; what the timer
-                     runs
+  --cancel           go back now, or once more if going back has failed
+  --go-back          wait until the time is over and go back; for the timer
 
 Exit status: 0 kept, or gone back with --cancel; 1 gone back, or an error; 2
 wrong usage.

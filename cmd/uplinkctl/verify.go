@@ -16,11 +16,10 @@ import (
 
 const verifyUsage = `Usage: uplinkctl verify [--root DIR] [--json]
 
-Ask the kernel's own route lookup, for each uplink and from each of its
-addresses, which way packets would leave: to destinations outside, inside the
-connected subnet, and of every route of the uplink. It works alike under
-systemd-networkd. What on the host can defeat the state is reported as well,
-and does not count.
+Ask the kernel's own route lookup which way packets would leave from each
+address of each uplink: to destinations outside, in the connected subnet, and of
+every route of the uplink. It works with either back end. It also notes what
+else on the host may get in the way; a note does not change the exit status.
 
 Options:
   --root DIR   the host's root directory (default /)

@@ -14,13 +14,12 @@ import (
 
 const watchUsage = `Usage: uplinkctl watch [--root DIR]
 
-Keep in the kernel what reload or apply brought about last, until it is
-interrupted: rules for addresses that DHCP or a router advertisement brings,
-the uplink's own copy of the gateway that was learned with them, what something
-else takes away, and the way around an uplink whose probe finds it dead. It
-leaves all as it is when it ends. uplink-watch.service runs it where the spec
-has an uplink with dhcp, accept-ra or a probe. It needs CAP_NET_ADMIN, and for
-probes CAP_NET_RAW.
+Keep what reload or apply has brought into effect, until interrupted: add rules
+for addresses that DHCP or router advertisements bring, copy the gateway learned
+with them into the uplink's table, add again what something else removes, and
+lead around an uplink that its probe finds dead. When it ends it leaves
+everything as it is. uplink-watch.service runs it if the spec has an uplink with
+dhcp, accept-ra or a probe. It needs CAP_NET_ADMIN, and CAP_NET_RAW for probes.
 
 Options:
   --root DIR   the host's root directory: where /run is (default /)
