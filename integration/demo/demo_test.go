@@ -28,7 +28,7 @@ func TestTheREADMEShowsTheDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, session, _ := strings.Cut(string(readme), "What the first one shows (shortened):\n\n```\n")
+	_, session, _ := strings.Cut(string(readme), "`make demo` shows (shortened):\n\n```\n")
 	session, _, found := strings.Cut(session, "\n```\n")
 	if !found {
 		t.Fatal("the README has no session")
