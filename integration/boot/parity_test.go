@@ -20,7 +20,7 @@ func TestBackEndsAreTheSameOnEachSystemd(t *testing.T) {
 			tests += "|TestChangedSpecsAreAsOnAFreshHost"
 		}
 		cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "..", "-networkd.root", root,
-			"-run", "^("+tests+")$", "-parity.specs=40", "-parity.transitions=10")
+			"-run", "^("+tests+")$", "-parity.specs=25", "-parity.transitions=5")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
