@@ -112,27 +112,34 @@ func NewPlan(want Resolved, have Snapshot) (Plan, error) {
 // plan adds or replaces, all of them joined: of two routes with one key the kernel replaces the
 // first, whoever owns it.
 func (p Plan) Conflicts(routes []Route) error {
-	var added map[fib.RouteKey]Op
+	var added map[fib.RouteKey]*Op
 	var errs []error
-	for _, r := range routes {
+	for i := range routes {
+		r := &routes[i]
 		if r.Ours() {
 			continue
 		}
 		if added == nil {
-			added = map[fib.RouteKey]Op{}
-			for _, s := range p.Make {
-				for _, o := range s.Ops {
-					if o.Verb == RouteAdd || o.Verb == RouteReplace {
-						added[o.Route.Key()] = o
-					}
-				}
-			}
+			added = p.addedRoutes()
 		}
 		if o, ok := added[r.Key()]; ok {
-			errs = append(errs, &ForeignError{o, r})
+			errs = append(errs, &ForeignError{*o, *r})
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// addedRoutes returns the operations that add or replace a route.
+func (p Plan) addedRoutes() map[fib.RouteKey]*Op {
+	added := make(map[fib.RouteKey]*Op, p.Len()/2) // of many uplinks half are rules
+	for _, s := range p.Make {
+		for i := range s.Ops {
+			if o := &s.Ops[i]; o.Verb == RouteAdd || o.Verb == RouteReplace {
+				added[o.Route.Key()] = o
+			}
+		}
+	}
+	return added
 }
 
 type planner struct {
@@ -253,6 +260,9 @@ func (p *planner) routes(want Resolved, have Snapshot) {
 		f := index(r.Family)
 		at, ok := there[r.Key()]
 		if !ok {
+			if p.routeAdd[f] == nil {
+				p.routeAdd[f] = make([]Op, 0, len(want.Routes)-i)
+			}
 			p.routeAdd[f] = append(p.routeAdd[f], p.op(Op{Verb: RouteAdd, Route: r}))
 			continue
 		}
