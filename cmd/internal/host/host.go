@@ -169,6 +169,7 @@ func (h *Host) dropMissingFamily(state *fib.State, stderr io.Writer) {
 // Managed returns the links of a state that networkd has, or has yet to decide about: interface
 // names by Link.Name. A link of which only the policy is ours counts as networkd's if networkd
 // has that policy from us.
+//
 // What belongs to no link counts as networkd's, under the name "", if networkd uses a file for lo
 // that has it from us, whether or not networkd has links of the state.
 func (h *Host) Managed(state fib.State) (map[string]string, error) {
@@ -176,25 +177,22 @@ func (h *Host) Managed(state fib.State) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, progress := map[string]string{}, h.progress(state)
+	names, progress := map[string]string{}, units.LinkProgress(h.Root)
 	h.undecided = false
 	for _, l := range links {
-		p := progress(l)
+		of, _ := state.Link(l.Name)
+		p := progress(l.Device.Index, of)
 		if p != units.NotNetworkds {
 			names[l.Name] = l.Device.Name
 		}
-		of, _ := state.Link(l.Name)
 		h.undecided = h.undecided || p == units.Undecided && of.PolicyOnly && (h.WaitFor == "" || h.WaitFor == l.Device.Name)
 	}
 	if state.HasLinkless() {
-		switch units.LinkProgress(h.Root)(units.LoopbackIndex, units.Loopback) {
-		case units.NotNetworkds:
-		case units.Undecided:
-			h.undecided = true
-			names[""] = units.Loopback.Name
-		default:
+		p := progress(units.LoopbackIndex, units.Loopback)
+		if p != units.NotNetworkds {
 			names[""] = units.Loopback.Name
 		}
+		h.undecided = h.undecided || p == units.Undecided
 	}
 	return names, nil
 }
