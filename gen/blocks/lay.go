@@ -47,15 +47,9 @@ func Lay(s fib.State, least int) (fib.State, *Obstacle) {
 	if !Worth(s, least) {
 		return s, nil
 	}
-	flat := s
-	// Only the rules change, those of learned addresses too: the rest is shared.
-	s.Rules, s.Links = slices.Clone(s.Rules), slices.Clone(s.Links)
-	for i := range s.Links {
-		s.Links[i].Learn.Rules = slices.Clone(s.Links[i].Learn.Rules)
-	}
-	l := newLayout(s)
+	l := newLayout(s.CloneRules())
 	if o := l.obstacle(); o != nil {
-		return flat, o
+		return s, o
 	}
 	l.number()
 	// The parts refer to the rules, which must not move yet.

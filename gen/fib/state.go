@@ -306,14 +306,21 @@ func (s *State) Link(name string) (Link, bool) {
 
 // Clone returns a copy that shares with s nothing that LeaveToNetworkd or DropFamily changes.
 func (s *State) Clone() State {
-	c := State{
-		Tables: s.Tables, Links: slices.Clone(s.Links), Addresses: slices.Clone(s.Addresses), Held: slices.Clone(s.Held),
-		Routes: slices.Clone(s.Routes), Rules: slices.Clone(s.Rules), Probes: slices.Clone(s.Probes), Failover: s.Failover,
-	}
+	c := s.CloneRules()
+	c.Addresses, c.Held, c.Probes = slices.Clone(s.Addresses), slices.Clone(s.Held), slices.Clone(s.Probes)
 	c.Failover.Ways = slices.Clone(s.Failover.Ways)
+	c.Routes = slices.Clone(s.Routes)
 	for i := range c.Routes {
 		c.Routes[i].Nexthops = slices.Clone(c.Routes[i].Nexthops)
 	}
+	return c
+}
+
+// CloneRules returns a copy whose rules, those of learned addresses included, may be changed. It
+// shares the rest with s.
+func (s *State) CloneRules() State {
+	c := *s
+	c.Rules, c.Links = slices.Clone(s.Rules), slices.Clone(s.Links)
 	for i := range c.Links {
 		c.Links[i].Learn.Rules = slices.Clone(c.Links[i].Learn.Rules)
 	}
