@@ -43,6 +43,8 @@ type NetworkdOptions struct {
 // system of its own. It runs until Stop, or until the lab is closed.
 type Networkd struct {
 	ns     *Namespace
+	binary string   // inside its root
+	env    []string // of the daemon
 	daemon *process
 	bus    *process
 }
@@ -69,13 +71,13 @@ func (n *Namespace) startNetworkd(ctx context.Context, opts NetworkdOptions) (*N
 		opts.LogLevel = "info"
 	}
 	files, err := collect(opts.Tree, opts.Files)
-	// Ubuntu's networkd waits for udev unless it knows that it runs in a container.
-	files = append(files, file{path: "run/host/container-manager", mode: 0o444, data: []byte("lab\n")})
 	if err != nil {
 		return d, err
 	}
-	binary, err := findNetworkd(root)
-	if err != nil {
+	// Ubuntu's networkd waits for udev unless it knows that it runs in a container.
+	files = append(files, file{path: "run/host/container-manager", mode: 0o444, data: []byte("lab\n")})
+	d.env = networkdEnv(opts.LogLevel)
+	if d.binary, err = findNetworkd(root); err != nil {
 		return d, err
 	}
 	// A process takes over the namespaces of the thread that starts it, so
@@ -90,7 +92,7 @@ func (n *Namespace) startNetworkd(ctx context.Context, opts NetworkdOptions) (*N
 				return err
 			}
 		}
-		daemon, err := startProcess(root, networkdEnv(opts.LogLevel), binary)
+		daemon, err := startProcess(root, d.env, d.binary)
 		d.daemon = daemon
 		return err
 	})
@@ -118,18 +120,14 @@ func findNetworkd(root string) (string, error) {
 }
 
 // Restart ends networkd, which leaves the links as they are, and starts it again in the same
-// network and file system. It needs [NetworkdOptions.Bus], whose process keeps these meanwhile,
-// and the machine's own root. The log begins anew.
+// network and file system. It needs [NetworkdOptions.Bus], whose process keeps these meanwhile.
+// The log begins anew.
 func (d *Networkd) Restart(ctx context.Context) error {
 	if err := d.daemon.stop(); err != nil {
 		return err
 	}
-	binary, err := findNetworkd("/")
-	if err != nil {
-		return err
-	}
-	daemon, err := startProcess("/", networkdEnv("debug"), "nsenter",
-		"--target="+strconv.Itoa(d.bus.cmd.Process.Pid), "--net", "--mount", "--", binary)
+	daemon, err := startProcess("/", d.env, "nsenter",
+		"--target="+strconv.Itoa(d.bus.cmd.Process.Pid), "--net", "--mount", "--root", "--wd", "--", d.binary)
 	if err != nil {
 		return err
 	}
