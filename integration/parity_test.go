@@ -357,12 +357,12 @@ func drawValid(t *testing.T, n int) (draft, subject) {
 
 func drawWith(t *testing.T, n int, fits func(subject) bool) (draft, subject) {
 	t.Helper()
-	root := t.TempDir()
+	root, version := t.TempDir(), installedVersion(t)
 	var err error
 	for attempt := range 100 {
 		d := draw(*paritySeed, uint64(n)<<8|uint64(attempt))
 		var s subject
-		if s, err = d.valid(root, installedVersion(t)); err == nil && fits(s) && (!installedVersion(t).AwaitsLinks() || !s.namesAbsent()) {
+		if s, err = d.valid(root, version); err == nil && fits(s) && (!version.AwaitsLinks() || !s.namesAbsent()) {
 			return d, s
 		} else if err == nil {
 			continue

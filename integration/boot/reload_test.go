@@ -27,10 +27,7 @@ func TestReload(t *testing.T) {
 
 		flows := h.flows(recipeAddrs[0])
 		for _, spec := range []string{changed, string(text), changed} {
-			h.must("sh", "-c", `printf %s "$1" > `+specFile, "sh", spec)
-			if out, err := h.Run(h.ctx, "uplinkctl", "reload"); err != nil {
-				t.Fatalf("uplinkctl reload: %v\n%s", err, out)
-			}
+			h.changeTo(spec)
 			h.settled()
 			h.works()
 			if now := h.network(); (now == first) != (spec == string(text)) {
@@ -39,8 +36,7 @@ func TestReload(t *testing.T) {
 		}
 		second := strings.Index(string(text), "[uplink.rt2]")
 		for _, spec := range []string{string(text[:second]), changed} {
-			h.must("sh", "-c", `printf %s "$1" > `+specFile, "sh", spec)
-			h.must("uplinkctl", "reload")
+			h.changeTo(spec)
 			h.settled()
 			if now := h.network(); strings.Contains(now, "198.51.100.10") != (spec == changed) {
 				t.Errorf("with the spec\n%s\nthere is\n%s", spec, now)
